@@ -1,0 +1,240 @@
+//! HTTP and gRPC over TLS, on one port.
+//!
+//! Each request carries a [`Connection`] in its extensions: who the peer is. A connection ends when its client's
+//! certificate does, when the root that vouched for it is withdrawn, and after a maximum age, so that a client
+//! which rotated its certificate comes back with the new one.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use rustls_pki_types::CertificateDer;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use crate::{
+    IdentitySource,
+    tls::{ClientPolicy, Peer, server_config, verify_client},
+};
+
+/// Who sent a request: in the extensions of every request that [`serve`] passes on.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The verified peer.
+    pub peer: Peer,
+    /// Where it connected from.
+    pub address: SocketAddr,
+}
+
+/// What a connection and all of them together may take.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// How many connections are open at once; further ones wait to be accepted.
+    pub connections: usize,
+    /// How long a handshake may take, and a request's header.
+    pub handshake: Duration,
+    /// How long a connection may live. Up to a tenth is taken off, differently for each connection.
+    pub age: Duration,
+    /// How long requests in flight may go on after a connection began to end.
+    pub drain: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            handshake: Duration::from_secs(10),
+            age: Duration::from_secs(30 * 60),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Serves `app` on `listener` until `shutdown`, then lets requests in flight end within the drain time.
+///
+/// # Errors
+/// When TLS cannot be configured. What goes wrong on one connection ends that connection alone.
+pub async fn serve(
+    listener: TcpListener,
+    source: IdentitySource,
+    policy: ClientPolicy,
+    limits: ConnectionLimits,
+    app: Router,
+    shutdown: CancellationToken,
+) -> Result<(), rustls::Error> {
+    let acceptor = TlsAcceptor::from(server_config(source.clone(), policy)?);
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let tasks = TaskTracker::new();
+    let server = Arc::new(Server { acceptor, source, policy, limits, app, shutdown, tasks: tasks.clone() });
+    loop {
+        let accepted = tokio::select! {
+            () = server.shutdown.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, address, place)) = accepted else { continue };
+        let server = Arc::clone(&server);
+        tasks.spawn(async move {
+            if let Err(error) = server.connection(stream, address).await {
+                tracing::debug!(%address, %error, "connection ended");
+            }
+            drop(place);
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, address)) => Some((stream, address, place)),
+        Err(error) => {
+            // Out of file descriptors, or the peer was gone already: neither is cured by trying at once.
+            tracing::warn!(%error, "a connection could not be accepted");
+            sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}
+
+struct Server {
+    acceptor: TlsAcceptor,
+    source: IdentitySource,
+    policy: ClientPolicy,
+    limits: ConnectionLimits,
+    app: Router,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Why a connection ended before its peer closed it.
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error("the TLS handshake took longer than {0:?}")]
+    HandshakeTimeout(Duration),
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(#[source] std::io::Error),
+    #[error("the peer is no longer trusted: {0}")]
+    Untrusted(#[from] crate::x509::SvidError),
+    #[error("{0}")]
+    Http(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Server {
+    async fn connection(&self, stream: TcpStream, address: SocketAddr) -> Result<(), ConnectionError> {
+        // Without this the second write of a response waits for the delayed acknowledgement of the first.
+        stream.set_nodelay(true).map_err(ConnectionError::Handshake)?;
+        let tls = timeout(self.limits.handshake, self.acceptor.accept(stream))
+            .await
+            .map_err(|_| ConnectionError::HandshakeTimeout(self.limits.handshake))?
+            .map_err(ConnectionError::Handshake)?;
+        let chain = presented_chain(&tls);
+        let peer = verify_client(&chain, &self.source.current(), self.policy, SystemTime::now())?;
+        let expiry = peer.certificate().map(|certificate| certificate.not_after);
+
+        let connection = Connection { peer, address };
+        let service = self.app.clone().map_request(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(connection.clone());
+            request
+        });
+        let mut builder = auto::Builder::new(TrackedExecutor(self.tasks.clone()));
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.limits.handshake);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(256)
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(20));
+        let mut http = pin!(builder.serve_connection(TokioIo::new(tls), TowerToHyperService::new(service)));
+
+        let (graceful_at, end_at) = self.ends(expiry);
+        tokio::select! {
+            result = http.as_mut() => return result.map_err(ConnectionError::Http),
+            error = self.trust_lost(&chain) => return Err(error),
+            () = sleep_until(graceful_at) => {}
+            () = self.shutdown.cancelled() => {}
+        }
+        http.as_mut().graceful_shutdown();
+        let end_at = end_at.min(Instant::now() + self.limits.drain);
+        tokio::select! {
+            result = http.as_mut() => result.map_err(ConnectionError::Http),
+            error = self.trust_lost(&chain) => Err(error),
+            () = sleep_until(end_at) => Ok(()),
+        }
+    }
+
+    /// When the connection begins to end, and when it has to have ended.
+    fn ends(&self, expiry: Option<SystemTime>) -> (Instant, Instant) {
+        let now = Instant::now();
+        let spread = self.limits.age.mul_f64(jitter() * 0.1);
+        let mut graceful_at = now + self.limits.age.saturating_sub(spread);
+        let mut end_at = graceful_at + self.limits.drain;
+        if let Some(expiry) = expiry {
+            let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();
+            graceful_at = graceful_at.min(now + left.saturating_sub(self.limits.drain));
+            end_at = end_at.min(now + left);
+        }
+        (graceful_at, end_at)
+    }
+
+    /// Waits until the source changes in such a way that the peer's chain no longer verifies.
+    async fn trust_lost(&self, chain: &[CertificateDer<'static>]) -> ConnectionError {
+        let mut source = self.source.clone();
+        loop {
+            let snapshot = source.changed().await;
+            if let Err(error) = verify_client(chain, &snapshot, self.policy, SystemTime::now()) {
+                return ConnectionError::Untrusted(error);
+            }
+        }
+    }
+}
+
+fn presented_chain(tls: &TlsStream<TcpStream>) -> Vec<CertificateDer<'static>> {
+    let (_, session) = tls.get_ref();
+    session.peer_certificates().unwrap_or_default().to_vec()
+}
+
+/// A number in 0..1 that differs from connection to connection; nothing secret depends on it.
+fn jitter() -> f64 {
+    let mut byte = [0_u8];
+    // Without randomness every connection simply lives its full age.
+    let _ = aws_lc_rs::rand::fill(&mut byte);
+    f64::from(byte[0]) / 256.0
+}
+
+/// Runs hyper's own tasks under the server's tracker, so that shutdown waits for them.
+#[derive(Clone)]
+struct TrackedExecutor(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for TrackedExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}

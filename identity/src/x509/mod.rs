@@ -1,0 +1,10 @@
+//! X.509: what a certificate says ([`Certificate`]), and whether a chain is an X.509-SVID
+//! ([`verify_x509_svid`]). A [`VerifiedSvid`] can only come from verification.
+
+mod certificate;
+mod verify;
+
+pub use certificate::{Certificate, CertificateError, KeyUsages, MAX_CERTIFICATE_BYTES};
+pub use verify::{
+    MAX_CHAIN_LENGTH, Purpose, SvidError, VerifiedSvid, check_ca_certificates, verify_chain, verify_x509_svid,
+};

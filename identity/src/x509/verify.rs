@@ -1,0 +1,208 @@
+//! Whether a chain is an X.509-SVID (X509-SVID, section 5).
+//!
+//! Path validation is webpki's. It does not look at key usage nor at the validity of a trust anchor, and knows
+//! nothing of SPIFFE IDs: those checks are ours and stand here.
+
+use std::time::SystemTime;
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::certificate::{Certificate, CertificateError};
+use crate::{SpiffeId, TrustBundle, TrustBundleSet, TrustDomain, spiffe_id::SpiffeIdError};
+
+/// The longest chain that is verified, the leaf included.
+pub const MAX_CHAIN_LENGTH: usize = 8;
+
+/// What the holder uses the certificate for; decides which extended key usage it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Authenticating a TLS client, or signing a document.
+    ClientAuth,
+    /// Authenticating a TLS server.
+    ServerAuth,
+}
+
+/// An X.509-SVID whose chain leads to a root of the trust domain that it names.
+#[derive(Debug, Clone)]
+pub struct VerifiedSvid {
+    id: SpiffeId,
+    leaf: Certificate,
+}
+
+impl VerifiedSvid {
+    /// Who holds it.
+    #[must_use]
+    pub fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    /// The leaf certificate.
+    #[must_use]
+    pub fn leaf(&self) -> &Certificate {
+        &self.leaf
+    }
+}
+
+/// Verifies a chain (leaf first, the root not needed) as the X.509-SVID of a trust domain in `bundles`, at `at`.
+///
+/// The bundle is the one of the trust domain that the leaf names; no other root is ever considered.
+///
+/// # Errors
+/// Says which check failed.
+pub fn verify_x509_svid(
+    chain: &[CertificateDer<'_>],
+    bundles: &TrustBundleSet,
+    purpose: Purpose,
+    at: SystemTime,
+) -> Result<VerifiedSvid, SvidError> {
+    let leaf = Certificate::parse(chain.first().ok_or(SvidError::EmptyChain)?)?;
+    let id = leaf.spiffe_id()?;
+    let bundle = bundles
+        .get(id.trust_domain())
+        .ok_or_else(|| SvidError::UnknownTrustDomain(id.trust_domain().clone()))?;
+    check_leaf(&leaf)?;
+    verify_chain(&leaf, &chain[1..], bundle, purpose, at)?;
+    Ok(VerifiedSvid { id, leaf })
+}
+
+/// The constraints on a leaf that path validation does not look at (X509-SVID, sections 4.1 to 4.3).
+fn check_leaf(leaf: &Certificate) -> Result<(), SvidError> {
+    if leaf.is_ca {
+        return Err(SvidError::LeafIsCa);
+    }
+    match leaf.key_usage {
+        None => Err(SvidError::LeafKeyUsage("it has no key usage extension")),
+        Some(usage) if !usage.digital_signature => {
+            Err(SvidError::LeafKeyUsage("its key usage lacks digitalSignature"))
+        }
+        Some(usage) if usage.key_cert_sign || usage.crl_sign => {
+            Err(SvidError::LeafKeyUsage("its key usage has keyCertSign or cRLSign"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Verifies that certificates above a leaf are CA certificates that may sign.
+///
+/// # Errors
+/// Names the first one that is not.
+pub fn check_ca_certificates(above_leaf: &[CertificateDer<'_>]) -> Result<(), SvidError> {
+    for (position, der) in above_leaf.iter().enumerate() {
+        let certificate = Certificate::parse(der)?;
+        let may_sign = certificate.key_usage.is_some_and(|usage| usage.key_cert_sign);
+        if !certificate.is_ca || !may_sign {
+            return Err(SvidError::NotACa(position + 1));
+        }
+    }
+    Ok(())
+}
+
+/// Verifies the path from a leaf to a root of `bundle`, at `at` (RFC 5280, section 6).
+///
+/// This is path validation alone: whether the leaf is an X.509-SVID is [`verify_x509_svid`]'s question.
+///
+/// # Errors
+/// When there is no such path, or a certificate on it is out of date or may not be used so.
+pub fn verify_chain(
+    leaf: &Certificate,
+    above_leaf: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    purpose: Purpose,
+    at: SystemTime,
+) -> Result<(), SvidError> {
+    if above_leaf.len() + 1 > MAX_CHAIN_LENGTH {
+        return Err(SvidError::ChainTooLong(above_leaf.len() + 1));
+    }
+    if at < leaf.not_before {
+        return Err(SvidError::NotYetValid);
+    }
+    if at > leaf.not_after {
+        return Err(SvidError::Expired);
+    }
+    check_ca_certificates(above_leaf)?;
+
+    let anchors = bundle.trust_anchors_at(at);
+    let end_entity = EndEntityCert::try_from(&leaf.der).map_err(SvidError::Path)?;
+    let usage = match purpose {
+        Purpose::ClientAuth => KeyUsage::client_auth(),
+        Purpose::ServerAuth => KeyUsage::server_auth(),
+    };
+    let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| SvidError::NotYetValid)?;
+    end_entity
+        .verify_for_usage(
+            webpki::ALL_VERIFICATION_ALGS,
+            &anchors,
+            above_leaf,
+            UnixTime::since_unix_epoch(since_epoch),
+            usage,
+            None,
+            None,
+        )
+        .map_err(|error| match error {
+            webpki::Error::UnknownIssuer => {
+                SvidError::UnknownIssuer { trust_domain: bundle.trust_domain().clone() }
+            }
+            other => SvidError::Path(other),
+        })?;
+    Ok(())
+}
+
+/// Which check of an X.509-SVID failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SvidError {
+    /// No certificate at all.
+    #[error("the chain is empty")]
+    EmptyChain,
+    /// More than [`MAX_CHAIN_LENGTH`].
+    #[error("the chain has {0} certificates; at most {MAX_CHAIN_LENGTH} are verified")]
+    ChainTooLong(usize),
+    /// A certificate cannot be read.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// No URI name.
+    #[error("the certificate names no SPIFFE ID: it has no URI name (X509-SVID, section 2)")]
+    NoUriName,
+    /// More than one URI name.
+    #[error("the certificate has {0} URI names; an X.509-SVID has exactly one (X509-SVID, section 2)")]
+    SeveralUriNames(usize),
+    /// The URI name is not a canonical SPIFFE ID of a workload.
+    #[error("the certificate's URI name {text:?} is not the SPIFFE ID of a workload: {source}")]
+    InvalidId {
+        /// The name as it stands.
+        text: String,
+        /// The rule that it breaks.
+        source: SpiffeIdError,
+    },
+    /// There is no bundle for the trust domain that the leaf names.
+    #[error("the certificate belongs to trust domain {0}, which is not trusted here")]
+    UnknownTrustDomain(TrustDomain),
+    /// The leaf is a CA certificate.
+    #[error(
+        "the certificate is a CA certificate and cannot authenticate a workload (X509-SVID, section 4.1)"
+    )]
+    LeafIsCa,
+    /// The key usage is missing or wrong.
+    #[error("the certificate cannot authenticate a workload: {0} (X509-SVID, section 4.3)")]
+    LeafKeyUsage(&'static str),
+    /// A certificate above the leaf is not a CA certificate that may sign.
+    #[error(
+        "certificate {0} of the chain (the leaf is 0) is not a CA certificate that may sign certificates"
+    )]
+    NotACa(usize),
+    /// Before its validity.
+    #[error("the certificate is not valid yet")]
+    NotYetValid,
+    /// After its validity.
+    #[error("the certificate has expired")]
+    Expired,
+    /// The chain does not lead to a root that is in date.
+    #[error("the chain does not lead to a root of trust domain {trust_domain} that is in date")]
+    UnknownIssuer {
+        /// The trust domain whose bundle was used.
+        trust_domain: TrustDomain,
+    },
+    /// Any other failure of path validation.
+    #[error("the chain does not verify: {0}")]
+    Path(#[source] webpki::Error),
+}

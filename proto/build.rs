@@ -1,0 +1,20 @@
+//! Compiles the `.proto` files in pure Rust: no `protoc` is needed.
+
+use std::error::Error;
+
+const FILES: &[&str] = &[
+    "spire/api/types/types.proto",
+    "spire/api/server/svid/v1/svid.proto",
+    "spire/api/server/entry/v1/entry.proto",
+    "spire/api/server/bundle/v1/bundle.proto",
+    "secplane/ca/v1/certificates.proto",
+    "secplane/ca/v1/authority.proto",
+    "spiffe/workload.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    tonic_prost_build::configure().generate_default_stubs(false).compile_fds(descriptors)?;
+    Ok(())
+}

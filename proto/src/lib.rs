@@ -1,0 +1,57 @@
+//! The wire contracts of Secplane as generated Rust: messages, clients and servers, nothing else.
+//!
+//! The `.proto` files in `proto/` are the source and carry the documentation of every message.
+
+/// The SPIFFE Workload API (it has no protobuf package).
+pub mod workload {
+    #![allow(missing_docs, clippy::all, reason = "generated from spiffe/workload.proto")]
+    include!(concat!(env!("OUT_DIR"), "/_.rs"));
+}
+
+/// The server API that identity tools already speak.
+pub mod spire {
+    #![allow(missing_docs, clippy::all, reason = "generated from proto/spire")]
+    /// `spire.api`.
+    pub mod api {
+        /// Types that the services share.
+        pub mod types {
+            tonic::include_proto!("spire.api.types");
+        }
+        /// `spire.api.server`.
+        pub mod server {
+            /// Issues SVIDs.
+            pub mod svid {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.svid.v1");
+                }
+            }
+            /// Registration entries.
+            pub mod entry {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.entry.v1");
+                }
+            }
+            /// Trust bundles.
+            pub mod bundle {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.bundle.v1");
+                }
+            }
+        }
+    }
+}
+
+/// Our own packages.
+pub mod secplane {
+    #![allow(missing_docs, clippy::all, reason = "generated from proto/secplane")]
+    /// What the server API above lacks: client and server certificates, renewal, revocation, watches.
+    pub mod ca {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("secplane.ca.v1");
+        }
+    }
+}
