@@ -1,0 +1,271 @@
+//! One parsed module: its package, imports, rules, and what they refer to.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{Code, Refusal, guard::guard, isolate::isolated, read};
+
+/// A module that passed the guard and the parser. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Module {
+    pub(crate) name: Arc<str>,
+    pub(crate) text: Arc<str>,
+    pub(crate) package: Vec<Arc<str>>,
+    pub(crate) package_position: Position,
+    pub(crate) imports: Arc<[Import]>,
+    pub(crate) rules: Arc<[Rule]>,
+}
+
+/// A line and a column, both from 1.
+pub type Position = (u32, u32);
+
+/// One step of a path: of a rule's name, or of a reference.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Segment {
+    /// This very name.
+    Name(Arc<str>),
+    /// Anything: a variable, a number, or a computed value.
+    Dynamic,
+}
+
+impl Segment {
+    /// The name, if it is constant.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Dynamic => None,
+        }
+    }
+}
+
+/// An `import` statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// What is imported, its root (`data`, `input`, `rego` or `future`) first.
+    pub path: Vec<Arc<str>>,
+    /// The name after `as`.
+    pub alias: Option<Arc<str>>,
+    /// Where.
+    pub position: Position,
+}
+
+impl Import {
+    /// The name under which the module knows it; `None` for `rego.v1` and keywords.
+    #[must_use]
+    pub fn local_name(&self) -> Option<&Arc<str>> {
+        match self.path.first().map(AsRef::as_ref) {
+            Some("data" | "input") => self.alias.as_ref().or(self.path.last()),
+            _ => None,
+        }
+    }
+}
+
+/// What kind of document a rule defines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleKind {
+    /// One value.
+    Complete,
+    /// A set, by `contains`.
+    PartialSet,
+    /// An object, by a variable in its name.
+    PartialObject,
+    /// A function of that many arguments.
+    Function(usize),
+}
+
+/// The kind of a value, as far as the text alone tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueKind {
+    /// `true` or `false`.
+    Boolean,
+    /// An object literal or comprehension.
+    Object,
+    /// A constant or literal that is neither.
+    Other(&'static str),
+    /// Only evaluation can tell.
+    Unknown,
+}
+
+/// One rule, `default` rules included.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// The name below the package. The first step is always constant.
+    pub path: Vec<Segment>,
+    /// What it defines.
+    pub kind: RuleKind,
+    /// Whether it is a `default`.
+    pub is_default: bool,
+    /// Whether it holds whatever the input is: it has no body.
+    pub unconditional: bool,
+    /// The kinds of the values that its head and its `else` branches give.
+    pub values: Vec<ValueKind>,
+    /// Where it begins.
+    pub position: Position,
+    /// All that it refers to, in the order of the text.
+    pub references: Vec<Reference>,
+    /// The names that its own text declares: arguments, `some`, `every`, `:=`.
+    pub declared: BTreeSet<Arc<str>>,
+    /// The names that may get their value in it: the declared ones, and those that unification or an index may bind.
+    pub bound: BTreeSet<Arc<str>>,
+    /// Declarations by `some` and `every` that nothing uses.
+    pub unused: Vec<(Arc<str>, Position)>,
+    /// What this rule does that no rule may, found while reading.
+    pub(crate) faults: Vec<(Position, Code, String)>,
+}
+
+impl Rule {
+    /// The constant beginning of its name.
+    pub fn constant_path(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.path.iter().map_while(|segment| match segment {
+            Segment::Name(name) => Some(name),
+            Segment::Dynamic => None,
+        })
+    }
+}
+
+/// Where in a rule a reference stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a head, a body, or a value.
+    Expression,
+    /// Between `with` and `as`.
+    WithTarget,
+    /// After the `as` of a `with`.
+    WithValue,
+}
+
+/// A variable, or a path that begins with one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The variable that it begins with.
+    pub root: Arc<str>,
+    /// The steps after it.
+    pub path: Vec<Segment>,
+    /// With how many arguments it is called, if it is.
+    pub arguments: Option<usize>,
+    /// Where it stands.
+    pub place: Place,
+    /// Where it begins.
+    pub position: Position,
+}
+
+/// What a reference means in its module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meaning {
+    /// Documents below `data`.
+    Data(Vec<Segment>),
+    /// Something of the input.
+    Input,
+    /// A variable of the rule.
+    Local,
+    /// A built-in function of that dotted name.
+    Builtin(String),
+    /// A name that the module alone does not explain.
+    Free,
+}
+
+impl Module {
+    /// Reads a module. `name` is what refusals call it.
+    ///
+    /// # Errors
+    /// When the text is outside the limits of [`guard`](mod@crate::guard) or is not Rego.
+    pub fn parse(name: &str, text: &[u8]) -> Result<Self, Refusal> {
+        let name: Arc<str> = name.into();
+        let text = guard(&name, text)?;
+        isolated(|| read::module(&name, text)).unwrap_or_else(|reason| {
+            let message = format!("the parser failed on this module: {reason}");
+            Err(Refusal::at(&name, text, (0, 0), Code::ParserFailure, message)
+                .suggest("simplify the module; bisect it to find the construct"))
+        })
+    }
+
+    /// What refusals call it.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Its text, without a byte order mark.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The segments of its package, without `data`.
+    #[must_use]
+    pub fn package(&self) -> Vec<&str> {
+        self.package.iter().map(AsRef::as_ref).collect()
+    }
+
+    /// Where the `package` statement is.
+    #[must_use]
+    pub fn package_position(&self) -> Position {
+        self.package_position
+    }
+
+    /// Its imports.
+    #[must_use]
+    pub fn imports(&self) -> &[Import] {
+        &self.imports
+    }
+
+    /// Its rules, in the order of the text.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The whole path of a rule below `data`.
+    #[must_use]
+    pub fn full_path(&self, rule: &Rule) -> Vec<Segment> {
+        self.package.iter().cloned().map(Segment::Name).chain(rule.path.iter().cloned()).collect()
+    }
+
+    /// What a reference in one of this module's rules means.
+    #[must_use]
+    pub fn meaning(&self, rule: &Rule, reference: &Reference) -> Meaning {
+        match reference.root.as_ref() {
+            "data" => return Meaning::Data(reference.path.clone()),
+            "input" => return Meaning::Input,
+            _ => {}
+        }
+        if rule.declared.contains(&reference.root) {
+            return Meaning::Local;
+        }
+        if let Some(import) = self.imports.iter().find(|i| i.local_name() == Some(&reference.root)) {
+            if import.path.first().is_some_and(|root| root.as_ref() == "input") {
+                return Meaning::Input;
+            }
+            let imported = import.path.iter().skip(1).cloned().map(Segment::Name);
+            return Meaning::Data(imported.chain(reference.path.iter().cloned()).collect());
+        }
+        match reference.builtin() {
+            Some(name) => Meaning::Builtin(name),
+            None => Meaning::Free,
+        }
+    }
+
+    /// A refusal of a place in this module.
+    #[must_use]
+    pub fn refuse(&self, position: Position, code: Code, message: String) -> Refusal {
+        Refusal::at(&self.name, &self.text, position, code, message)
+    }
+}
+
+impl Reference {
+    /// The built-in function that this path spells, whatever else its root may mean.
+    #[must_use]
+    pub fn builtin(&self) -> Option<String> {
+        let constant = self.path.iter().map_while(Segment::name);
+        crate::builtins::longest_prefix(std::iter::once(self.root.as_ref()).chain(constant))
+    }
+
+    /// The reference as it would be written; `_` for steps that are not constant.
+    #[must_use]
+    pub fn display(&self) -> String {
+        std::iter::once(self.root.as_ref())
+            .chain(self.path.iter().map(|segment| segment.name().unwrap_or("_")))
+            .collect::<Vec<_>>()
+            .join(".")
+    }
+}

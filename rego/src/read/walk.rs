@@ -1,0 +1,249 @@
+//! Expressions: which references they hold and which names they declare or bind.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use regorus::unstable as ast;
+
+use super::{path_of, position};
+use crate::{
+    Code,
+    module::{Place, Position, Reference},
+};
+
+/// What was found in one rule so far.
+pub(super) struct Walk {
+    pub(super) references: Vec<Reference>,
+    pub(super) declared: BTreeSet<Arc<str>>,
+    pub(super) bound: BTreeSet<Arc<str>>,
+    pub(super) faults: Vec<(Position, Code, String)>,
+    /// Declarations by `some` and `every`.
+    introduced: BTreeMap<Arc<str>, Position>,
+    place: Place,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self {
+            references: Vec::new(),
+            declared: BTreeSet::new(),
+            bound: BTreeSet::new(),
+            faults: Vec::new(),
+            introduced: BTreeMap::new(),
+            place: Place::Expression,
+        }
+    }
+}
+
+/// The variable that is never the same one twice.
+const WILDCARD: &str = "_";
+
+impl Walk {
+    /// Names that `some` or `every` declared and nothing refers to.
+    pub(super) fn unused(&self) -> Vec<(Arc<str>, Position)> {
+        let used: BTreeSet<&str> = self.references.iter().map(|reference| reference.root.as_ref()).collect();
+        let unused = self.introduced.iter().filter(|(name, _)| !used.contains(name.as_ref()));
+        unused.map(|(name, position)| (Arc::clone(name), *position)).collect()
+    }
+
+    pub(super) fn query(&mut self, query: &ast::Query) {
+        for statement in &query.stmts {
+            self.statement(statement);
+        }
+    }
+
+    fn statement(&mut self, statement: &ast::LiteralStmt) {
+        match &statement.literal {
+            ast::Literal::SomeVars { vars, .. } => vars.iter().for_each(|span| self.introduce(span)),
+            ast::Literal::SomeIn { key, value, collection, .. } => {
+                for pattern in key.iter().chain([value]) {
+                    self.introduce_pattern(pattern);
+                }
+                self.expression(collection);
+            }
+            ast::Literal::Every { key, value, domain, query, .. } => {
+                for span in key.iter().chain([value]) {
+                    self.introduce(span);
+                    self.bound.insert(span.text().into());
+                }
+                self.expression(domain);
+                self.query(query);
+            }
+            ast::Literal::Expr { expr, .. } | ast::Literal::NotExpr { expr, .. } => self.expression(expr),
+        }
+        for modifier in &statement.with_mods {
+            self.place = Place::WithTarget;
+            self.expression(&modifier.refr);
+            self.place = Place::WithValue;
+            self.expression(&modifier.r#as);
+            self.place = Place::Expression;
+        }
+    }
+
+    pub(super) fn expression(&mut self, expression: &ast::Expr) {
+        match expression {
+            ast::Expr::String { .. }
+            | ast::Expr::RawString { .. }
+            | ast::Expr::Number { .. }
+            | ast::Expr::Bool { .. }
+            | ast::Expr::Null { .. } => {}
+            ast::Expr::Var { .. } | ast::Expr::RefDot { .. } | ast::Expr::RefBrack { .. } => {
+                self.reference(expression, None);
+            }
+            ast::Expr::Call { fcn, params, .. } => {
+                self.reference(fcn, Some(params.len()));
+                // The last argument may be one more than the function takes: it is then unified with the result.
+                if let Some(last) = params.last() {
+                    self.bind(last);
+                }
+                params.iter().for_each(|param| self.expression(param));
+            }
+            ast::Expr::Array { items, .. } | ast::Expr::Set { items, .. } => {
+                items.iter().for_each(|item| self.expression(item));
+            }
+            ast::Expr::Object { fields, .. } => fields.iter().for_each(|(_, key, value)| {
+                self.expression(key);
+                self.expression(value);
+            }),
+            ast::Expr::ArrayCompr { term, query, .. } | ast::Expr::SetCompr { term, query, .. } => {
+                self.expression(term);
+                self.query(query);
+            }
+            ast::Expr::ObjectCompr { key, value, query, .. } => {
+                self.expression(key);
+                self.expression(value);
+                self.query(query);
+            }
+            ast::Expr::UnaryExpr { expr, .. } => self.expression(expr),
+            ast::Expr::AssignExpr { op, lhs, rhs, .. } => self.assignment(op, lhs, rhs),
+            ast::Expr::BinExpr { lhs, rhs, .. }
+            | ast::Expr::BoolExpr { lhs, rhs, .. }
+            | ast::Expr::ArithExpr { lhs, rhs, .. } => {
+                self.expression(lhs);
+                self.expression(rhs);
+            }
+            ast::Expr::Membership { key, value, collection, .. } => {
+                key.iter().chain([value, collection]).for_each(|part| self.expression(part));
+            }
+        }
+    }
+
+    fn assignment(&mut self, op: &ast::AssignOp, left: &ast::Expr, right: &ast::Expr) {
+        match op {
+            ast::AssignOp::ColEq => self.declare(left),
+            ast::AssignOp::Eq => {
+                self.bind(left);
+                self.bind(right);
+                self.expression(left);
+            }
+        }
+        self.expression(right);
+    }
+
+    fn reference(&mut self, expression: &ast::Expr, arguments: Option<usize>) {
+        self.indexes(expression);
+        let Some((root, path)) = path_of(expression) else {
+            return self.expression(innermost(expression));
+        };
+        if root.text() == WILDCARD && path.is_empty() {
+            return;
+        }
+        self.references.push(Reference {
+            root: root.text().into(),
+            path,
+            arguments,
+            place: self.place,
+            position: position(root),
+        });
+    }
+
+    /// The indexes of a path are expressions of their own, and may bind what they name.
+    pub(super) fn indexes(&mut self, path: &ast::Expr) {
+        let mut at = path;
+        loop {
+            match at {
+                ast::Expr::RefDot { refr, .. } => at = refr,
+                ast::Expr::RefBrack { refr, index, .. } => {
+                    self.bind(index);
+                    self.expression(index);
+                    at = refr;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// The variables of a pattern belong to this rule: the left side of `:=`, or an argument.
+    pub(super) fn declare(&mut self, pattern: &ast::Expr) {
+        match pattern {
+            ast::Expr::Var { span, .. } if span.text() != WILDCARD => {
+                self.declared.insert(span.text().into());
+                self.bound.insert(span.text().into());
+                self.reserved(span);
+            }
+            ast::Expr::Var { .. } => {}
+            ast::Expr::Array { items, .. } => items.iter().for_each(|item| self.declare(item)),
+            ast::Expr::Object { fields, .. } => fields.iter().for_each(|(_, key, value)| {
+                self.expression(key);
+                self.declare(value);
+            }),
+            other => self.expression(other),
+        }
+    }
+
+    fn introduce_pattern(&mut self, pattern: &ast::Expr) {
+        match pattern {
+            ast::Expr::Var { span, .. } => {
+                self.introduce(span);
+                self.bound.insert(span.text().into());
+            }
+            ast::Expr::Array { items, .. } => items.iter().for_each(|item| self.introduce_pattern(item)),
+            ast::Expr::Object { fields, .. } => fields.iter().for_each(|(_, key, value)| {
+                self.expression(key);
+                self.introduce_pattern(value);
+            }),
+            other => self.expression(other),
+        }
+    }
+
+    fn introduce(&mut self, span: &ast::Span) {
+        if span.text() != WILDCARD {
+            self.declared.insert(span.text().into());
+            self.introduced.entry(span.text().into()).or_insert_with(|| position(span));
+            self.reserved(span);
+        }
+    }
+
+    fn reserved(&mut self, span: &ast::Span) {
+        if matches!(span.text(), "data" | "input") {
+            let message = format!("`{}` cannot be the name of a variable or an argument", span.text());
+            self.faults.push((position(span), Code::Name, message));
+        }
+    }
+
+    /// The variables of a pattern may get their value here.
+    fn bind(&mut self, pattern: &ast::Expr) {
+        match pattern {
+            ast::Expr::Var { span, .. } => {
+                self.bound.insert(span.text().into());
+            }
+            ast::Expr::Array { items, .. } | ast::Expr::Set { items, .. } => {
+                items.iter().for_each(|item| self.bind(item));
+            }
+            ast::Expr::Object { fields, .. } => fields.iter().for_each(|(_, key, value)| {
+                self.bind(key);
+                self.bind(value);
+            }),
+            _ => {}
+        }
+    }
+}
+
+fn innermost(path: &ast::Expr) -> &ast::Expr {
+    match path {
+        ast::Expr::RefDot { refr, .. } | ast::Expr::RefBrack { refr, .. } => innermost(refr),
+        other => other,
+    }
+}
