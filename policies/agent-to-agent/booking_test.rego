@@ -78,6 +78,8 @@ test_denies_other_methods_of_the_planner if {
 		inbound.reason with input as from_peer(planner, method)
 	}
 	not inbound.allow with input as object.remove(from_peer(planner, "SendMessage"), ["a2a"])
+	not inbound.allow with input as object.union(card(planner), {"method": "POST"})
+	not inbound.allow with input as object.union(card(planner), {"path": "/.well-known/agent-card.json/../admin"})
 }
 
 test_denies_nobody if {

@@ -16,6 +16,7 @@ test_denies_others if {
 		"spiffe://example.org/ns/travel-2/sa/planner",
 		"spiffe://example.com/ns/travel/sa/planner",
 		"spiffe://example.org/ns/travel",
+		"spiffe://example.org/ns/travel/job/planner",
 		"x spiffe://example.org/ns/travel/sa/planner",
 		"",
 		null,
@@ -35,5 +36,6 @@ test_allows_hosts_of_the_namespace if {
 	outbound.allow with input as {"host": "planner.travel.svc.cluster.local:8000"}
 	not outbound.allow with input as {"host": "planner.hotels.svc.cluster.local"}
 	not outbound.allow with input as {"host": "evil.example:1.travel.svc.cluster.local"}
+	not outbound.allow with input as {"host": "planner.travel.svc.cluster.local.evil.example"}
 	not outbound.allow with input as {}
 }

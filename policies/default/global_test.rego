@@ -90,6 +90,15 @@ test_takes_the_reason_inside_a_verdict if {
 	}}
 }
 
+test_takes_only_text_for_a_reason if {
+	every reason in [["closed"], {"text": "closed"}, 3, true, null] {
+		expected := "namespace policy: not allowed, no reason given"
+		inbound_request.reason == expected with data.authbridge.ns.inbound.request as {"allow": false, "reason": reason}
+		verdict := {"allow": false, "reason": reason}
+		inbound_request.reason == expected with data.authbridge.ns.inbound.request as {"allow": verdict}
+	}
+}
+
 test_gives_no_reason_for_an_allowance if {
 	not inbound_request.reason with data.authbridge.ns.inbound.request as {"allow": true, "reason": "unused"}
 }
@@ -131,6 +140,8 @@ test_gives_the_reasons_of_deny_rules if {
 	expected := "namespace policy: too late; namespace policy: too loud; client policy: forbidden, no reason given"
 	inbound_request.reason == expected with data.authbridge.ns.inbound.request as {"deny": {"too loud", "too late"}}
 		with data.authbridge.client.inbound.request as {"allow": true, "deny": true}
+	nameless := "namespace policy: forbidden, no reason given"
+	inbound_request.reason == nameless with data.authbridge.ns.inbound.request as {"deny": {3}}
 }
 
 test_denies_whatever_the_deny_rule_holds if {
@@ -212,6 +223,8 @@ test_prefers_the_response_policy if {
 test_mixes_nothing_of_the_two_policies_of_a_tier if {
 	not inbound_response.allow with data.authbridge.ns.inbound.request as allowing
 		with data.authbridge.ns.inbound.response as {"reason": "no verdict"}
+	not outbound_response.allow with data.authbridge.client.outbound.request as allowing
+		with data.authbridge.client.outbound.response as {"reason": "no verdict"}
 }
 
 test_lets_each_tier_follow_for_itself if {

@@ -50,7 +50,7 @@ test_denies_look_alikes if {
 		"writer.team-red.svc.cluster.local.evil.example",
 		"writer-team-red.svc.cluster.local",
 		"evil.example:.team-red.svc.cluster.local",
-		"evil.example/.team-red.svc.cluster.local",
+		"evil.example/writer.team-red.svc.cluster.local",
 		"writer.team-red.svc.cluster.local\n",
 		"writer.team-red.svc.cluster.local:",
 		"writerxteam-redxsvcxclusterxlocal",

@@ -34,6 +34,11 @@ test_denies_what_is_not_mcp if {
 	not outbound.allow with input as sends(ledger, {})
 }
 
+test_denies_other_methods if {
+	not outbound.allow with input as sends(ledger, {"method": "prompts/get", "params": {"name": "read_balance"}})
+	not outbound.allow with input as sends(ledger, {"method": "resources/read", "params": {"uri": "file:///"}})
+}
+
 test_denies_other_hosts if {
 	every host in [
 		"ledger.tools-2.svc.cluster.local",
