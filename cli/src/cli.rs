@@ -1,0 +1,106 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    commands::{
+        bundle::BundleCommand, ca::CaCommand, cert::CertCommand, entry::EntryCommand, svid::SvidCommand,
+        trust_bundle::TrustBundleCommand,
+    },
+    failure::{EXIT_STATUSES, Failure},
+    output::{Format, Output},
+};
+
+/// The admin command of Secplane, a zero-trust control plane
+#[derive(Debug, Parser)]
+#[command(name = "secctl", version, propagate_version = true, after_help = help_end())]
+pub(crate) struct Cli {
+    /// The form of results
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn help_end() -> String {
+    format!("Example:\n  secctl dev\n\n{EXIT_STATUSES}")
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Ca(CaCommand),
+    #[command(subcommand)]
+    Svid(SvidCommand),
+    #[command(subcommand)]
+    Cert(CertCommand),
+    #[command(subcommand)]
+    Entry(EntryCommand),
+    #[command(subcommand)]
+    TrustBundle(TrustBundleCommand),
+    #[command(subcommand)]
+    Bundle(BundleCommand),
+}
+
+impl Cli {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let output = Output::new(self.output);
+        match self.command {
+            Command::Ca(command) => command.run(output).await,
+            Command::Svid(command) => command.run(output).await,
+            Command::Cert(command) => command.run(output).await,
+            Command::Entry(command) => command.run(output).await,
+            Command::TrustBundle(command) => command.run(output).await,
+            Command::Bundle(command) => command.run(output).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Calls `check` for every command that a person can type, with its words.
+    fn for_every_command(command: &clap::Command, words: &str, check: &mut impl FnMut(&clap::Command, &str)) {
+        check(command, words);
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            for_every_command(sub, &format!("{words} {}", sub.get_name()), check);
+        }
+    }
+
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        help.lines().filter_map(|line| line.strip_prefix("  secctl ")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn gives_every_command_an_example_that_parses() {
+        for_every_command(&Cli::command(), "secctl", &mut |command, words| {
+            let examples = examples(command);
+            assert!(!examples.is_empty(), "`{words} --help` has no example");
+            for example in examples {
+                let line = std::iter::once("secctl").chain(example.split_whitespace());
+                if let Err(error) = Cli::try_parse_from(line) {
+                    panic!("the example of `{words}` does not parse: secctl {example}\n{error}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn says_what_every_command_and_option_is_for() {
+        for_every_command(&Cli::command(), "secctl", &mut |command, words| {
+            assert!(command.get_about().is_some(), "`{words}` has no description");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "`{words}`: `{}` has no help", argument.get_id());
+            }
+        });
+    }
+}

@@ -1,0 +1,231 @@
+//! `secctl bundle`: policy bundles as workloads get them.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+use secplane_identity::{SpiffeId, TrustDomain, tls::ExpectedServer};
+use serde::Serialize;
+
+use crate::{
+    bundle_archive::{BundleArchive, MAX_ARCHIVE_BYTES},
+    bundle_client::{BundleAnswer, BundleRequest, pull},
+    client_identity::IdentityOptions,
+    failure::{Failure, Kind},
+    files::{self, PUBLIC},
+    output::{Output, Report, facts, rows},
+};
+
+/// Policy bundles as workloads get them
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  secctl bundle inspect web.tar.gz")]
+pub(crate) enum BundleCommand {
+    /// Pull the bundle of the identity in the client's certificate
+    ///
+    /// The certificate decides whose bundle it is. --identity only says who you mean to be: the service refuses
+    /// any other than the certificate's.
+    #[command(
+        after_help = "Examples:\n  secctl bundle pull --bundle-service localhost:8443 --svid-dir ./web \
+                            --out web.tar.gz\n  secctl bundle pull --bundle-service localhost:8443 \
+                            --workload-api ./secplane-dev/workload.sock --identity \
+                            spiffe://example.org/ns/demo/sa/web --out web.tar.gz"
+    )]
+    Pull(Box<PullArgs>),
+    /// Show what a bundle's archive holds: manifest, tiers and modules
+    #[command(after_help = "Examples:\n  secctl bundle inspect web.tar.gz\n  secctl --output yaml bundle \
+                            inspect web.tar.gz --source")]
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Where the bundle service listens
+    #[arg(long, value_name = "HOST:PORT", env = "SECCTL_BUNDLE_SERVICE")]
+    bundle_service: String,
+    /// The SPIFFE ID that the service must have; any of the trust domain otherwise
+    #[arg(long, value_name = "ID")]
+    service_id: Option<SpiffeId>,
+    /// Who you mean to be; with --workload-api, which of the identities that it gives to use
+    #[arg(long, value_name = "ID")]
+    identity: Option<SpiffeId>,
+    /// The entity tag of the bundle that you have: the answer is "unchanged" while it is current
+    #[arg(long, value_name = "ETAG")]
+    etag: Option<String>,
+    /// With --etag, let the service hold the request this long until there is another bundle
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "etag")]
+    wait: Option<Duration>,
+    /// The file for the archive; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: IdentityOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The archive; `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Show the text of the modules too
+    #[arg(long)]
+    source: bool,
+}
+
+impl BundleCommand {
+    pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
+        match self {
+            Self::Pull(args) => pull_bundle(output, &args).await,
+            Self::Inspect(args) => {
+                let archive = read_archive(&args.file)?;
+                output.report(&InspectedBundle::new(archive, args.source))
+            }
+        }
+    }
+}
+
+async fn pull_bundle(output: Output, args: &PullArgs) -> Result<(), Failure> {
+    let identity = args.credentials.load(args.identity.as_ref()).await?;
+    let own = identity.snapshot.identity.as_ref().map(|own| own.id().clone()).ok_or_else(|| {
+        Failure::usage("pull a bundle", "no certificate is given that would say whose")
+            .remedy("give --svid-dir DIR or --workload-api SOCKET")
+    })?;
+    let service = expected_service(args.service_id.as_ref(), &identity.trust_domain);
+    let request = BundleRequest { identity: args.identity.clone(), etag: args.etag.clone(), wait: args.wait };
+    match pull(&args.bundle_service, &identity, service, &request).await? {
+        BundleAnswer::Unchanged { etag } => output.report(&PulledBundle {
+            identity: own,
+            changed: false,
+            revision: None,
+            etag,
+            bytes: 0,
+            file: None,
+        }),
+        BundleAnswer::Bundle { archive, .. } if args.out.as_deref() == Some(Path::new("-")) => {
+            output.bytes(&archive)
+        }
+        BundleAnswer::Bundle { archive, etag } => {
+            let read = BundleArchive::read(&archive)
+                .map_err(|error| Failure::refused("use the bundle that the service sent", error))?;
+            if let Some(path) = &args.out {
+                files::write(path, &archive, PUBLIC)?;
+            }
+            output.report(&PulledBundle {
+                identity: own,
+                changed: true,
+                revision: Some(read.manifest.revision),
+                etag,
+                bytes: archive.len(),
+                file: args.out.clone(),
+            })
+        }
+    }
+}
+
+fn expected_service(given: Option<&SpiffeId>, trust_domain: &TrustDomain) -> ExpectedServer {
+    match given {
+        Some(id) => ExpectedServer::Id(id.clone()),
+        None => ExpectedServer::MemberOf(trust_domain.clone()),
+    }
+}
+
+/// Reads a bundle's archive from a file.
+pub(crate) fn read_archive(path: &Path) -> Result<BundleArchive, Failure> {
+    let bytes = files::read_bytes(path, MAX_ARCHIVE_BYTES)?;
+    BundleArchive::read(&bytes)
+        .map_err(|error| Failure::new(Kind::Refused, format!("read the bundle `{}`", path.display()), error))
+}
+
+#[derive(Serialize)]
+struct PulledBundle {
+    identity: SpiffeId,
+    changed: bool,
+    revision: Option<String>,
+    etag: Option<String>,
+    bytes: usize,
+    file: Option<PathBuf>,
+}
+
+impl Report for PulledBundle {
+    fn table(&self) -> String {
+        let file = match &self.file {
+            Some(path) => path.display().to_string(),
+            None if self.changed => "not kept: give --out FILE".to_owned(),
+            None => String::new(),
+        };
+        facts([
+            ("Identity", self.identity.to_string()),
+            ("Bundle", if self.changed { format!("{} bytes", self.bytes) } else { "unchanged".into() }),
+            ("Revision", self.revision.clone().unwrap_or_default()),
+            ("ETag", self.etag.clone().unwrap_or_default()),
+            ("File", file),
+        ])
+    }
+}
+
+#[derive(Serialize)]
+struct InspectedBundle {
+    revision: String,
+    roots: Vec<String>,
+    rego_version: Option<u8>,
+    modules: Vec<InspectedModule>,
+    other: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct InspectedModule {
+    path: String,
+    tier: String,
+    package: String,
+    bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+}
+
+impl InspectedBundle {
+    fn new(archive: BundleArchive, with_source: bool) -> Self {
+        let modules = archive.modules.into_iter().map(|module| InspectedModule {
+            tier: module.tier().to_string(),
+            package: declared_package(&module.text).to_owned(),
+            bytes: module.text.len(),
+            path: module.path,
+            source: with_source.then_some(module.text),
+        });
+        Self {
+            modules: modules.collect(),
+            revision: archive.manifest.revision,
+            roots: archive.manifest.roots,
+            rego_version: archive.manifest.rego_version,
+            other: archive.other,
+        }
+    }
+}
+
+/// The package as its line has it: enough to show; who decides by it parses.
+fn declared_package(text: &str) -> &str {
+    text.lines().find_map(|line| line.trim().strip_prefix("package ")).unwrap_or_default().trim()
+}
+
+impl Report for InspectedBundle {
+    fn table(&self) -> String {
+        let head = facts([
+            ("Revision", self.revision.clone()),
+            ("Roots", self.roots.join("\n")),
+            ("Rego version", self.rego_version.map(|version| version.to_string()).unwrap_or_default()),
+            ("Other entries", self.other.join("\n")),
+        ]);
+        let modules = rows(
+            ["TIER", "PACKAGE", "MODULE", "BYTES"],
+            self.modules.iter().map(|module| {
+                [module.tier.clone(), module.package.clone(), module.path.clone(), module.bytes.to_string()]
+            }),
+            "no modules",
+        );
+        let sources = self.modules.iter().filter_map(|module| {
+            let source = module.source.as_ref()?;
+            Some(format!("\n\n# {}\n{}", module.path, crate::output::visible(source)))
+        });
+        format!("{head}\n\n{modules}{}", sources.collect::<String>())
+    }
+}
