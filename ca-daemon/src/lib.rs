@@ -1,1 +1,27 @@
-//! placeholder
+//! The certificate authority of Secplane.
+//!
+//! A request for an identity enters at [`api`] or at the Workload API in [`agent`], is authorized ([`access`],
+//! [`attest`], [`registry`]), signed ([`authority`]), recorded ([`store`]), and only then leaves ([`issuance`]).
+//!
+//! [`CaDaemon`] is all of it in one value: the binary, `secctl dev` and the tests start it alike.
+
+pub mod access;
+pub mod agent;
+pub mod api;
+pub mod attest;
+pub mod authority;
+pub mod config;
+mod daemon;
+pub mod founding;
+pub mod init;
+pub mod instant;
+pub mod issuance;
+pub mod keys;
+pub mod logging;
+pub mod registry;
+pub mod rotation;
+pub mod store;
+mod whole_file;
+
+pub use config::Config;
+pub use daemon::{CaDaemon, RunError, StartError};

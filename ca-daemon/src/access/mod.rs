@@ -1,0 +1,102 @@
+//! Who is asking, and what they may do.
+//!
+//! | caller | may |
+//! |---|---|
+//! | the local admin socket | everything |
+//! | an X.509-SVID whose ID has an admin entry | everything |
+//! | any certificate of this authority | renew itself, read the trust bundle |
+//! | nobody in particular | read the trust bundle |
+//!
+//! A caller whose certificate was revoked may do nothing at all.
+
+mod caller;
+mod revoked;
+
+use std::{sync::Arc, time::SystemTime};
+
+pub use caller::{Caller, Holder, LocalPeer};
+pub use revoked::RevokedSerials;
+
+use crate::registry::Registry;
+
+/// What a call needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Reading what is public: the trust bundle.
+    Public,
+    /// Administering the authority.
+    Admin,
+    /// Acting on the certificate that one authenticates with.
+    OwnCertificate,
+}
+
+/// Decides what callers may do.
+pub struct Access {
+    registry: Arc<Registry>,
+    revoked: Arc<RevokedSerials>,
+}
+
+impl Access {
+    /// Decides by these entries and these revocations.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, revoked: Arc<RevokedSerials>) -> Self {
+        Self { registry, revoked }
+    }
+
+    /// Whether `caller` may do what needs `permission`, at `now`.
+    ///
+    /// # Errors
+    /// When they may not: with the reason and what would help.
+    pub fn authorize(&self, caller: &Caller, permission: Permission, now: SystemTime) -> Result<(), Denied> {
+        if let Some(holder) = caller.holder() {
+            if self.revoked.contains(&holder.serial) {
+                return Err(Denied::Revoked(holder.serial.clone()));
+            }
+            if holder.not_after < now {
+                return Err(Denied::Expired(holder.serial.clone()));
+            }
+        }
+        match permission {
+            Permission::Public => Ok(()),
+            Permission::OwnCertificate => match caller {
+                Caller::Svid { .. } | Caller::Certificate(_) => Ok(()),
+                Caller::LocalAdmin(_) | Caller::Anonymous { .. } | Caller::Insecure { .. } => {
+                    Err(Denied::NoCertificate)
+                }
+            },
+            Permission::Admin => match caller {
+                Caller::LocalAdmin(_) | Caller::Insecure { .. } => Ok(()),
+                Caller::Svid { id, .. } if self.registry.is_admin(id, now) => Ok(()),
+                Caller::Svid { id, .. } => Err(Denied::NotAdmin(id.to_string())),
+                Caller::Certificate(holder) => {
+                    Err(Denied::NotAdmin(format!("certificate {}", holder.serial)))
+                }
+                Caller::Anonymous { .. } => Err(Denied::Unauthenticated),
+            },
+        }
+    }
+}
+
+/// Why a caller may not do what they asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No certificate where one is needed.
+    #[error(
+        "this call needs a client certificate; connect with an X.509-SVID of an admin entry, or over the admin socket"
+    )]
+    Unauthenticated,
+    /// Not an admin.
+    #[error("{0} may not do this: it needs a registration entry with `admin`")]
+    NotAdmin(String),
+    /// The call is about the caller's own certificate, and there is none.
+    #[error(
+        "this call renews the certificate that the caller presents, and none was presented; connect over TLS with the certificate to renew"
+    )]
+    NoCertificate,
+    /// The caller's certificate was revoked.
+    #[error("the caller's certificate {0} has been revoked")]
+    Revoked(String),
+    /// The caller's certificate expired while the connection was open.
+    #[error("the caller's certificate {0} has expired; connect again with a current one")]
+    Expired(String),
+}

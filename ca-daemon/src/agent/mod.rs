@@ -1,0 +1,41 @@
+//! What runs on a node: workloads are attested here, and get their SVIDs over the SPIFFE Workload API.
+
+mod svids;
+mod updates;
+mod workload_api;
+
+use std::sync::Arc;
+
+use secplane_identity::SpiffeId;
+use tokio_util::sync::CancellationToken;
+
+use crate::{attest::ExecutableHashes, issuance::Issuance, registry::Registry};
+
+pub use workload_api::WorkloadApi;
+
+use self::svids::SvidCache;
+
+/// Serves the workloads of one node out of an authority in the same process.
+pub struct Agent {
+    /// The parent of the entries that are served here.
+    id: SpiffeId,
+    registry: Arc<Registry>,
+    issuance: Arc<Issuance>,
+    svids: SvidCache,
+    hashes: ExecutableHashes,
+    shutdown: CancellationToken,
+}
+
+impl Agent {
+    /// Serves the entries below `id` until `shutdown`.
+    #[must_use]
+    pub fn new(
+        id: SpiffeId,
+        registry: Arc<Registry>,
+        issuance: Arc<Issuance>,
+        shutdown: CancellationToken,
+    ) -> Arc<Self> {
+        let svids = SvidCache::new(Arc::clone(&issuance));
+        Arc::new(Self { id, registry, issuance, svids, hashes: ExecutableHashes::default(), shutdown })
+    }
+}

@@ -1,0 +1,128 @@
+//! The SVIDs of this node's workloads: one an entry, shared by every process that has it, replaced at half of its
+//! life.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+    time::SystemTime,
+};
+
+use secplane_identity::{PrivateKey, private_key::PrivateKeyError};
+use tokio::sync::Mutex;
+
+use crate::{
+    authority::{CertificateRequest, SignedCertificate, Subject},
+    issuance::{Issuance, IssueError, Order},
+    registry::{Entry, EntryId},
+};
+
+/// An X.509-SVID with its key, and when its successor is due.
+pub(super) struct Svid {
+    pub(super) certificate: SignedCertificate,
+    pub(super) key: PrivateKey,
+    pub(super) rotate_at: SystemTime,
+    entry_revision: i64,
+}
+
+/// One place an entry: its lock lets one caller issue while the others wait for the result.
+type Place = Arc<Mutex<Option<Arc<Svid>>>>;
+
+/// Places are looked through for dead ones each time their number has doubled.
+const FIRST_PRUNING: usize = 256;
+
+pub(super) struct SvidCache {
+    issuance: Arc<Issuance>,
+    places: std::sync::Mutex<Places>,
+}
+
+struct Places {
+    by_entry: HashMap<EntryId, Place>,
+    prune_at: usize,
+}
+
+impl SvidCache {
+    pub(super) fn new(issuance: Arc<Issuance>) -> Self {
+        let places = Places { by_entry: HashMap::new(), prune_at: FIRST_PRUNING };
+        Self { issuance, places: std::sync::Mutex::new(places) }
+    }
+
+    /// The current SVID of an entry; a new one when there is none, it is half over, or the entry changed.
+    pub(super) async fn current(&self, entry: &Entry, requester: &str) -> Result<Arc<Svid>, SvidFailure> {
+        let place = self.place(entry.id());
+        let mut held = place.lock().await;
+        let now = self.issuance.clock().now();
+        if let Some(svid) = held.as_ref()
+            && now < svid.rotate_at
+            && svid.entry_revision == entry.revision()
+        {
+            return Ok(Arc::clone(svid));
+        }
+        match self.issue(entry, requester).await {
+            Ok(svid) => {
+                let svid = Arc::new(svid);
+                *held = Some(Arc::clone(&svid));
+                Ok(svid)
+            }
+            // What is still valid serves on: a workload is better off with an old SVID than with none.
+            Err(failure) => match held.as_ref() {
+                Some(svid)
+                    if svid.entry_revision == entry.revision() && svid.certificate.not_after() > now =>
+                {
+                    tracing::error!(entry = %entry.id(), error = %failure, "an SVID could not be renewed; the old one serves on");
+                    Ok(Arc::clone(svid))
+                }
+                _ => Err(failure),
+            },
+        }
+    }
+
+    async fn issue(&self, entry: &Entry, requester: &str) -> Result<Svid, SvidFailure> {
+        let fields = entry.fields();
+        let key = PrivateKey::generate()?;
+        let request =
+            CertificateRequest::parse(&key.svid_request(&fields.spiffe_id)?).map_err(IssueError::from)?;
+        let certificate = self
+            .issuance
+            .issue(Order {
+                request,
+                subject: Subject::X509Svid {
+                    id: fields.spiffe_id.clone(),
+                    dns_names: fields.dns_names.clone(),
+                },
+                lifetime: fields.x509_svid_ttl,
+                requester: requester.to_owned(),
+                entry_id: Some(entry.id().clone()),
+                renews: None,
+            })
+            .await?;
+        let rotate_at = certificate.validity.half_life();
+        Ok(Svid { certificate, key, rotate_at, entry_revision: entry.revision() })
+    }
+
+    fn place(&self, id: &EntryId) -> Place {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.by_entry.len() >= places.prune_at {
+            let now = self.issuance.clock().now();
+            places.by_entry.retain(|_, place| is_alive(place, now));
+            places.prune_at = (places.by_entry.len() * 2).max(FIRST_PRUNING);
+        }
+        Arc::clone(places.by_entry.entry(id.clone()).or_default())
+    }
+}
+
+/// A place lives while somebody uses it or its SVID is valid.
+fn is_alive(place: &Place, now: SystemTime) -> bool {
+    match place.try_lock() {
+        Ok(held) => held.as_ref().is_some_and(|svid| svid.certificate.not_after() > now),
+        Err(_) => true,
+    }
+}
+
+/// Why there is no SVID for an entry.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SvidFailure {
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error(transparent)]
+    Key(#[from] PrivateKeyError),
+}

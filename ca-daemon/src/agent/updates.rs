@@ -1,0 +1,182 @@
+//! What one workload is told over one stream: at once, and again whenever it changes.
+
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
+
+use futures_util::{Stream, stream};
+use secplane_identity::TrustBundle;
+use secplane_proto::workload::{X509BundlesResponse, X509svid, X509svidResponse};
+use tokio::sync::watch;
+use tonic::Status;
+
+use super::Agent;
+use crate::{
+    attest::AttestedProcess,
+    registry::{Entry, Selector},
+};
+
+/// The texts that clients of the Workload API look for.
+pub(super) const NO_IDENTITY: &str = "no identity issued";
+pub(super) const ATTESTATION_FAILED: &str = "workload attestation failed";
+
+/// One workload's view of what concerns it, and what makes it look again.
+pub(super) struct View {
+    agent: Arc<Agent>,
+    process: Arc<AttestedProcess>,
+    entries: watch::Receiver<u64>,
+    bundle: watch::Receiver<Arc<TrustBundle>>,
+}
+
+/// A message and the instant at which it is out of date by itself.
+struct Answer<T> {
+    message: T,
+    until: Option<SystemTime>,
+}
+
+impl View {
+    pub(super) fn new(agent: Arc<Agent>, process: Arc<AttestedProcess>) -> Self {
+        let entries = agent.registry.changes();
+        let bundle = agent.issuance.bundle();
+        Self { agent, process, entries, bundle }
+    }
+
+    /// The X.509-SVIDs of the workload, as they are and as they become.
+    pub(super) fn x509_svids(self) -> impl Stream<Item = Result<X509svidResponse, Status>> {
+        self.updates(async |view: &mut Self| view.x509_svid_answer().await)
+    }
+
+    /// The trust bundles that the workload validates peers with.
+    pub(super) fn x509_bundles(self) -> impl Stream<Item = Result<X509BundlesResponse, Status>> {
+        self.updates(async |view: &mut Self| view.x509_bundles_answer().await)
+    }
+
+    /// The first answer at once; a further one only when it differs. Ends with the error that an answer is.
+    fn updates<T, F>(self, answer: F) -> impl Stream<Item = Result<T, Status>>
+    where
+        T: Clone + PartialEq,
+        F: AsyncFn(&mut Self) -> Result<Answer<T>, Status>,
+    {
+        struct State<T, F> {
+            view: View,
+            answer: F,
+            last: Option<T>,
+            until: Option<SystemTime>,
+        }
+        let state = State { view: self, answer, last: None, until: None };
+        stream::unfold(Some(state), async |state| {
+            let mut state = state?;
+            loop {
+                if state.last.is_some()
+                    && let Err(status) = state.view.wait(state.until).await
+                {
+                    return Some((Err(status), None));
+                }
+                match (state.answer)(&mut state.view).await {
+                    Err(status) => return Some((Err(status), None)),
+                    Ok(Answer { message, until }) => {
+                        state.until = until;
+                        if state.last.as_ref() != Some(&message) {
+                            state.last = Some(message.clone());
+                            return Some((Ok(message), Some(state)));
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// Waits for anything that could change an answer.
+    ///
+    /// A daemon that stops says "unavailable", for which clients come back; "permission denied" would make them
+    /// give up.
+    async fn wait(&mut self, until: Option<SystemTime>) -> Result<(), Status> {
+        let clock = self.agent.issuance.clock().clone();
+        let out_of_date = async {
+            match until {
+                Some(instant) => clock.wait_until(instant).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.agent.shutdown.cancelled() => Err(Status::unavailable("the Workload API is stopping")),
+            () = out_of_date => Ok(()),
+            // Both senders live as long as the agent, so neither ends before `shutdown`.
+            _ = self.entries.changed() => Ok(()),
+            _ = self.bundle.changed() => Ok(()),
+        }
+    }
+
+    async fn x509_svid_answer(&mut self) -> Result<Answer<X509svidResponse>, Status> {
+        let entries = self.entries_of_workload().await?;
+        let bundle = concatenated(&self.bundle.borrow_and_update());
+        let requester = format!("workload(pid={},uid={})", self.process.pid(), self.process.uid());
+        let mut svids = Vec::with_capacity(entries.len());
+        let mut hints = BTreeSet::new();
+        let mut until: Option<SystemTime> = None;
+        for entry in &entries {
+            let hint = entry.fields().hint.clone();
+            if !hint.is_empty() && !hints.insert(hint.clone()) {
+                // The older entry has the hint; a second identity under it could not be told apart.
+                tracing::warn!(entry = %entry.id(), hint, "an identity is left out: its hint is taken");
+                continue;
+            }
+            let svid = self.agent.svids.current(entry, &requester).await.map_err(|error| {
+                tracing::error!(entry = %entry.id(), %error, "an X.509-SVID could not be issued");
+                Status::unavailable(format!("no X.509-SVID could be issued for {}", entry.fields().spiffe_id))
+            })?;
+            let ends = [Some(svid.rotate_at), entry.fields().expires_at];
+            until = ends.into_iter().flatten().chain(until).min();
+            svids.push(X509svid {
+                spiffe_id: entry.fields().spiffe_id.to_string(),
+                x509_svid: svid.certificate.chain.iter().flat_map(|der| der.iter().copied()).collect(),
+                x509_svid_key: svid.key.pkcs8_der().to_vec(),
+                bundle: bundle.clone(),
+                hint,
+            });
+        }
+        let message = X509svidResponse { svids, ..Default::default() };
+        Ok(Answer { message, until })
+    }
+
+    async fn x509_bundles_answer(&mut self) -> Result<Answer<X509BundlesResponse>, Status> {
+        let entries = self.entries_of_workload().await?;
+        let until = entries.iter().filter_map(|entry| entry.fields().expires_at).min();
+        let bundle = self.bundle.borrow_and_update().clone();
+        let bundles = [(bundle.trust_domain().id(), concatenated(&bundle))].into();
+        Ok(Answer { message: X509BundlesResponse { bundles, ..Default::default() }, until })
+    }
+
+    /// The entries that the workload's process matches now.
+    async fn entries_of_workload(&mut self) -> Result<Vec<Arc<Entry>>, Status> {
+        // Before looking: a change that comes while we look makes us look again.
+        self.entries.borrow_and_update();
+        let selectors = self.attest().await?;
+        let now = self.agent.issuance.clock().now();
+        let entries = self.agent.registry.of_workload(&self.agent.id, &selectors, now);
+        if entries.is_empty() {
+            tracing::info!(pid = self.process.pid(), uid = self.process.uid(), "no entry fits a workload");
+            return Err(Status::permission_denied(NO_IDENTITY));
+        }
+        Ok(entries)
+    }
+
+    async fn attest(&self) -> Result<BTreeSet<Selector>, Status> {
+        let (agent, process) = (Arc::clone(&self.agent), Arc::clone(&self.process));
+        let attested = tokio::task::spawn_blocking(move || {
+            let hash = agent.registry.uses_selector(&agent.id, "unix", "sha256:");
+            process.selectors(hash.then_some(&agent.hashes))
+        });
+        match attested.await {
+            Ok(Ok(selectors)) => Ok(selectors),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a workload could not be attested");
+                Err(Status::unavailable(ATTESTATION_FAILED))
+            }
+            Err(_) => Err(Status::unavailable(ATTESTATION_FAILED)),
+        }
+    }
+}
+
+/// The roots one after another, as the Workload API wants them.
+fn concatenated(bundle: &TrustBundle) -> Vec<u8> {
+    bundle.authorities().flat_map(|root| root.der.iter().copied()).collect()
+}

@@ -1,0 +1,117 @@
+//! The gRPC face of the SPIFFE Workload API.
+
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+use secplane_proto::workload::{
+    JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
+    ValidateJwtsvidResponse, WitBundlesRequest, WitBundlesResponse, WitsvidRequest, WitsvidResponse,
+    X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+    spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer},
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    Agent,
+    updates::{ATTESTATION_FAILED, View},
+};
+use crate::api::AcceptedUnix;
+
+/// Every call must carry this, so that a browser or a proxy cannot be made to send one by accident
+/// (SPIFFE Workload Endpoint, section 4.1).
+const SECURITY_HEADER: &str = "workload.spiffe.io";
+
+/// The SPIFFE Workload API of a node.
+pub struct WorkloadApi(Arc<Agent>);
+
+impl WorkloadApi {
+    /// The service to put on a Unix socket.
+    #[must_use]
+    pub fn service(agent: Arc<Agent>) -> SpiffeWorkloadApiServer<Self> {
+        SpiffeWorkloadApiServer::new(Self(agent))
+    }
+
+    fn view<T>(&self, request: &Request<T>) -> Result<View, Status> {
+        let header = request.metadata().get(SECURITY_HEADER);
+        if header.is_none_or(|value| value != "true") {
+            return Err(Status::invalid_argument("security header missing from request"));
+        }
+        let process = request
+            .extensions()
+            .get::<AcceptedUnix>()
+            .and_then(AcceptedUnix::process)
+            .ok_or_else(|| Status::unavailable(ATTESTATION_FAILED))?;
+        Ok(View::new(Arc::clone(&self.0), process))
+    }
+}
+
+fn no_jwt() -> Status {
+    Status::unimplemented("JWT-SVIDs are not issued by this authority; use an X.509-SVID")
+}
+
+fn no_wit() -> Status {
+    Status::unimplemented("workload identity tokens are not issued by this authority; use an X.509-SVID")
+}
+
+#[tonic::async_trait]
+impl SpiffeWorkloadApi for WorkloadApi {
+    type FetchX509SVIDStream = BoxStream<'static, Result<X509svidResponse, Status>>;
+    type FetchX509BundlesStream = BoxStream<'static, Result<X509BundlesResponse, Status>>;
+    type FetchJWTBundlesStream = BoxStream<'static, Result<JwtBundlesResponse, Status>>;
+    type FetchWITSVIDStream = BoxStream<'static, Result<WitsvidResponse, Status>>;
+    type FetchWITBundlesStream = BoxStream<'static, Result<WitBundlesResponse, Status>>;
+
+    async fn fetch_x509svid(
+        &self,
+        request: Request<X509svidRequest>,
+    ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
+        Ok(Response::new(Box::pin(self.view(&request)?.x509_svids())))
+    }
+
+    async fn fetch_x509_bundles(
+        &self,
+        request: Request<X509BundlesRequest>,
+    ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
+        Ok(Response::new(Box::pin(self.view(&request)?.x509_bundles())))
+    }
+
+    async fn fetch_jwtsvid(
+        &self,
+        request: Request<JwtsvidRequest>,
+    ) -> Result<Response<JwtsvidResponse>, Status> {
+        self.view(&request)?;
+        Err(no_jwt())
+    }
+
+    async fn fetch_jwt_bundles(
+        &self,
+        request: Request<JwtBundlesRequest>,
+    ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
+        self.view(&request)?;
+        Err(no_jwt())
+    }
+
+    async fn validate_jwtsvid(
+        &self,
+        request: Request<ValidateJwtsvidRequest>,
+    ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
+        self.view(&request)?;
+        Err(no_jwt())
+    }
+
+    async fn fetch_witsvid(
+        &self,
+        request: Request<WitsvidRequest>,
+    ) -> Result<Response<Self::FetchWITSVIDStream>, Status> {
+        self.view(&request)?;
+        Err(no_wit())
+    }
+
+    async fn fetch_wit_bundles(
+        &self,
+        request: Request<WitBundlesRequest>,
+    ) -> Result<Response<Self::FetchWITBundlesStream>, Status> {
+        self.view(&request)?;
+        Err(no_wit())
+    }
+}

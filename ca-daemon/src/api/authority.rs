@@ -1,0 +1,38 @@
+//! `secplane.ca.v1.Authority`.
+
+use std::sync::Arc;
+
+use secplane_identity::Fingerprint;
+use secplane_proto::secplane::ca::v1::{GetStatusRequest, GetStatusResponse, authority_server::Authority};
+use tonic::{Request, Response, Status};
+
+use super::services::Services;
+use crate::{access::Permission, instant::unix, registry::EntryFilter};
+
+pub(super) struct AuthorityApi(pub(super) Arc<Services>);
+
+#[tonic::async_trait]
+impl Authority for AuthorityApi {
+    async fn get_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        let services = &self.0;
+        let bundle = services.issuance.bundle().borrow().clone();
+        let issuing = services.issuance.issuing();
+        let entries = services.registry.count(&EntryFilter::default());
+        Ok(Response::new(GetStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            trust_domain: bundle.trust_domain().to_string(),
+            root_fingerprints: bundle.authorities().map(|r| Fingerprint::of(&r.der).to_string()).collect(),
+            root_expires_at: unix(services.root.certificate().not_after),
+            issuing_ca_key_id: issuing.key_id().to_owned(),
+            issuing_ca_expires_at: unix(issuing.certificate().not_after),
+            bundle_sequence: bundle.sequence(),
+            entries: i64::try_from(entries).unwrap_or(i64::MAX),
+            started_at: unix(services.started_at),
+            insecure: services.insecure,
+        }))
+    }
+}

@@ -1,0 +1,151 @@
+//! `spire.api.server.bundle.v1.Bundle`.
+
+use std::sync::Arc;
+
+use secplane_identity::TrustBundle;
+use secplane_proto::spire::api::{
+    server::bundle::v1::{
+        AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchCreateFederatedBundleResponse,
+        BatchDeleteFederatedBundleRequest, BatchDeleteFederatedBundleResponse,
+        BatchSetFederatedBundleRequest, BatchSetFederatedBundleResponse, BatchUpdateFederatedBundleRequest,
+        BatchUpdateFederatedBundleResponse, CountBundlesRequest, CountBundlesResponse, GetBundleRequest,
+        GetFederatedBundleRequest, ListFederatedBundlesRequest, ListFederatedBundlesResponse,
+        PublishJwtAuthorityRequest, PublishJwtAuthorityResponse, PublishWitAuthorityRequest,
+        PublishWitAuthorityResponse, bundle_server::Bundle,
+    },
+    types,
+};
+use tonic::{Request, Response, Status};
+
+use super::services::Services;
+use crate::access::Permission;
+
+pub(super) struct BundleApi(pub(super) Arc<Services>);
+
+/// A trust bundle as a message.
+pub(super) fn to_wire(bundle: &TrustBundle) -> types::Bundle {
+    types::Bundle {
+        trust_domain: bundle.trust_domain().to_string(),
+        x509_authorities: bundle
+            .authorities()
+            .map(|root| types::X509Certificate { asn1: root.der.to_vec(), tainted: false })
+            .collect(),
+        refresh_hint: i64::try_from(bundle.refresh_hint_seconds()).unwrap_or(i64::MAX),
+        sequence_number: bundle.sequence(),
+        ..Default::default()
+    }
+}
+
+fn masked(mut bundle: types::Bundle, mask: Option<types::BundleMask>) -> types::Bundle {
+    let Some(mask) = mask else { return bundle };
+    if !mask.x509_authorities {
+        bundle.x509_authorities.clear();
+    }
+    if !mask.jwt_authorities {
+        bundle.jwt_authorities.clear();
+    }
+    if !mask.wit_authorities {
+        bundle.wit_authorities.clear();
+    }
+    if !mask.refresh_hint {
+        bundle.refresh_hint = 0;
+    }
+    if !mask.sequence_number {
+        bundle.sequence_number = 0;
+    }
+    bundle
+}
+
+impl BundleApi {
+    fn not_here<T, R>(&self, request: &Request<T>, what: &str) -> Result<R, Status> {
+        self.0.authorize(request, Permission::Admin)?;
+        Err(Status::unimplemented(format!("this authority does not {what}")))
+    }
+}
+
+#[tonic::async_trait]
+impl Bundle for BundleApi {
+    /// The bootstrap call: it needs no certificate, for what it answers is public and is worth nothing before it
+    /// was compared with a fingerprint that came another way.
+    async fn get_bundle(
+        &self,
+        request: Request<GetBundleRequest>,
+    ) -> Result<Response<types::Bundle>, Status> {
+        self.0.authorize(&request, Permission::Public)?;
+        let bundle = to_wire(&self.0.issuance.bundle().borrow());
+        Ok(Response::new(masked(bundle, request.into_inner().output_mask)))
+    }
+
+    async fn count_bundles(
+        &self,
+        request: Request<CountBundlesRequest>,
+    ) -> Result<Response<CountBundlesResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        Ok(Response::new(CountBundlesResponse { count: 1 }))
+    }
+
+    async fn list_federated_bundles(
+        &self,
+        request: Request<ListFederatedBundlesRequest>,
+    ) -> Result<Response<ListFederatedBundlesResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        Ok(Response::new(ListFederatedBundlesResponse::default()))
+    }
+
+    async fn get_federated_bundle(
+        &self,
+        request: Request<GetFederatedBundleRequest>,
+    ) -> Result<Response<types::Bundle>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        Err(Status::not_found("bundle not found: this authority federates with no other trust domain"))
+    }
+
+    async fn append_bundle(
+        &self,
+        request: Request<AppendBundleRequest>,
+    ) -> Result<Response<types::Bundle>, Status> {
+        self.not_here(&request, "take in foreign authorities")
+    }
+
+    async fn publish_jwt_authority(
+        &self,
+        request: Request<PublishJwtAuthorityRequest>,
+    ) -> Result<Response<PublishJwtAuthorityResponse>, Status> {
+        self.not_here(&request, "publish JWT keys")
+    }
+
+    async fn publish_wit_authority(
+        &self,
+        request: Request<PublishWitAuthorityRequest>,
+    ) -> Result<Response<PublishWitAuthorityResponse>, Status> {
+        self.not_here(&request, "publish workload identity token keys")
+    }
+
+    async fn batch_create_federated_bundle(
+        &self,
+        request: Request<BatchCreateFederatedBundleRequest>,
+    ) -> Result<Response<BatchCreateFederatedBundleResponse>, Status> {
+        self.not_here(&request, "federate")
+    }
+
+    async fn batch_update_federated_bundle(
+        &self,
+        request: Request<BatchUpdateFederatedBundleRequest>,
+    ) -> Result<Response<BatchUpdateFederatedBundleResponse>, Status> {
+        self.not_here(&request, "federate")
+    }
+
+    async fn batch_set_federated_bundle(
+        &self,
+        request: Request<BatchSetFederatedBundleRequest>,
+    ) -> Result<Response<BatchSetFederatedBundleResponse>, Status> {
+        self.not_here(&request, "federate")
+    }
+
+    async fn batch_delete_federated_bundle(
+        &self,
+        request: Request<BatchDeleteFederatedBundleRequest>,
+    ) -> Result<Response<BatchDeleteFederatedBundleResponse>, Status> {
+        self.not_here(&request, "federate")
+    }
+}

@@ -1,0 +1,289 @@
+//! `secplane.ca.v1.Certificates`.
+
+use std::{net::IpAddr, sync::Arc};
+
+use secplane_identity::SpiffeId;
+use secplane_proto::secplane::ca::v1::{
+    CertificateKind as WireKind, CertificateRecord as WireRecord, GetCertificateRequest,
+    GetCertificateResponse, IssueClientCertificateRequest, IssueClientCertificateResponse,
+    IssueServerCertificateRequest, IssueServerCertificateResponse, IssuedCertificate,
+    ListCertificatesRequest, ListCertificatesResponse, RenewCertificateRequest, RenewCertificateResponse,
+    RevokeCertificateRequest, RevokeCertificateResponse, certificates_server::Certificates,
+};
+use tonic::{Request, Response, Status};
+
+use super::{refusal::ToStatus, services::Services, svid::lifetime};
+use crate::{
+    access::{Caller, Permission},
+    authority::{CertificateKind, CertificateRequest, DnsName, SignedCertificate, Subject},
+    instant::unix,
+    issuance::Order,
+    registry::EntryId,
+    store::{CertificateFilter, CertificateRecord, Page},
+};
+
+const DEFAULT_PAGE: u32 = 100;
+const LARGEST_PAGE: u32 = 500;
+const MAX_REASON_CHARACTERS: usize = 256;
+const MAX_COMMON_NAME_CHARACTERS: usize = 64;
+/// The most names of one certificate.
+const MAX_NAMES: usize = 100;
+
+pub(super) struct CertificatesApi(pub(super) Arc<Services>);
+
+#[tonic::async_trait]
+impl Certificates for CertificatesApi {
+    async fn issue_server_certificate(
+        &self,
+        request: Request<IssueServerCertificateRequest>,
+    ) -> Result<Response<IssueServerCertificateResponse>, Status> {
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        let wire = request.into_inner();
+        let (dns_names, ip_addresses) = names(&wire.dns_names, &wire.ip_addresses)?;
+        if dns_names.is_empty() && ip_addresses.is_empty() {
+            return Err(Status::invalid_argument(
+                "a server certificate needs at least one DNS name or IP address",
+            ));
+        }
+        let subject = Subject::Server { dns_names, ip_addresses };
+        let certificate = Some(self.issue(&caller, &wire.csr, subject, wire.ttl).await?);
+        Ok(Response::new(IssueServerCertificateResponse { certificate }))
+    }
+
+    async fn issue_client_certificate(
+        &self,
+        request: Request<IssueClientCertificateRequest>,
+    ) -> Result<Response<IssueClientCertificateResponse>, Status> {
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        let wire = request.into_inner();
+        let (dns_names, ip_addresses) = names(&wire.dns_names, &wire.ip_addresses)?;
+        let common_name = common_name(wire.common_name)?;
+        let subject = Subject::Client { common_name, dns_names, ip_addresses };
+        let certificate = Some(self.issue(&caller, &wire.csr, subject, wire.ttl).await?);
+        Ok(Response::new(IssueClientCertificateResponse { certificate }))
+    }
+
+    async fn renew_certificate(
+        &self,
+        request: Request<RenewCertificateRequest>,
+    ) -> Result<Response<RenewCertificateResponse>, Status> {
+        let caller = self.0.authorize(&request, Permission::OwnCertificate)?;
+        let RenewCertificateRequest { csr, ttl } = request.into_inner();
+        let old = self.record_of(&caller).await?;
+        self.check_entry(&old)?;
+        let subject = self.0.issuance.subject_of(&old).map_err(|error| error.to_status())?;
+        let order = Order {
+            request: CertificateRequest::parse(&csr).map_err(|error| error.to_status())?,
+            subject,
+            lifetime: lifetime(ttl)?,
+            requester: caller.to_string(),
+            entry_id: old.entry_id.as_deref().and_then(|id| EntryId::parse(id).ok()),
+            renews: Some(old),
+        };
+        let signed = self.0.issuance.issue(order).await.map_err(|error| error.to_status())?;
+        Ok(Response::new(RenewCertificateResponse { certificate: Some(issued(&signed)) }))
+    }
+
+    async fn list_certificates(
+        &self,
+        request: Request<ListCertificatesRequest>,
+    ) -> Result<Response<ListCertificatesResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        let wire = request.into_inner();
+        let kind = kind_of_wire(wire.by_kind())?;
+        let size = match u32::try_from(wire.page_size) {
+            Ok(0) => DEFAULT_PAGE,
+            Ok(size) => size.min(LARGEST_PAGE),
+            Err(_) => return Err(Status::invalid_argument("the page size is negative")),
+        };
+        let before = match wire.page_token.as_str() {
+            "" => None,
+            token => Some(token.parse().map_err(|_| {
+                Status::invalid_argument("the page token is not one that this authority gave out")
+            })?),
+        };
+        let spiffe_id = match wire.by_spiffe_id.as_str() {
+            "" => None,
+            id => Some(
+                SpiffeId::parse(id).map_err(|error| Status::invalid_argument(error.to_string()))?.to_string(),
+            ),
+        };
+        let valid_after = wire.unexpired_only.then(|| unix(self.0.issuance.clock().now()));
+        let filter = CertificateFilter { spiffe_id, kind, valid_after };
+        let records = self
+            .0
+            .issuance
+            .store()
+            .list_certificates(&filter, Page { before, size })
+            .await
+            .map_err(|error| error.to_status())?;
+        let is_full = u32::try_from(records.len()).is_ok_and(|length| length == size);
+        let next_page_token = match records.last() {
+            Some(last) if is_full => last.position.to_string(),
+            _ => String::new(),
+        };
+        let certificates = records.into_iter().map(|r| WireRecord { certificate: Vec::new(), ..record(r) });
+        Ok(Response::new(ListCertificatesResponse { certificates: certificates.collect(), next_page_token }))
+    }
+
+    async fn get_certificate(
+        &self,
+        request: Request<GetCertificateRequest>,
+    ) -> Result<Response<GetCertificateResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        let serial = serial(&request.into_inner().serial_number)?;
+        let found = self.0.issuance.record(&serial).await.map_err(|error| error.to_status())?;
+        Ok(Response::new(GetCertificateResponse { certificate: Some(record(found)) }))
+    }
+
+    async fn revoke_certificate(
+        &self,
+        request: Request<RevokeCertificateRequest>,
+    ) -> Result<Response<RevokeCertificateResponse>, Status> {
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        let RevokeCertificateRequest { serial_number, reason } = request.into_inner();
+        let serial = serial(&serial_number)?;
+        if reason.chars().count() > MAX_REASON_CHARACTERS {
+            return Err(Status::invalid_argument("the reason is longer than 256 characters"));
+        }
+        let revoked = self.0.issuance.revoke(&serial, reason).await.map_err(|error| error.to_status())?;
+        tracing::info!(%caller, serial, "a certificate was revoked");
+        Ok(Response::new(RevokeCertificateResponse { certificate: Some(record(revoked)) }))
+    }
+}
+
+impl CertificatesApi {
+    async fn issue(
+        &self,
+        caller: &Caller,
+        csr: &[u8],
+        subject: Subject,
+        ttl: i64,
+    ) -> Result<IssuedCertificate, Status> {
+        let order = Order {
+            request: CertificateRequest::parse(csr).map_err(|error| error.to_status())?,
+            subject,
+            lifetime: lifetime(ttl)?,
+            requester: caller.to_string(),
+            entry_id: None,
+            renews: None,
+        };
+        let signed = self.0.issuance.issue(order).await.map_err(|error| error.to_status())?;
+        Ok(issued(&signed))
+    }
+
+    async fn record_of(&self, caller: &Caller) -> Result<CertificateRecord, Status> {
+        let serial = match caller.holder() {
+            Some(holder) => &holder.serial,
+            None => return Err(Status::unauthenticated("the caller presented no certificate")),
+        };
+        self.0.issuance.record(serial).await.map_err(|_| {
+            Status::failed_precondition(format!(
+                "certificate {serial} is not on record here, so it cannot be renewed; have a new one issued"
+            ))
+        })
+    }
+
+    /// An identity that an entry granted is renewed only while the entry still grants it.
+    fn check_entry(&self, old: &CertificateRecord) -> Result<(), Status> {
+        let Some(entry_id) = &old.entry_id else { return Ok(()) };
+        let now = self.0.issuance.clock().now();
+        let still_granted =
+            EntryId::parse(entry_id).ok().and_then(|id| self.0.registry.entry(&id)).is_some_and(|entry| {
+                let fields = entry.fields();
+                let same_names = fields.dns_names.iter().map(DnsName::as_str).eq(old.dns_names.iter());
+                !entry.is_expired(now)
+                    && old.spiffe_id.as_deref() == Some(fields.spiffe_id.as_str())
+                    && same_names
+            });
+        if still_granted {
+            Ok(())
+        } else {
+            Err(Status::permission_denied(format!(
+                "the registration entry {entry_id} no longer grants this identity; it cannot be renewed"
+            )))
+        }
+    }
+}
+
+fn names(dns_names: &[String], ip_addresses: &[String]) -> Result<(Vec<DnsName>, Vec<IpAddr>), Status> {
+    if dns_names.len() + ip_addresses.len() > MAX_NAMES {
+        return Err(Status::invalid_argument(format!("a certificate has at most {MAX_NAMES} names")));
+    }
+    let dns_names = dns_names
+        .iter()
+        .map(|name| DnsName::parse(name))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let ip_addresses = ip_addresses
+        .iter()
+        .map(|text| {
+            text.parse().map_err(|_| Status::invalid_argument(format!("`{text}` is not an IP address")))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok((dns_names, ip_addresses))
+}
+
+fn common_name(text: String) -> Result<String, Status> {
+    let length = text.chars().count();
+    if length == 0 || length > MAX_COMMON_NAME_CHARACTERS || text.chars().any(char::is_control) {
+        return Err(Status::invalid_argument(
+            "a client certificate needs a common name of 1 to 64 printable characters",
+        ));
+    }
+    Ok(text)
+}
+
+/// A serial as it is shown: hex in either case, with or without colons and leading zeros.
+fn serial(text: &str) -> Result<String, Status> {
+    let compact: String = text.chars().filter(|c| *c != ':').collect();
+    let is_serial =
+        !compact.is_empty() && compact.len() <= 40 && compact.bytes().all(|b| b.is_ascii_hexdigit());
+    if !is_serial {
+        return Err(Status::invalid_argument(format!("`{text}` is not a serial number in hex")));
+    }
+    Ok(compact.trim_start_matches('0').to_ascii_lowercase())
+}
+
+fn issued(signed: &SignedCertificate) -> IssuedCertificate {
+    IssuedCertificate {
+        serial_number: signed.serial.clone(),
+        chain: signed.chain.iter().map(|der| der.to_vec()).collect(),
+        expires_at: unix(signed.not_after()),
+    }
+}
+
+fn record(record: CertificateRecord) -> WireRecord {
+    let kind = match record.kind {
+        CertificateKind::X509Svid => WireKind::X509Svid,
+        CertificateKind::Server => WireKind::Server,
+        CertificateKind::Client => WireKind::Client,
+    };
+    WireRecord {
+        serial_number: record.serial,
+        kind: kind.into(),
+        spiffe_id: record.spiffe_id.unwrap_or_default(),
+        common_name: record.common_name.unwrap_or_default(),
+        dns_names: record.dns_names,
+        ip_addresses: record.ip_addresses,
+        not_before: record.not_before,
+        not_after: record.not_after,
+        issued_at: record.issued_at,
+        requester: record.requester,
+        entry_id: record.entry_id.unwrap_or_default(),
+        renews: record.renews.unwrap_or_default(),
+        revoked_at: record.revoked_at.unwrap_or_default(),
+        revocation_reason: record.revocation_reason.unwrap_or_default(),
+        issuer_key_id: record.issuer_key_id,
+        certificate: record.certificate,
+    }
+}
+
+fn kind_of_wire(kind: WireKind) -> Result<Option<CertificateKind>, Status> {
+    Ok(match kind {
+        WireKind::Unspecified => None,
+        WireKind::X509Svid => Some(CertificateKind::X509Svid),
+        WireKind::Server => Some(CertificateKind::Server),
+        WireKind::Client => Some(CertificateKind::Client),
+    })
+}

@@ -1,0 +1,326 @@
+//! `spire.api.server.entry.v1.Entry`.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use futures_util::stream::BoxStream;
+use secplane_identity::TrustDomain;
+use secplane_proto::spire::api::{
+    server::entry::v1::{
+        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest, BatchDeleteEntryResponse,
+        BatchUpdateEntryRequest, BatchUpdateEntryResponse, CountEntriesRequest, CountEntriesResponse,
+        GetAuthorizedEntriesRequest, GetAuthorizedEntriesResponse, GetEntryRequest, ListEntriesRequest,
+        ListEntriesResponse, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse,
+        batch_create_entry_response, batch_delete_entry_response, batch_update_entry_response,
+        count_entries_request, entry_server::Entry as EntryService, list_entries_request,
+    },
+    types::{self, federates_with_match, selector_match},
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{refusal::ToStatus, services::Services};
+use crate::{
+    access::Permission,
+    registry::{
+        Entry, EntryError, EntryFields, EntryFilter, EntryId, Match, RegistryError, Selector,
+        spiffe_id_from_wire,
+    },
+};
+
+const DEFAULT_PAGE: usize = 200;
+const LARGEST_PAGE: usize = 500;
+/// The most items of one batch; a larger one is refused as a whole.
+const LARGEST_BATCH: usize = 500;
+
+pub(super) struct EntryApi(pub(super) Arc<Services>);
+
+#[tonic::async_trait]
+impl EntryService for EntryApi {
+    async fn count_entries(
+        &self,
+        request: Request<CountEntriesRequest>,
+    ) -> Result<Response<CountEntriesResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        let filter = request.into_inner().filter.map(FilterParts::from).unwrap_or_default().read()?;
+        let count = i32::try_from(self.0.registry.count(&filter)).unwrap_or(i32::MAX);
+        Ok(Response::new(CountEntriesResponse { count }))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<ListEntriesRequest>,
+    ) -> Result<Response<ListEntriesResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        let wire = request.into_inner();
+        let filter = wire.filter.map(FilterParts::from).unwrap_or_default().read()?;
+        let size = match usize::try_from(wire.page_size) {
+            Ok(0) => DEFAULT_PAGE,
+            Ok(size) => size.min(LARGEST_PAGE),
+            Err(_) => return Err(Status::invalid_argument("the page size is negative")),
+        };
+        let after = match wire.page_token.as_str() {
+            "" => None,
+            token => Some(EntryId::parse(token).map_err(|_| {
+                Status::invalid_argument("the page token is not one that this authority gave out")
+            })?),
+        };
+        let entries = self.0.registry.list(&filter, after.as_ref(), size);
+        let next_page_token = match entries.last() {
+            Some(last) if entries.len() == size => last.id().to_string(),
+            _ => String::new(),
+        };
+        let entries = entries.iter().map(|entry| shown(entry, wire.output_mask.as_ref())).collect();
+        Ok(Response::new(ListEntriesResponse { entries, next_page_token }))
+    }
+
+    async fn get_entry(&self, request: Request<GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        let GetEntryRequest { id, output_mask } = request.into_inner();
+        let id = EntryId::parse(&id).map_err(|error| error.to_status())?;
+        let entry = self.0.registry.entry(&id).ok_or_else(|| RegistryError::NotFound(id).to_status())?;
+        Ok(Response::new(shown(&entry, output_mask.as_ref())))
+    }
+
+    async fn batch_create_entry(
+        &self,
+        request: Request<BatchCreateEntryRequest>,
+    ) -> Result<Response<BatchCreateEntryResponse>, Status> {
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        let BatchCreateEntryRequest { entries, output_mask } = request.into_inner();
+        check_batch(entries.len())?;
+        let mut results = Vec::with_capacity(entries.len());
+        for wire in entries {
+            let created = self.create(wire).await;
+            if let Ok(entry) = &created {
+                tracing::info!(%caller, entry = %entry.id(), spiffe_id = %entry.fields().spiffe_id, "an entry was created");
+            }
+            // Whoever finds a similar entry is shown it.
+            let entry = match &created {
+                Ok(entry) | Err(RegistryError::Similar(entry)) => Some(shown(entry, output_mask.as_ref())),
+                Err(_) => None,
+            };
+            let status = Some(item_status(created.map(drop)));
+            results.push(batch_create_entry_response::Result { status, entry });
+        }
+        Ok(Response::new(BatchCreateEntryResponse { results }))
+    }
+
+    async fn batch_update_entry(
+        &self,
+        request: Request<BatchUpdateEntryRequest>,
+    ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        let BatchUpdateEntryRequest { entries, input_mask, output_mask } = request.into_inner();
+        check_batch(entries.len())?;
+        let mut results = Vec::with_capacity(entries.len());
+        for wire in entries {
+            let updated = self.update(wire, input_mask.as_ref()).await;
+            if let Ok(entry) = &updated {
+                tracing::info!(%caller, entry = %entry.id(), revision = entry.revision(), "an entry was changed");
+            }
+            let entry = updated.as_ref().ok().map(|entry| shown(entry, output_mask.as_ref()));
+            let status = Some(item_status(updated.map(drop)));
+            results.push(batch_update_entry_response::Result { status, entry });
+        }
+        Ok(Response::new(BatchUpdateEntryResponse { results }))
+    }
+
+    async fn batch_delete_entry(
+        &self,
+        request: Request<BatchDeleteEntryRequest>,
+    ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        let ids = request.into_inner().ids;
+        check_batch(ids.len())?;
+        let mut results = Vec::with_capacity(ids.len());
+        for id in ids {
+            let deleted = self.delete(&id).await;
+            if deleted.is_ok() {
+                tracing::info!(%caller, entry = id, "an entry was deleted");
+            }
+            let status = Some(item_status(deleted));
+            results.push(batch_delete_entry_response::Result { status, id });
+        }
+        Ok(Response::new(BatchDeleteEntryResponse { results }))
+    }
+
+    async fn get_authorized_entries(
+        &self,
+        request: Request<GetAuthorizedEntriesRequest>,
+    ) -> Result<Response<GetAuthorizedEntriesResponse>, Status> {
+        self.for_agents(&request)
+    }
+
+    type SyncAuthorizedEntriesStream = BoxStream<'static, Result<SyncAuthorizedEntriesResponse, Status>>;
+
+    async fn sync_authorized_entries(
+        &self,
+        request: Request<Streaming<SyncAuthorizedEntriesRequest>>,
+    ) -> Result<Response<Self::SyncAuthorizedEntriesStream>, Status> {
+        self.for_agents(&request)
+    }
+}
+
+impl EntryApi {
+    async fn create(&self, wire: types::Entry) -> Result<Arc<Entry>, RegistryError> {
+        let fields = EntryFields::from_wire(wire)?;
+        self.0.registry.create(fields, self.0.issuance.clock().now()).await
+    }
+
+    async fn update(
+        &self,
+        wire: types::Entry,
+        mask: Option<&types::EntryMask>,
+    ) -> Result<Arc<Entry>, RegistryError> {
+        let id = EntryId::parse(&wire.id)?;
+        self.0.registry.update(&id, |fields| fields.apply(wire, mask)).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), RegistryError> {
+        self.0.registry.delete(&EntryId::parse(id)?).await.map(drop)
+    }
+
+    /// Calls of remote node agents, of which this authority attests none: denied, whoever asks.
+    fn for_agents<T, R>(&self, request: &Request<T>) -> Result<R, Status> {
+        self.0.authorize(request, Permission::OwnCertificate)?;
+        Err(Status::permission_denied(
+            "this call is for attested node agents, and this authority attests none",
+        ))
+    }
+}
+
+fn check_batch(length: usize) -> Result<(), Status> {
+    if length > LARGEST_BATCH {
+        return Err(Status::resource_exhausted(format!(
+            "a batch has at most {LARGEST_BATCH} items, this one has {length}; send several"
+        )));
+    }
+    Ok(())
+}
+
+fn item_status(result: Result<(), RegistryError>) -> types::Status {
+    match result {
+        Ok(()) => types::Status { code: 0, message: "OK".to_owned() },
+        Err(error) => {
+            let status = error.to_status();
+            types::Status { code: status.code().into(), message: status.message().to_owned() }
+        }
+    }
+}
+
+/// An entry as a message with the fields that a mask names; no mask names them all.
+fn shown(entry: &Entry, mask: Option<&types::EntryMask>) -> types::Entry {
+    let whole = entry.to_wire();
+    let Some(mask) = mask else { return whole };
+    types::Entry {
+        id: whole.id,
+        spiffe_id: whole.spiffe_id.filter(|_| mask.spiffe_id),
+        parent_id: whole.parent_id.filter(|_| mask.parent_id),
+        selectors: if mask.selectors { whole.selectors } else { Vec::new() },
+        x509_svid_ttl: if mask.x509_svid_ttl { whole.x509_svid_ttl } else { 0 },
+        federates_with: if mask.federates_with { whole.federates_with } else { Vec::new() },
+        admin: mask.admin && whole.admin,
+        downstream: mask.downstream && whole.downstream,
+        expires_at: if mask.expires_at { whole.expires_at } else { 0 },
+        dns_names: if mask.dns_names { whole.dns_names } else { Vec::new() },
+        revision_number: if mask.revision_number { whole.revision_number } else { 0 },
+        store_svid: mask.store_svid && whole.store_svid,
+        jwt_svid_ttl: if mask.jwt_svid_ttl { whole.jwt_svid_ttl } else { 0 },
+        hint: if mask.hint { whole.hint } else { String::new() },
+        created_at: if mask.created_at { whole.created_at } else { 0 },
+        additional_attributes: whole.additional_attributes.filter(|_| mask.additional_attributes),
+    }
+}
+
+/// The parts of a filter: listing and counting have a message each, with the same fields.
+#[derive(Default)]
+struct FilterParts {
+    spiffe_id: Option<types::Spiffeid>,
+    parent_id: Option<types::Spiffeid>,
+    selectors: Option<types::SelectorMatch>,
+    federates_with: Option<types::FederatesWithMatch>,
+    hint: Option<String>,
+    downstream: Option<bool>,
+}
+
+impl From<list_entries_request::Filter> for FilterParts {
+    fn from(wire: list_entries_request::Filter) -> Self {
+        Self {
+            spiffe_id: wire.by_spiffe_id,
+            parent_id: wire.by_parent_id,
+            selectors: wire.by_selectors,
+            federates_with: wire.by_federates_with,
+            hint: wire.by_hint,
+            downstream: wire.by_downstream,
+        }
+    }
+}
+
+impl From<count_entries_request::Filter> for FilterParts {
+    fn from(wire: count_entries_request::Filter) -> Self {
+        Self {
+            spiffe_id: wire.by_spiffe_id,
+            parent_id: wire.by_parent_id,
+            selectors: wire.by_selectors,
+            federates_with: wire.by_federates_with,
+            hint: wire.by_hint,
+            downstream: wire.by_downstream,
+        }
+    }
+}
+
+impl FilterParts {
+    fn read(self) -> Result<EntryFilter, Status> {
+        let refuse = |error: EntryError| error.to_status();
+        let id = |wire: Option<types::Spiffeid>, role| {
+            wire.map(|wire| spiffe_id_from_wire(Some(wire), role)).transpose().map_err(refuse)
+        };
+        Ok(EntryFilter {
+            spiffe_id: id(self.spiffe_id, "SPIFFE ID of the filter")?,
+            parent_id: id(self.parent_id, "parent ID of the filter")?,
+            selectors: self.selectors.map(|wire| selectors(&wire)).transpose()?,
+            federates_with: self.federates_with.map(|wire| federates_with(&wire)).transpose()?,
+            hint: self.hint,
+            downstream: self.downstream,
+        })
+    }
+}
+
+fn selectors(wire: &types::SelectorMatch) -> Result<(Match, BTreeSet<Selector>), Status> {
+    use selector_match::MatchBehavior;
+    let how = match MatchBehavior::try_from(wire.r#match) {
+        Ok(MatchBehavior::MatchExact) => Match::Exact,
+        Ok(MatchBehavior::MatchSubset) => Match::Subset,
+        Ok(MatchBehavior::MatchSuperset) => Match::Superset,
+        Ok(MatchBehavior::MatchAny) => Match::Any,
+        Err(_) => return Err(Status::invalid_argument("the filter's selector match is not known")),
+    };
+    let given = wire
+        .selectors
+        .iter()
+        .map(|s| Selector::new(&s.r#type, &s.value).map_err(|error| error.to_status()))
+        .collect::<Result<BTreeSet<_>, _>>()?;
+    if given.is_empty() {
+        return Err(Status::invalid_argument("the filter's selectors are empty"));
+    }
+    Ok((how, given))
+}
+
+fn federates_with(wire: &types::FederatesWithMatch) -> Result<(Match, BTreeSet<TrustDomain>), Status> {
+    use federates_with_match::MatchBehavior;
+    let how = match MatchBehavior::try_from(wire.r#match) {
+        Ok(MatchBehavior::MatchExact) => Match::Exact,
+        Ok(MatchBehavior::MatchSubset) => Match::Subset,
+        Ok(MatchBehavior::MatchSuperset) => Match::Superset,
+        Ok(MatchBehavior::MatchAny) => Match::Any,
+        Err(_) => return Err(Status::invalid_argument("the filter's trust domain match is not known")),
+    };
+    let given = wire
+        .trust_domains
+        .iter()
+        .map(|name| TrustDomain::parse(name).map_err(|error| Status::invalid_argument(error.to_string())))
+        .collect::<Result<BTreeSet<_>, _>>()?;
+    if given.is_empty() {
+        return Err(Status::invalid_argument("the filter's trust domains are empty"));
+    }
+    Ok((how, given))
+}

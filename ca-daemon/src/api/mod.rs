@@ -1,0 +1,14 @@
+//! The daemon's gRPC services, one thin file each: decode, authorize, call the core, encode.
+
+mod authority;
+mod bundle;
+mod certificates;
+mod entry;
+mod refusal;
+mod services;
+mod svid;
+mod trust_bundle;
+mod unix_socket;
+
+pub use services::{Services, caller_of};
+pub use unix_socket::{AcceptedUnix, SocketError, UnixSocket};

@@ -1,0 +1,86 @@
+//! All services together, and who is calling them.
+
+use std::{sync::Arc, time::SystemTime};
+
+use secplane_identity::serve::Connection;
+use secplane_proto::{
+    secplane::ca::v1::{
+        authority_server::AuthorityServer, certificates_server::CertificatesServer,
+        trust_bundle_server::TrustBundleServer,
+    },
+    spire::api::server::{
+        bundle::v1::bundle_server::BundleServer, entry::v1::entry_server::EntryServer,
+        svid::v1::svid_server::SvidServer,
+    },
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, service::Routes};
+
+use super::{
+    authority::AuthorityApi, bundle::BundleApi, certificates::CertificatesApi, entry::EntryApi,
+    refusal::ToStatus, svid::SvidApi, trust_bundle::TrustBundleApi, unix_socket::AcceptedUnix,
+};
+use crate::{
+    access::{Access, Caller, Permission},
+    authority::Root,
+    issuance::Issuance,
+    registry::Registry,
+};
+
+/// What every service works with.
+pub struct Services {
+    /// Issues and revokes.
+    pub issuance: Arc<Issuance>,
+    /// The entries.
+    pub registry: Arc<Registry>,
+    /// Who may do what.
+    pub access: Access,
+    /// The root.
+    pub root: Arc<Root>,
+    /// When the daemon started.
+    pub started_at: SystemTime,
+    /// Whether it runs with `--insecure`.
+    pub insecure: bool,
+    /// Ends streams when the daemon stops.
+    pub shutdown: CancellationToken,
+}
+
+impl Services {
+    /// The gRPC routes.
+    #[must_use]
+    pub fn routes(self: &Arc<Self>) -> Routes {
+        Routes::new(SvidServer::new(SvidApi(Arc::clone(self))))
+            .add_service(EntryServer::new(EntryApi(Arc::clone(self))))
+            .add_service(BundleServer::new(BundleApi(Arc::clone(self))))
+            .add_service(CertificatesServer::new(CertificatesApi(Arc::clone(self))))
+            .add_service(AuthorityServer::new(AuthorityApi(Arc::clone(self))))
+            .add_service(TrustBundleServer::new(TrustBundleApi(Arc::clone(self))))
+    }
+
+    /// The caller of a request, once they may do what needs `permission`.
+    pub(super) fn authorize<T>(
+        &self,
+        request: &Request<T>,
+        permission: Permission,
+    ) -> Result<Caller, Status> {
+        let caller = caller_of(request, self.insecure)
+            .ok_or_else(|| Status::unauthenticated("the connection does not say who is calling"))?;
+        self.access.authorize(&caller, permission, self.issuance.clock().now()).map_err(|denied| {
+            tracing::warn!(%caller, %denied, "a call is denied");
+            denied.to_status()
+        })?;
+        Ok(caller)
+    }
+}
+
+/// Who sent a request, by the connection that it came over; `None` when that cannot be told.
+pub fn caller_of<T>(request: &Request<T>, insecure: bool) -> Option<Caller> {
+    let extensions = request.extensions();
+    if let Some(connection) = extensions.get::<Connection>() {
+        return Some(Caller::of(connection));
+    }
+    if let Some(accepted) = extensions.get::<AcceptedUnix>() {
+        return accepted.peer().map(Caller::LocalAdmin);
+    }
+    insecure.then(|| Caller::Insecure { address: request.remote_addr() })
+}

@@ -1,0 +1,167 @@
+//! `spire.api.server.svid.v1.SVID`.
+
+use std::{sync::Arc, time::Duration};
+
+use secplane_identity::SpiffeId;
+use secplane_proto::spire::api::{
+    server::svid::v1::{
+        BatchNewWitsvidRequest, BatchNewWitsvidResponse, BatchNewX509svidRequest, BatchNewX509svidResponse,
+        MintJwtsvidRequest, MintJwtsvidResponse, MintWitsvidRequest, MintWitsvidResponse,
+        MintX509svidRequest, MintX509svidResponse, NewDownstreamX509caRequest, NewDownstreamX509caResponse,
+        NewJwtsvidRequest, NewJwtsvidResponse, svid_server::Svid,
+    },
+    types,
+};
+use tonic::{Request, Response, Status};
+
+use super::{refusal::ToStatus, services::Services};
+use crate::{
+    access::Permission,
+    authority::{CertificateRequest, DnsName, Subject},
+    instant::unix,
+    issuance::Order,
+};
+
+pub(super) struct SvidApi(pub(super) Arc<Services>);
+
+#[tonic::async_trait]
+impl Svid for SvidApi {
+    /// An admin mints an X.509-SVID for any workload of the trust domain: the request's URI name says which, its
+    /// DNS names come along. The admin is who grants them.
+    async fn mint_x509svid(
+        &self,
+        request: Request<MintX509svidRequest>,
+    ) -> Result<Response<MintX509svidResponse>, Status> {
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        let MintX509svidRequest { csr, ttl } = request.into_inner();
+        let lifetime = lifetime(ttl.into())?;
+        let request = CertificateRequest::parse(&csr).map_err(|error| error.to_status())?;
+        let id = self.requested_id(&request)?;
+        let dns_names = request
+            .names()
+            .dns_names
+            .iter()
+            .map(|name| DnsName::parse(name))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let signed = self
+            .0
+            .issuance
+            .issue(Order {
+                request,
+                subject: Subject::X509Svid { id: id.clone(), dns_names },
+                lifetime,
+                requester: caller.to_string(),
+                entry_id: None,
+                renews: None,
+            })
+            .await
+            .map_err(|error| error.to_status())?;
+        Ok(Response::new(MintX509svidResponse {
+            svid: Some(types::X509svid {
+                cert_chain: signed.chain.iter().map(|der| der.to_vec()).collect(),
+                id: Some(types::Spiffeid {
+                    trust_domain: id.trust_domain().to_string(),
+                    path: id.path().to_owned(),
+                }),
+                expires_at: unix(signed.not_after()),
+                hint: String::new(),
+            }),
+        }))
+    }
+
+    async fn mint_jwtsvid(
+        &self,
+        request: Request<MintJwtsvidRequest>,
+    ) -> Result<Response<MintJwtsvidResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        Err(Status::unimplemented("JWT-SVIDs are not issued by this authority; use MintX509SVID"))
+    }
+
+    async fn mint_witsvid(
+        &self,
+        request: Request<MintWitsvidRequest>,
+    ) -> Result<Response<MintWitsvidResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        Err(Status::unimplemented("workload identity tokens are not issued by this authority"))
+    }
+
+    async fn batch_new_x509svid(
+        &self,
+        request: Request<BatchNewX509svidRequest>,
+    ) -> Result<Response<BatchNewX509svidResponse>, Status> {
+        self.for_agents(&request)
+    }
+
+    async fn new_jwtsvid(
+        &self,
+        request: Request<NewJwtsvidRequest>,
+    ) -> Result<Response<NewJwtsvidResponse>, Status> {
+        self.for_agents(&request)
+    }
+
+    async fn batch_new_witsvid(
+        &self,
+        request: Request<BatchNewWitsvidRequest>,
+    ) -> Result<Response<BatchNewWitsvidResponse>, Status> {
+        self.for_agents(&request)
+    }
+
+    async fn new_downstream_x509ca(
+        &self,
+        request: Request<NewDownstreamX509caRequest>,
+    ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
+        self.for_agents(&request)
+    }
+}
+
+impl SvidApi {
+    /// Calls of remote node agents, of which this authority attests none: denied, whoever asks.
+    fn for_agents<T, R>(&self, request: &Request<T>) -> Result<R, Status> {
+        self.0.authorize(request, Permission::OwnCertificate)?;
+        Err(Status::permission_denied(
+            "this call is for attested node agents, and this authority attests none; \
+             workloads on its machine use the Workload API, admins use MintX509SVID",
+        ))
+    }
+
+    fn requested_id(&self, request: &CertificateRequest) -> Result<SpiffeId, Status> {
+        let refuse = |reason: String| Err(Status::invalid_argument(reason));
+        let uri = match request.names().uris.as_slice() {
+            [uri] => uri,
+            [] => {
+                return refuse("the certificate request names no SPIFFE ID; give it one URI name".into());
+            }
+            many => {
+                return refuse(format!(
+                    "the certificate request has {} URI names; an X.509-SVID has exactly one",
+                    many.len()
+                ));
+            }
+        };
+        if let Some(address) = request.names().ip_addresses.first() {
+            return Err(Status::permission_denied(format!(
+                "the certificate request asks for IP:{address}; an X.509-SVID carries no IP addresses here"
+            )));
+        }
+        let id = SpiffeId::parse(uri).map_err(|error| {
+            Status::invalid_argument(format!(
+                "the certificate request's URI name `{uri}` is not usable: {error}"
+            ))
+        })?;
+        let own = self.0.issuance.trust_domain();
+        if id.trust_domain() != own {
+            return refuse(format!("{id} is not a member of trust domain {own}"));
+        }
+        if id.is_reserved() {
+            return refuse(format!("{id} lies below /spire, which is kept for servers and agents"));
+        }
+        Ok(id)
+    }
+}
+
+/// A wanted lifetime in seconds; 0 is the default.
+pub(super) fn lifetime(seconds: i64) -> Result<Option<Duration>, Status> {
+    let seconds = u64::try_from(seconds).map_err(|_| Status::invalid_argument("the ttl is negative"))?;
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+}

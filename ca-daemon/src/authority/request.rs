@@ -1,0 +1,244 @@
+//! Reading a certificate request (PKCS#10, RFC 2986).
+//!
+//! A request proves that its sender holds a key, and says which names it would like. Only the key is taken from
+//! it; every name in it must be granted by someone else, or the request is refused: a name that is dropped in
+//! silence misleads whoever asked for it.
+
+use std::net::IpAddr;
+
+use rcgen::{PublicKeyData, SignatureAlgorithm};
+use x509_parser::{
+    certification_request::X509CertificationRequest,
+    extensions::{GeneralName, ParsedExtension},
+    oid_registry::{OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA},
+    prelude::FromDer,
+    public_key::PublicKey,
+    x509::SubjectPublicKeyInfo,
+};
+
+use super::{leaf::Subject, names::DnsName};
+
+/// The largest request that is read, in bytes.
+pub(super) const MAX_REQUEST_BYTES: usize = 16 * 1024;
+const SMALLEST_RSA_BITS: usize = 2048;
+const LARGEST_RSA_BITS: usize = 4096;
+
+/// A certificate request whose sender has shown that it holds the private key.
+#[derive(Debug)]
+pub struct CertificateRequest {
+    key: RequestedKey,
+    names: RequestedNames,
+}
+
+/// The names that a request asks for.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct RequestedNames {
+    /// URI names, in order.
+    pub uris: Vec<String>,
+    /// DNS names as they stand.
+    pub dns_names: Vec<String>,
+    /// IP addresses.
+    pub ip_addresses: Vec<IpAddr>,
+}
+
+impl CertificateRequest {
+    /// Reads a DER request and verifies its signature with its own key.
+    ///
+    /// # Errors
+    /// When it is not a request, its signature is wrong, its key is of a kind that is not certified here, or it
+    /// asks to become a CA.
+    pub fn parse(der: &[u8]) -> Result<Self, RequestError> {
+        if der.is_empty() {
+            return Err(RequestError::Empty);
+        }
+        if der.len() > MAX_REQUEST_BYTES {
+            return Err(RequestError::TooLarge(der.len()));
+        }
+        let (rest, request) = X509CertificationRequest::from_der(der)
+            .map_err(|error| RequestError::Malformed(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(RequestError::Malformed(format!("{} bytes follow it", rest.len())));
+        }
+        let key = RequestedKey::read(&request.certification_request_info.subject_pki)?;
+        let algorithm = &request.signature_algorithm.algorithm;
+        if *algorithm == OID_PKCS1_SHA1WITHRSA || *algorithm == OID_SHA1_WITH_RSA {
+            return Err(RequestError::WeakSignature);
+        }
+        request.verify_signature().map_err(|_| RequestError::Signature)?;
+
+        let mut names = RequestedNames::default();
+        for extension in request.requested_extensions().into_iter().flatten() {
+            read_extension(extension, &mut names)?;
+        }
+        Ok(Self { key, names })
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn key(&self) -> &RequestedKey {
+        &self.key
+    }
+
+    /// The names that it asks for.
+    #[must_use]
+    pub fn names(&self) -> &RequestedNames {
+        &self.names
+    }
+
+    /// Refuses the request if it asks for a name that `granted` does not hold.
+    ///
+    /// # Errors
+    /// Names the first name that was not granted.
+    pub fn check_names(&self, granted: &Subject) -> Result<(), RequestError> {
+        let refuse = |name: String| Err(RequestError::NotGranted { name, granted: granted.describe() });
+        for uri in &self.names.uris {
+            if granted.spiffe_id().map(|id| id.as_str()) != Some(uri) {
+                return refuse(format!("URI:{uri}"));
+            }
+        }
+        for name in &self.names.dns_names {
+            let known = DnsName::parse(name).is_ok_and(|name| granted.dns_names().contains(&name));
+            if !known {
+                return refuse(format!("DNS:{name}"));
+            }
+        }
+        for address in &self.names.ip_addresses {
+            if !granted.ip_addresses().contains(address) {
+                return refuse(format!("IP:{address}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_extension(extension: &ParsedExtension<'_>, names: &mut RequestedNames) -> Result<(), RequestError> {
+    match extension {
+        ParsedExtension::SubjectAlternativeName(wanted) => {
+            for name in &wanted.general_names {
+                match name {
+                    GeneralName::URI(uri) => names.uris.push((*uri).to_owned()),
+                    GeneralName::DNSName(dns) => names.dns_names.push((*dns).to_owned()),
+                    GeneralName::IPAddress(bytes) => names.ip_addresses.push(ip_address(bytes)?),
+                    other => return Err(RequestError::NameKind(other.to_string())),
+                }
+            }
+            Ok(())
+        }
+        ParsedExtension::BasicConstraints(constraints) if constraints.ca => Err(RequestError::WantsCa),
+        ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => {
+            Err(RequestError::WantsCa)
+        }
+        ParsedExtension::ParseError { error } => Err(RequestError::Malformed(error.to_string())),
+        // Usages and identifiers are the issuer's to set; that a request carries its own is common and harmless.
+        _ => Ok(()),
+    }
+}
+
+fn ip_address(bytes: &[u8]) -> Result<IpAddr, RequestError> {
+    <[u8; 4]>::try_from(bytes)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .map_err(|_| RequestError::Malformed("an IP address has neither 4 nor 16 bytes".into()))
+}
+
+/// The public key of a request, of a kind that is certified here.
+#[derive(Debug, Clone)]
+pub struct RequestedKey {
+    algorithm: &'static SignatureAlgorithm,
+    /// The bits of `subjectPublicKey`.
+    bits: Vec<u8>,
+}
+
+impl RequestedKey {
+    fn read(info: &SubjectPublicKeyInfo<'_>) -> Result<Self, RequestError> {
+        let unsupported = || RequestError::KeyKind(info.algorithm.algorithm.to_id_string());
+        let algorithm = match info.parsed().map_err(|_| unsupported())? {
+            PublicKey::RSA(key) => match key.key_size() {
+                SMALLEST_RSA_BITS..=LARGEST_RSA_BITS => &rcgen::PKCS_RSA_SHA256,
+                bits => return Err(RequestError::RsaSize(bits)),
+            },
+            PublicKey::EC(_) => {
+                let curve = info.algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok());
+                match curve.map(|oid| oid.to_id_string()).as_deref() {
+                    Some("1.2.840.10045.3.1.7") => &rcgen::PKCS_ECDSA_P256_SHA256,
+                    Some("1.3.132.0.34") => &rcgen::PKCS_ECDSA_P384_SHA384,
+                    other => return Err(RequestError::Curve(other.unwrap_or("none").to_owned())),
+                }
+            }
+            _ if info.algorithm.algorithm.to_id_string() == "1.3.101.112" => &rcgen::PKCS_ED25519,
+            _ => return Err(unsupported()),
+        };
+        Ok(Self { algorithm, bits: info.subject_public_key.data.to_vec() })
+    }
+
+    /// Takes the key of a pair that was made here.
+    pub(super) fn of(pair: &rcgen::KeyPair) -> Self {
+        Self { algorithm: pair.algorithm(), bits: pair.public_key_raw().to_vec() }
+    }
+
+    /// The key identifier: SHA-1 of the key's bits (RFC 5280, section 4.2.1.2, method 1). It names the key and
+    /// protects nothing.
+    pub(super) fn identifier(&self) -> Vec<u8> {
+        use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+        digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.bits).as_ref().to_vec()
+    }
+}
+
+impl PublicKeyData for RequestedKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.bits
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.algorithm
+    }
+}
+
+/// Why a certificate request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No bytes.
+    #[error("the certificate request is missing; send a DER PKCS#10 request")]
+    Empty,
+    /// Larger than [`MAX_REQUEST_BYTES`].
+    #[error("the certificate request has {0} bytes; at most {MAX_REQUEST_BYTES} are read")]
+    TooLarge(usize),
+    /// Not a request.
+    #[error("the certificate request is not DER PKCS#10 (RFC 2986): {0}")]
+    Malformed(String),
+    /// Signed by another key, or with an algorithm that does not fit the key.
+    #[error(
+        "the certificate request is not signed by its own key; sign it with the private key of the public key in it"
+    )]
+    Signature,
+    /// SHA-1.
+    #[error("the certificate request is signed with SHA-1; use SHA-256 or better")]
+    WeakSignature,
+    /// An unknown kind of key.
+    #[error("a key of kind {0} is not certified here; use EC P-256, EC P-384, Ed25519 or RSA 2048 to 4096")]
+    KeyKind(String),
+    /// An unknown curve.
+    #[error("an EC key on curve {0} is not certified here; use P-256 or P-384")]
+    Curve(String),
+    /// An RSA key that is too small or too large.
+    #[error("an RSA key of {0} bits is not certified here; use 2048 to 4096 bits, or EC P-256")]
+    RsaSize(usize),
+    /// It asks for a CA certificate.
+    #[error(
+        "the certificate request asks for a CA certificate, which is not issued here; leave out cA, keyCertSign and cRLSign"
+    )]
+    WantsCa,
+    /// A name that is neither URI, DNS nor IP.
+    #[error("the certificate request asks for the name {0}; only URI, DNS and IP names can be granted")]
+    NameKind(String),
+    /// A name that nobody granted.
+    #[error(
+        "the certificate request asks for {name}, which was not granted (granted: {granted}); remove it from the request or have it granted"
+    )]
+    NotGranted {
+        /// The name.
+        name: String,
+        /// What was granted.
+        granted: String,
+    },
+}

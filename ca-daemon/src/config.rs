@@ -1,0 +1,302 @@
+//! The configuration of the daemon: a YAML file, with every key also settable by an environment variable.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use figment::{
+    Figment,
+    providers::{Env, Serialized},
+};
+use schemars::JsonSchema;
+use secplane_identity::{SpiffeId, TrustDomain};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    authority::{DnsName, Lifetimes},
+    keys::WrappingKeySource,
+};
+
+/// The prefix of environment variables; nested keys are separated by `__`.
+pub const ENV_PREFIX: &str = "CA_DAEMON_";
+/// The largest configuration file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The configuration of `ca-daemon`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The trust domain that this authority is for, such as `example.org`. It cannot change later.
+    #[schemars(with = "String")]
+    pub trust_domain: TrustDomain,
+    /// The folder of the database and of the sealed keys. Only the daemon needs to read it.
+    pub data_dir: PathBuf,
+    /// Where gRPC with TLS listens. Port 0 takes a free one.
+    #[serde(default = "default_listen")]
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+    /// DNS names in the server's own certificate, for clients that check host names.
+    #[serde(default)]
+    pub server_names: Vec<String>,
+    /// The Unix socket for admins. Whoever can open it may do everything. Default: `admin.sock` in `data_dir`.
+    #[serde(default)]
+    pub admin_socket: Option<PathBuf>,
+    /// The SPIFFE Workload API for workloads on this machine.
+    #[serde(default)]
+    pub workload_api: WorkloadApiConfig,
+    /// Where the key comes from that all private keys are sealed under.
+    pub wrapping_key: WrappingKeySource,
+    /// How long certificates are valid.
+    #[serde(default)]
+    pub validity: ValidityConfig,
+    /// For development only: gRPC without TLS, where every caller is an admin.
+    #[serde(default)]
+    pub insecure: bool,
+    /// Lets `insecure` listen on an address that is not loopback.
+    #[serde(default)]
+    pub insecure_beyond_loopback: bool,
+    /// What is logged and how.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// The Workload API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkloadApiConfig {
+    /// Its Unix socket, which every user may open. Default: `workload.sock` in `data_dir`'s parent folder.
+    pub socket: Option<PathBuf>,
+    /// The path of the agent's SPIFFE ID: the parent of the entries that are served here.
+    pub agent_path: String,
+}
+
+/// Lifetimes. Text such as `1h`, `90s`, `30d`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValidityConfig {
+    /// Of the root, when the first start makes it.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub root: Duration,
+    /// Of an issuing CA. It is renewed at half of it.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub issuing_ca: Duration,
+    /// Of an X.509-SVID, unless its entry says otherwise.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub x509_svid: Duration,
+    /// Of a server certificate, unless the admin says otherwise.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub server: Duration,
+    /// Of a client certificate, unless the admin says otherwise.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub client: Duration,
+    /// The longest lifetime that anyone may ask for. None is longer than what is left of the issuing CA.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub longest: Duration,
+}
+
+/// Logging.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// A filter such as `info` or `info,ca_daemon=debug`.
+    pub filter: String,
+    /// `text` or `json`, on standard error.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081)
+}
+
+impl Default for WorkloadApiConfig {
+    fn default() -> Self {
+        Self { socket: None, agent_path: "/spire/agent/local".to_owned() }
+    }
+}
+
+impl Default for ValidityConfig {
+    fn default() -> Self {
+        const HOUR: u64 = 3600;
+        const DAY: u64 = 24 * HOUR;
+        Self {
+            root: Duration::from_secs(3650 * DAY),
+            issuing_ca: Duration::from_secs(DAY),
+            x509_svid: Duration::from_secs(HOUR),
+            server: Duration::from_secs(HOUR),
+            client: Duration::from_secs(HOUR),
+            longest: Duration::from_secs(DAY),
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// Reads a file, puts the environment over it, and checks the result.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a key is unknown or missing, or values contradict one another.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = || -> io::Result<String> {
+            use io::Read;
+            let mut text = String::new();
+            fs::File::open(path)?.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        let text = read().map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let file: serde_json::Value = serde_saphyr::from_str(&text)
+            .map_err(|error| ConfigError::Yaml { path: path.to_owned(), reason: error.to_string() })?;
+        if !file.is_object() {
+            return Err(ConfigError::Yaml { path: path.to_owned(), reason: "it is not a mapping".into() });
+        }
+        let config: Self = Figment::from(Serialized::defaults(file))
+            .merge(Env::prefixed(ENV_PREFIX).split("__"))
+            .extract()
+            .map_err(|error| ConfigError::Value { path: path.to_owned(), reason: error.to_string() })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks that the values fit together.
+    ///
+    /// # Errors
+    /// Names the value and what to change.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &'static str, reason: String| Err(ConfigError::Invalid { key, reason });
+        if let Err(error) = self.agent_id() {
+            return refuse("workload_api.agent_path", error.to_string());
+        }
+        if let Err(error) = self.dns_names() {
+            return refuse("server_names", error.to_string());
+        }
+        let v = &self.validity;
+        for (key, lifetime) in [
+            ("validity.x509_svid", v.x509_svid),
+            ("validity.server", v.server),
+            ("validity.client", v.client),
+            ("validity.longest", v.longest),
+        ] {
+            if lifetime < Duration::from_secs(1) {
+                return refuse(key, "it is shorter than a second".into());
+            }
+            if lifetime > v.issuing_ca {
+                return refuse(key, "it is longer than validity.issuing_ca, which no leaf outlives".into());
+            }
+        }
+        if v.issuing_ca > v.root / 2 {
+            return refuse("validity.issuing_ca", "it is longer than half of validity.root".into());
+        }
+        if v.root > Duration::from_secs(100 * 365 * 24 * 3600) {
+            return refuse("validity.root", "it is longer than 100 years".into());
+        }
+        if self.insecure && !self.listen.ip().is_loopback() && !self.insecure_beyond_loopback {
+            return refuse(
+                "insecure",
+                format!(
+                    "`listen` is {}, which is not loopback; without TLS everyone who reaches it is an admin. \
+                     Listen on 127.0.0.1, or set insecure_beyond_loopback",
+                    self.listen
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// The SPIFFE ID of the agent that serves this machine's workloads.
+    ///
+    /// # Errors
+    /// When the configured path is not one.
+    pub fn agent_id(&self) -> Result<SpiffeId, secplane_identity::spiffe_id::SpiffeIdError> {
+        SpiffeId::from_parts(&self.trust_domain, &self.workload_api.agent_path)
+    }
+
+    /// The DNS names of the server's own certificate.
+    ///
+    /// # Errors
+    /// When one is not a DNS name.
+    pub fn dns_names(&self) -> Result<Vec<DnsName>, crate::authority::NameError> {
+        self.server_names.iter().map(|name| DnsName::parse(name)).collect()
+    }
+
+    /// Where the admin socket is.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.admin_socket.clone().unwrap_or_else(|| self.data_dir.join("admin.sock"))
+    }
+
+    /// Where the Workload API's socket is.
+    #[must_use]
+    pub fn workload_api_socket(&self) -> PathBuf {
+        self.workload_api
+            .socket
+            .clone()
+            .unwrap_or_else(|| self.data_dir.parent().unwrap_or(&self.data_dir).join("workload.sock"))
+    }
+
+    /// The lifetimes of leaves.
+    #[must_use]
+    pub fn lifetimes(&self) -> Lifetimes {
+        let v = &self.validity;
+        Lifetimes { x509_svid: v.x509_svid, server: v.server, client: v.client, longest: v.longest }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not YAML.
+    #[error("the configuration {path} is not YAML: {reason}")]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A key is unknown or missing, or has a value of another kind.
+    #[error("the configuration {path} (with the environment over it) is not usable: {reason}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Values contradict one another.
+    #[error("the configuration's `{key}` is not usable: {reason}")]
+    Invalid {
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}

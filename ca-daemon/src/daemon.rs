@@ -1,0 +1,378 @@
+//! The whole daemon: what is started in which order, and how it ends.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures_util::future;
+use secplane_identity::{
+    Fingerprint, IdentitySource, TrustDomain,
+    serve::{ConnectionLimits, serve},
+    tls::ClientPolicy,
+};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, server::TcpIncoming};
+
+use crate::{
+    access::{Access, RevokedSerials},
+    agent::{Agent, WorkloadApi},
+    api::{Services, SocketError, UnixSocket},
+    config::{Config, ConfigError},
+    founding::{Founded, FoundingError, found},
+    instant::{Clock, unix},
+    issuance::Issuance,
+    keys::{KeyFiles, KeyStoreError, WrappingKeyError},
+    registry::Registry,
+    rotation::{Rotation, RotationError},
+    store::{Store, StoreError},
+};
+
+/// Whoever may open the admin socket may do everything: only its owner.
+const ADMIN_SOCKET_MODE: u32 = 0o600;
+/// Any user may ask who they are.
+const WORKLOAD_SOCKET_MODE: u32 = 0o777;
+
+/// A daemon that is bound and ready, but does not serve yet.
+pub struct CaDaemon {
+    config: Config,
+    grpc: TcpListener,
+    grpc_address: SocketAddr,
+    admin: UnixSocket,
+    workload: UnixSocket,
+    root_fingerprint: Fingerprint,
+    is_new: bool,
+    services: Arc<Services>,
+    agent: Arc<Agent>,
+    rotation: Rotation,
+    identity: IdentitySource,
+    store: Store,
+    shutdown: CancellationToken,
+    /// Held for as long as the daemon lives.
+    _lock: File,
+}
+
+impl CaDaemon {
+    /// Opens the data folder, makes or finds the authority, and binds every socket.
+    ///
+    /// # Errors
+    /// Names what is in the way and what to do.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with_clock(config, Clock::system()).await
+    }
+
+    /// As [`CaDaemon::start`], by another clock.
+    ///
+    /// # Errors
+    /// As [`CaDaemon::start`].
+    pub async fn start_with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
+        config.check()?;
+        let lock = take_data_dir(&config.data_dir)?;
+        let wrapping = config.wrapping_key.read()?;
+        let row_mac = wrapping.row_mac();
+        let keys = Arc::new(KeyFiles::new(config.data_dir.join("keys"), wrapping)?);
+        let store = Store::open(&config.data_dir.join("ca.db")).await?;
+
+        let Founded { root, issuing, bundle, is_new } = found(
+            &config.trust_domain,
+            &store,
+            &keys,
+            config.validity.root,
+            config.validity.issuing_ca,
+            clock.now(),
+        )
+        .await?;
+        let root = Arc::new(root);
+        let root_fingerprint = root.fingerprint();
+        let revoked = Arc::new(RevokedSerials::new(store.revoked_serials(unix(clock.now())).await?));
+        let issuance = Arc::new(Issuance::new(
+            issuing,
+            bundle,
+            config.lifetimes(),
+            Arc::clone(&revoked),
+            store.clone(),
+            clock.clone(),
+        ));
+        let registry = Arc::new(Registry::load(config.trust_domain.clone(), store.clone(), row_mac).await?);
+        let server_names = config
+            .dns_names()
+            .map_err(|error| ConfigError::Invalid { key: "server_names", reason: error.to_string() })?;
+        let (rotation, identity) = Rotation::start(
+            Arc::clone(&issuance),
+            Arc::clone(&root),
+            keys,
+            config.validity.issuing_ca,
+            server_names,
+        )
+        .await?;
+
+        let grpc = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let grpc_address =
+            grpc.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let admin = UnixSocket::bind(&config.admin_socket(), ADMIN_SOCKET_MODE).await?;
+        let workload = UnixSocket::bind(&config.workload_api_socket(), WORKLOAD_SOCKET_MODE).await?;
+
+        let shutdown = CancellationToken::new();
+        let agent_id = config.agent_id().map_err(|error| ConfigError::Invalid {
+            key: "workload_api.agent_path",
+            reason: error.to_string(),
+        })?;
+        let agent = Agent::new(agent_id, Arc::clone(&registry), Arc::clone(&issuance), shutdown.clone());
+        let services = Arc::new(Services {
+            access: Access::new(Arc::clone(&registry), revoked),
+            issuance,
+            registry,
+            root,
+            started_at: clock.now(),
+            insecure: config.insecure,
+            shutdown: shutdown.clone(),
+        });
+        tracing::info!(
+            trust_domain = %config.trust_domain,
+            root_sha256 = %root_fingerprint,
+            first_start = is_new,
+            grpc = %grpc_address,
+            "the authority is ready"
+        );
+        if config.insecure {
+            tracing::warn!(
+                "INSECURE: gRPC on {grpc_address} has no TLS and every caller is an admin; for development only"
+            );
+        }
+        Ok(Self {
+            config,
+            grpc,
+            grpc_address,
+            admin,
+            workload,
+            root_fingerprint,
+            is_new,
+            services,
+            agent,
+            rotation,
+            identity,
+            store,
+            shutdown,
+            _lock: lock,
+        })
+    }
+
+    /// Where gRPC listens.
+    #[must_use]
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// The admin socket.
+    #[must_use]
+    pub fn admin_socket(&self) -> &Path {
+        self.admin.path()
+    }
+
+    /// The Workload API's socket.
+    #[must_use]
+    pub fn workload_api_socket(&self) -> &Path {
+        self.workload.path()
+    }
+
+    /// The trust domain.
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.config.trust_domain
+    }
+
+    /// The SHA-256 of the root certificate.
+    #[must_use]
+    pub fn root_fingerprint(&self) -> Fingerprint {
+        self.root_fingerprint
+    }
+
+    /// Whether this start made the root.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The services, for work that needs no socket.
+    #[must_use]
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// Serves until `shutdown`, then lets calls in flight end and closes the database.
+    ///
+    /// # Errors
+    /// When a listener fails. Everything else is stopped then, too.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
+        let Self { config, grpc, admin, workload, services, agent, rotation, identity, store, .. } = self;
+        let stop = self.shutdown;
+        let mut tasks = JoinSet::new();
+
+        tasks.spawn(rotation_task(rotation, stop.clone()));
+        tasks.spawn(serve_unix(admin, services.routes(), stop.clone()));
+        let workload_routes = tonic::service::Routes::new(WorkloadApi::service(agent));
+        tasks.spawn(serve_unix(workload, workload_routes, stop.clone()));
+        if config.insecure {
+            tasks.spawn(serve_insecure(grpc, services.routes(), stop.clone()));
+        } else {
+            tasks.spawn(serve_tls(grpc, identity, services.routes(), stop.clone()));
+        }
+
+        let first_end = tokio::select! {
+            () = shutdown.cancelled() => None,
+            ended = tasks.join_next() => ended,
+        };
+        stop.cancel();
+        let mut result = first_end.map_or(Ok(()), task_result);
+        while let Some(ended) = tasks.join_next().await {
+            result = result.and(task_result(ended));
+        }
+        services.registry.close().await;
+        store.close().await;
+        tracing::info!("the authority has stopped");
+        result
+    }
+}
+
+fn task_result(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> Result<(), RunError> {
+    ended.unwrap_or_else(|error| Err(RunError::Panicked(error.to_string())))
+}
+
+async fn rotation_task(rotation: Rotation, stop: CancellationToken) -> Result<(), RunError> {
+    rotation.run(stop).await;
+    Ok(())
+}
+
+async fn serve_unix(
+    socket: UnixSocket,
+    routes: tonic::service::Routes,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let path = socket.path().to_owned();
+    Server::builder()
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(socket, stop.cancelled_owned())
+        .await
+        .map_err(|source| RunError::Socket { path, source })
+}
+
+async fn serve_tls(
+    listener: TcpListener,
+    identity: IdentitySource,
+    routes: tonic::service::Routes,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let app = routes.into_axum_router();
+    serve(listener, identity, ClientPolicy::AnyOrNone, ConnectionLimits::default(), app, stop)
+        .await
+        .map_err(RunError::Tls)
+}
+
+/// Plain text, and every answer says so.
+async fn serve_insecure(
+    listener: TcpListener,
+    routes: tonic::service::Routes,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let app = tower::ServiceBuilder::new().map_response(|mut response: http::Response<_>| {
+        let warning = http::HeaderValue::from_static("true");
+        response.headers_mut().insert("x-secplane-insecure", warning);
+        response
+    });
+    Server::builder()
+        .layer(app)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
+            let () = stop.cancelled_owned().await;
+            future::ready(()).await;
+        })
+        .await
+        .map_err(RunError::Plain)
+}
+
+/// Makes the data folder for its owner alone, and keeps a second daemon out of it.
+fn take_data_dir(folder: &Path) -> Result<File, StartError> {
+    let failed = |source| StartError::DataDir { path: folder.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let lock =
+        File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data folder cannot be used.
+    #[error("the data folder {path} cannot be used: {source}")]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another daemon uses the data folder.
+    #[error("the data folder {0} is in use by another ca-daemon; stop it, or configure another folder")]
+    InUse(PathBuf),
+    /// There is no wrapping key.
+    #[error(transparent)]
+    WrappingKey(#[from] WrappingKeyError),
+    /// The keys' folder cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The authority cannot begin.
+    #[error(transparent)]
+    Founding(#[from] FoundingError),
+    /// The server's own certificate cannot be issued.
+    #[error("the server's own certificate cannot be issued: {0}")]
+    Identity(#[from] RotationError),
+    /// The address cannot be listened on.
+    #[error("{address} cannot be listened on: {source}; stop what uses it, or configure another `listen`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A Unix socket cannot be bound.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+/// Why the daemon stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// TLS cannot be configured.
+    #[error("TLS cannot be configured: {0}")]
+    Tls(#[source] rustls::Error),
+    /// A Unix socket failed.
+    #[error("the socket {path} failed: {source}")]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// The plain text listener failed.
+    #[error("the insecure listener failed: {0}")]
+    Plain(#[source] tonic::transport::Error),
+    /// A task panicked.
+    #[error("a task of the daemon failed: {0}")]
+    Panicked(String),
+}

@@ -1,0 +1,196 @@
+//! How an authority begins: the first start makes a root and an issuing CA, every later one finds them again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use secplane_identity::{
+    PrivateKey, TrustBundle, TrustDomain, private_key::PrivateKeyError, trust_bundle::TrustBundleError,
+};
+
+use crate::{
+    authority::{CaError, IssuingCa, Root},
+    instant::unix,
+    keys::{KeyFiles, KeyStoreError},
+    store::{AuthorityKind, AuthorityRow, AuthorityState, Change, Store, StoreError, TrustDomainRow},
+};
+
+/// A root and an issuing CA below it, ready to issue.
+pub struct Founded {
+    /// The root.
+    pub root: Root,
+    /// The issuing CA.
+    pub issuing: IssuingCa,
+    /// What is trusted.
+    pub bundle: TrustBundle,
+    /// Whether this start made the root.
+    pub is_new: bool,
+}
+
+/// Finds the authority of `trust_domain` in the store, or makes it.
+///
+/// # Errors
+/// When the store belongs to another trust domain, or a key is missing or does not open.
+pub async fn found(
+    trust_domain: &TrustDomain,
+    store: &Store,
+    keys: &Arc<KeyFiles>,
+    root_lifetime: Duration,
+    issuing_lifetime: Duration,
+    now: SystemTime,
+) -> Result<Founded, FoundingError> {
+    let (root, sequence, is_new) = match store.trust_domain().await? {
+        Some(row) if row.name != trust_domain.as_str() => {
+            return Err(FoundingError::OtherTrustDomain { found: row.name, wanted: trust_domain.clone() });
+        }
+        Some(row) => (find_root(trust_domain, store, keys).await?, row.bundle_sequence, false),
+        None => (make_root(trust_domain, store, keys, root_lifetime, now).await?, 1, true),
+    };
+    let issuing = match find_issuing(trust_domain, store, keys, &root).await? {
+        Some(issuing) if issuing.validity().half_life() > now => issuing,
+        _ => new_issuing_ca(&root, trust_domain, keys, store, issuing_lifetime, now).await?,
+    };
+    let bundle = TrustBundle::new(trust_domain.clone(), [&root.certificate().der])?
+        .with_sequence(u64::try_from(sequence).unwrap_or(1));
+    Ok(Founded { root, issuing, bundle, is_new })
+}
+
+async fn find_root(
+    trust_domain: &TrustDomain,
+    store: &Store,
+    keys: &Arc<KeyFiles>,
+) -> Result<Root, FoundingError> {
+    let row = store.active_authority(AuthorityKind::Root).await?.ok_or(FoundingError::NoRoot)?;
+    let key = load(keys, row.key_id.clone()).await?;
+    Ok(Root::restore(trust_domain, &row.certificate, &key)?)
+}
+
+/// An issuing CA whose key is lost or that another root signed is no obstacle: a new one is made.
+async fn find_issuing(
+    trust_domain: &TrustDomain,
+    store: &Store,
+    keys: &Arc<KeyFiles>,
+    root: &Root,
+) -> Result<Option<IssuingCa>, FoundingError> {
+    let Some(row) = store.active_authority(AuthorityKind::Issuing).await? else { return Ok(None) };
+    match load(keys, row.key_id.clone()).await {
+        Ok(key) => {
+            let issuing = IssuingCa::restore(trust_domain, &row.certificate, &key, root)?;
+            let is_of_root = issuing.certificate().authority_key_id.as_deref() == Some(root.key_id());
+            Ok(is_of_root.then_some(issuing))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the issuing CA's key is not usable; a new issuing CA takes its place");
+            Ok(None)
+        }
+    }
+}
+
+async fn make_root(
+    trust_domain: &TrustDomain,
+    store: &Store,
+    keys: &Arc<KeyFiles>,
+    lifetime: Duration,
+    now: SystemTime,
+) -> Result<Root, FoundingError> {
+    let key = PrivateKey::generate()?;
+    let root = Root::create(trust_domain, &key, lifetime, now)?;
+    // The key first: a key without a certificate is harmless, a certificate without its key is not.
+    keep(keys, root.key_id().to_owned(), key).await?;
+    let row = row(AuthorityKind::Root, root.key_id(), root.certificate(), now);
+    let trust_domain = TrustDomainRow { name: trust_domain.to_string(), bundle_sequence: 1 };
+    store.write(Change::Begin(trust_domain, row)).await?;
+    Ok(root)
+}
+
+/// Makes, keeps and records a new issuing CA; the one before becomes old.
+///
+/// # Errors
+/// When it cannot be signed, or its key or record not be written.
+pub async fn new_issuing_ca(
+    root: &Root,
+    trust_domain: &TrustDomain,
+    keys: &Arc<KeyFiles>,
+    store: &Store,
+    lifetime: Duration,
+    now: SystemTime,
+) -> Result<IssuingCa, FoundingError> {
+    let key = PrivateKey::generate()?;
+    let issuing = root.issue_ca(trust_domain, &key, lifetime, now)?;
+    keep(keys, issuing.key_id().to_owned(), key).await?;
+    let row = row(AuthorityKind::Issuing, issuing.key_id(), issuing.certificate(), now);
+    store.write(Change::ActivateIssuing(row)).await?;
+    Ok(issuing)
+}
+
+fn row(
+    kind: AuthorityKind,
+    key_id: &str,
+    certificate: &secplane_identity::x509::Certificate,
+    now: SystemTime,
+) -> AuthorityRow {
+    AuthorityRow {
+        key_id: key_id.to_owned(),
+        kind,
+        state: AuthorityState::Active,
+        certificate: certificate.der.to_vec(),
+        not_after: unix(certificate.not_after),
+        created_at: unix(now),
+    }
+}
+
+async fn load(keys: &Arc<KeyFiles>, key_id: String) -> Result<PrivateKey, FoundingError> {
+    let keys = Arc::clone(keys);
+    off_the_runtime(move || keys.load(&key_id)).await
+}
+
+async fn keep(keys: &Arc<KeyFiles>, key_id: String, key: PrivateKey) -> Result<(), FoundingError> {
+    let keys = Arc::clone(keys);
+    off_the_runtime(move || keys.keep(&key_id, &key)).await
+}
+
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KeyStoreError> + Send + 'static,
+) -> Result<T, FoundingError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(FoundingError::Interrupted),
+    }
+}
+
+/// Why an authority cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundingError {
+    /// The database belongs to another trust domain.
+    #[error(
+        "the data folder belongs to trust domain {found}, not {wanted}; use another folder, or configure {found}"
+    )]
+    OtherTrustDomain {
+        /// Whose it is.
+        found: String,
+        /// What was configured.
+        wanted: TrustDomain,
+    },
+    /// The database has a trust domain but no root.
+    #[error("the database holds no active root; restore it from a backup")]
+    NoRoot,
+    /// A CA certificate cannot be made or used.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// A key cannot be kept or read.
+    #[error(transparent)]
+    KeyStore(#[from] KeyStoreError),
+    /// A key cannot be made.
+    #[error(transparent)]
+    Key(#[from] PrivateKeyError),
+    /// The root cannot be put into a bundle.
+    #[error(transparent)]
+    Bundle(#[from] TrustBundleError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The daemon is stopping.
+    #[error("the work was interrupted: the daemon is stopping")]
+    Interrupted,
+}

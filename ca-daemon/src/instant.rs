@@ -1,0 +1,55 @@
+//! Instants as Unix seconds, the form of the wire and of the database.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// Seconds since 1970; an instant before it counts as 0.
+#[must_use]
+pub fn unix(instant: SystemTime) -> i64 {
+    let since = instant.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The instant of Unix seconds; a negative number counts as 0.
+#[must_use]
+pub fn from_unix(seconds: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// Where the present comes from. Tests hold it still or move it.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+
+impl Clock {
+    /// The system's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(SystemTime::now))
+    }
+
+    /// A clock that says what a function says.
+    #[must_use]
+    pub fn of(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        (self.0)()
+    }
+
+    /// Waits until the clock reads at least `instant`.
+    ///
+    /// It looks at least every half minute: a machine that slept finds its timers late but its clock right.
+    pub async fn wait_until(&self, instant: SystemTime) {
+        while let Ok(left) = instant.duration_since(self.now()) {
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(Duration::from_secs(30))).await;
+        }
+    }
+}
