@@ -138,7 +138,8 @@ impl Default for ValidityConfig {
         const HOUR: u64 = 3600;
         const DAY: u64 = 24 * HOUR;
         Self {
-            root: Duration::from_secs(3650 * DAY),
+            // Ten years as humantime counts them: 365.25 days each.
+            root: Duration::from_secs(10 * 31_557_600),
             issuing_ca: Duration::from_secs(DAY),
             x509_svid: Duration::from_secs(HOUR),
             server: Duration::from_secs(HOUR),

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -301,8 +301,13 @@ async fn serve_insecure(
 fn take_data_dir(folder: &Path) -> Result<File, StartError> {
     let failed = |source| StartError::DataDir { path: folder.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let lock =
-        File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(failed)?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(folder.join("lock"))
+        .map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StartError::InUse(folder.to_owned())),

@@ -324,3 +324,139 @@ pub enum CaError {
     #[error("a certificate signed by the new issuing CA does not verify: {0}")]
     Throwaway(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use secplane_identity::SpiffeId;
+
+    use super::*;
+    use crate::authority::DnsName;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    }
+
+    fn trust_domain() -> TrustDomain {
+        TrustDomain::parse("example.org").unwrap()
+    }
+
+    fn lifetimes() -> Lifetimes {
+        let hour = Duration::from_secs(3600);
+        Lifetimes { x509_svid: hour, server: hour, client: hour, longest: DAY }
+    }
+
+    fn authority() -> (Root, IssuingCa) {
+        let root =
+            Root::create(&trust_domain(), &PrivateKey::generate().unwrap(), DAY * 3650, now()).unwrap();
+        let issuing = root.issue_ca(&trust_domain(), &PrivateKey::generate().unwrap(), DAY, now()).unwrap();
+        (root, issuing)
+    }
+
+    fn sign(issuing: &IssuingCa, subject: Subject) -> (Certificate, SignedCertificate) {
+        let key = PrivateKey::generate().unwrap();
+        let request = CertificateRequest::parse(&key.bare_request().unwrap()).unwrap();
+        let signed = issuing.sign(&request, subject, None, &lifetimes(), now()).unwrap();
+        (Certificate::parse(&signed.chain[0]).unwrap(), signed)
+    }
+
+    fn svid() -> Subject {
+        Subject::X509Svid {
+            id: SpiffeId::parse("spiffe://example.org/a").unwrap(),
+            dns_names: vec![DnsName::parse("a.example.org").unwrap()],
+        }
+    }
+
+    #[test]
+    fn makes_a_root_as_the_standard_wants_it() {
+        let (root, _) = authority();
+        let certificate = root.certificate();
+        assert!(certificate.is_ca);
+        assert_eq!(certificate.uris, ["spiffe://example.org"]);
+        let usage = certificate.key_usage.unwrap();
+        assert!(usage.key_cert_sign && usage.crl_sign && !usage.digital_signature);
+        assert!(certificate.subject.contains("O=SPIFFE"), "{}", certificate.subject);
+        assert_eq!(certificate.subject_key_id.as_deref().unwrap().len(), 40);
+    }
+
+    #[test]
+    fn chains_issuing_ca_to_root_under_subjects_of_their_own() {
+        let (root, issuing) = authority();
+        assert_eq!(issuing.certificate().authority_key_id.as_deref(), Some(root.key_id()));
+        assert_ne!(issuing.certificate().subject, root.certificate().subject);
+        assert_eq!(issuing.validity().not_after, now() + DAY);
+    }
+
+    #[test]
+    fn signs_an_svid_as_the_standard_wants_it() {
+        let (_, issuing) = authority();
+        let (leaf, signed) = sign(&issuing, svid());
+        assert_eq!(leaf.uris, ["spiffe://example.org/a"]);
+        assert_eq!(leaf.dns_names, ["a.example.org"]);
+        assert_eq!(leaf.common_name.as_deref(), Some("a.example.org"));
+        assert!(!leaf.is_ca && leaf.server_auth && leaf.client_auth);
+        let usage = leaf.key_usage.unwrap();
+        assert!(usage.digital_signature && !usage.key_cert_sign && !usage.crl_sign);
+        assert_eq!(leaf.authority_key_id.as_deref(), Some(issuing.key_id()));
+        assert_eq!(leaf.not_before, now() - Duration::from_secs(10));
+        assert_eq!(leaf.serial, signed.serial);
+        assert_eq!(signed.chain.len(), 2, "leaf and issuing CA, never the root");
+        assert_eq!(signed.chain[1], issuing.certificate().der);
+    }
+
+    #[test]
+    fn signs_server_and_client_certificates_for_one_use_each() {
+        let (_, issuing) = authority();
+        let (server, _) = sign(
+            &issuing,
+            Subject::Server { dns_names: vec![], ip_addresses: vec!["10.0.0.1".parse().unwrap()] },
+        );
+        assert!(server.server_auth && !server.client_auth && server.uris.is_empty());
+        assert_eq!(server.ip_addresses, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+        let client = Subject::Client { common_name: "alice".into(), dns_names: vec![], ip_addresses: vec![] };
+        let (client, _) = sign(&issuing, client);
+        assert!(client.client_auth && !client.server_auth && client.uris.is_empty());
+        assert_eq!(client.common_name.as_deref(), Some("alice"));
+    }
+
+    #[test]
+    fn never_lets_a_leaf_outlive_its_issuer() {
+        let (_, issuing) = authority();
+        let key = PrivateKey::generate().unwrap();
+        let request = CertificateRequest::parse(&key.bare_request().unwrap()).unwrap();
+        let late = now() + DAY - Duration::from_secs(60);
+        let signed = issuing.sign(&request, svid(), None, &lifetimes(), late).unwrap();
+        assert_eq!(signed.not_after(), issuing.validity().not_after);
+        let too_late = now() + DAY;
+        let refused = issuing.sign(&request, svid(), None, &lifetimes(), too_late);
+        assert!(matches!(refused, Err(SignError::IssuerExpired)));
+    }
+
+    #[test]
+    fn refuses_a_lifetime_beyond_the_longest() {
+        let (_, issuing) = authority();
+        let key = PrivateKey::generate().unwrap();
+        let request = CertificateRequest::parse(&key.bare_request().unwrap()).unwrap();
+        let refused = issuing.sign(&request, svid(), Some(DAY * 2), &lifetimes(), now());
+        assert!(matches!(refused, Err(SignError::TooLong { .. })));
+    }
+
+    #[test]
+    fn refuses_a_key_that_is_not_the_certificate_s() {
+        let (root, _) = authority();
+        let other = PrivateKey::generate().unwrap();
+        let refused = Root::restore(&trust_domain(), &root.certificate().der, &other);
+        assert!(matches!(refused, Err(CaError::ForeignKey { .. })));
+    }
+
+    #[test]
+    fn gives_no_serial_twice() {
+        let (_, issuing) = authority();
+        let mut serials: Vec<_> = (0..50).map(|_| sign(&issuing, svid()).1.serial).collect();
+        serials.sort();
+        serials.dedup();
+        assert_eq!(serials.len(), 50);
+        assert!(serials.iter().all(|serial| serial.len() > 20), "128 random bits");
+    }
+}

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::SystemTime};
 
 use rcgen::{
-    CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod,
     KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
@@ -162,7 +162,7 @@ impl Subject {
         }
         params.extended_key_usages = self.extended_key_usages();
         params.use_authority_key_identifier_extension = true;
-        params.custom_extensions = vec![subject_key_identifier(&key.identifier())];
+        params.key_identifier_method = KeyIdMethod::PreSpecified(key.identifier());
         Ok(params)
     }
 
@@ -178,15 +178,6 @@ impl Subject {
         name
     }
 }
-
-/// rcgen writes this extension for CA certificates only; RFC 5280, section 4.2.1.2, wants it in leaves too.
-fn subject_key_identifier(id: &[u8]) -> CustomExtension {
-    let content = yasna::construct_der(|writer| writer.write_bytes(id));
-    CustomExtension::from_oid_content(SUBJECT_KEY_IDENTIFIER, content)
-}
-
-/// id-ce-subjectKeyIdentifier (RFC 5280, section 4.2.1.2).
-const SUBJECT_KEY_IDENTIFIER: &[u64] = &[2, 5, 29, 14];
 
 /// A country name is a `PrintableString` (RFC 5280, appendix A.1).
 pub(super) fn rcgen_printable(text: &str) -> rcgen::DnValue {

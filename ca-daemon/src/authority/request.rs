@@ -242,3 +242,158 @@ pub enum RequestError {
         granted: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose, SanType};
+    use rstest::rstest;
+    use secplane_identity::SpiffeId;
+
+    use super::*;
+
+    fn request(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        signed_by(&KeyPair::generate().unwrap(), change)
+    }
+
+    fn signed_by(key: &KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        change(&mut params);
+        params.serialize_request(key).unwrap().der().to_vec()
+    }
+
+    fn uri(text: &str) -> SanType {
+        SanType::URI(text.try_into().unwrap())
+    }
+
+    fn dns(text: &str) -> SanType {
+        SanType::DnsName(text.try_into().unwrap())
+    }
+
+    fn workload() -> Subject {
+        Subject::X509Svid {
+            id: SpiffeId::parse("spiffe://example.org/a").unwrap(),
+            dns_names: vec![DnsName::parse("a.example.org").unwrap()],
+        }
+    }
+
+    #[test]
+    fn reads_the_names_that_are_asked_for() {
+        let der = request(|params| {
+            params.subject_alt_names = vec![
+                uri("spiffe://example.org/a"),
+                dns("A.example.org"),
+                SanType::IpAddress("10.0.0.1".parse().unwrap()),
+            ];
+        });
+        let read = CertificateRequest::parse(&der).unwrap();
+        assert_eq!(read.names().uris, ["spiffe://example.org/a"]);
+        assert_eq!(read.names().dns_names, ["A.example.org"]);
+        assert_eq!(read.names().ip_addresses, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[rstest]
+    #[case(vec![], None)]
+    #[case(vec![uri("spiffe://example.org/a")], None)]
+    #[case(vec![uri("spiffe://example.org/a"), dns("a.example.org")], None)]
+    #[case(vec![dns("A.EXAMPLE.org")], None)]
+    #[case(vec![uri("spiffe://example.org/b")], Some("URI:spiffe://example.org/b"))]
+    #[case(vec![uri("spiffe://example.org/a"), uri("spiffe://example.org/admin")], Some("URI:spiffe://example.org/admin"))]
+    #[case(vec![dns("b.example.org")], Some("DNS:b.example.org"))]
+    #[case(vec![dns("*.example.org")], Some("DNS:*.example.org"))]
+    #[case(vec![SanType::IpAddress([10, 0, 0, 1].into())], Some("IP:10.0.0.1"))]
+    fn refuses_any_name_that_was_not_granted(#[case] names: Vec<SanType>, #[case] refused: Option<&str>) {
+        let der = request(|params| params.subject_alt_names = names);
+        let result = CertificateRequest::parse(&der).unwrap().check_names(&workload());
+        match (result, refused) {
+            (Ok(()), None) => {}
+            (Err(RequestError::NotGranted { name, .. }), Some(expected)) => assert_eq!(name, expected),
+            (result, _) => panic!("{result:?}"),
+        }
+    }
+
+    #[test]
+    fn refuses_to_make_a_ca() {
+        for change in [
+            (|params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained))
+                as fn(&mut CertificateParams),
+            |params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign],
+            |params| params.key_usages = vec![KeyUsagePurpose::CrlSign],
+        ] {
+            assert_eq!(CertificateRequest::parse(&request(change)).unwrap_err(), RequestError::WantsCa);
+        }
+    }
+
+    #[test]
+    fn refuses_names_that_nobody_can_grant() {
+        let der = request(|params| {
+            params.subject_alt_names = vec![SanType::Rfc822Name("a@example.org".try_into().unwrap())];
+        });
+        assert!(matches!(CertificateRequest::parse(&der), Err(RequestError::NameKind(_))));
+    }
+
+    #[test]
+    fn refuses_another_key_s_signature() {
+        let der = request(|_| {});
+        let last = der.len() - 1;
+        let mut changed = der.clone();
+        changed[last] ^= 1;
+        assert!(matches!(
+            CertificateRequest::parse(&changed),
+            Err(RequestError::Signature | RequestError::Malformed(_))
+        ));
+        // The key of one request under the signature of another.
+        let other = request(|_| {});
+        let spliced = [&der[..der.len() - 70], &other[other.len() - 70..]].concat();
+        assert!(CertificateRequest::parse(&spliced).is_err());
+    }
+
+    #[rstest]
+    #[case(&rcgen::PKCS_ECDSA_P256_SHA256)]
+    #[case(&rcgen::PKCS_ECDSA_P384_SHA384)]
+    #[case(&rcgen::PKCS_ED25519)]
+    #[case(&rcgen::PKCS_RSA_SHA256)]
+    fn accepts_each_kind_of_key(#[case] algorithm: &'static SignatureAlgorithm) {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let read = CertificateRequest::parse(&signed_by(&key, |_| {})).unwrap();
+        assert_eq!(read.key().der_bytes(), key.public_key_raw());
+        assert_eq!(read.key().algorithm(), algorithm);
+    }
+
+    #[test]
+    fn refuses_a_curve_that_is_not_certified() {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
+        let refused = CertificateRequest::parse(&signed_by(&key, |_| {}));
+        assert!(matches!(refused, Err(RequestError::Curve(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn refuses_what_is_no_request() {
+        let der = request(|_| {});
+        assert_eq!(CertificateRequest::parse(b"").unwrap_err(), RequestError::Empty);
+        assert!(matches!(CertificateRequest::parse(&der[..40]), Err(RequestError::Malformed(_))));
+        assert!(matches!(
+            CertificateRequest::parse(&[&der[..], b"x"].concat()),
+            Err(RequestError::Malformed(_))
+        ));
+        assert!(matches!(
+            CertificateRequest::parse(&vec![0x30; MAX_REQUEST_BYTES + 1]),
+            Err(RequestError::TooLarge(_))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = CertificateRequest::parse(&bytes);
+        }
+
+        #[test]
+        fn never_accepts_a_changed_request(position in any::<prop::sample::Index>(), change in 1_u8..) {
+            let mut der = request(|params| params.subject_alt_names = vec![uri("spiffe://example.org/a")]);
+            let position = position.index(der.len());
+            der[position] ^= change;
+            prop_assert!(CertificateRequest::parse(&der).is_err());
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Opening the database and bringing its schema up to date.
 
-use std::{path::Path, time::Duration};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
 use sqlx::{
     migrate::{MigrateError, Migrator},
@@ -28,6 +28,10 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
+        create_private(path).map_err(|error| StoreError::Open {
+            path: path.display().to_string(),
+            source: sqlx::Error::Io(error),
+        })?;
         let shown = || path.display().to_string();
         let open = |source| StoreError::Open { path: shown(), source };
 
@@ -53,4 +57,9 @@ impl Store {
             .map_err(open)?;
         Ok(Self { readers, writer: Writer::start(writing) })
     }
+}
+
+/// SQLite would create the file for everyone to read; its journals take over the mode that they find.
+fn create_private(path: &Path) -> io::Result<()> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
 }
