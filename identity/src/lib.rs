@@ -20,6 +20,8 @@ pub mod private_key;
 pub mod serve;
 pub mod source;
 pub mod spiffe_id;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod trust_bundle;
 pub mod workload_api;

@@ -338,3 +338,81 @@ pub enum TrustBundleError {
     #[error("a fingerprint is a SHA-256 in hex: 64 digits, with or without colons")]
     Fingerprint,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::testing::{TestCa, leaf};
+
+    fn trust_domain() -> TrustDomain {
+        TrustDomain::parse("example.org").unwrap()
+    }
+
+    fn ders(bundle: &TrustBundle) -> Vec<Vec<u8>> {
+        bundle.authorities().map(|root| root.der.to_vec()).collect()
+    }
+
+    #[test]
+    fn survives_pem_and_spiffe_json() {
+        let roots = [TestCa::root("example.org"), TestCa::root("example.org")];
+        let bundle =
+            TrustBundle::new(trust_domain(), roots.iter().map(|root| &root.der)).unwrap().with_sequence(7);
+        let from_pem = TrustBundle::from_pem(trust_domain(), &bundle.to_pem()).unwrap();
+        assert_eq!(ders(&from_pem), ders(&bundle));
+        let json = bundle.to_spiffe_json().unwrap();
+        assert_eq!(json["keys"][0]["kty"], "EC");
+        assert_eq!(json["keys"][0]["crv"], "P-256");
+        let from_json = TrustBundle::from_spiffe_json(trust_domain(), &json.to_string()).unwrap();
+        assert_eq!(ders(&from_json), ders(&bundle));
+        assert_eq!(from_json.sequence(), 7);
+    }
+
+    #[test]
+    fn passes_over_keys_of_other_uses() {
+        let text =
+            r#"{"keys":[{"use":"jwt-svid","kty":"EC","kid":"a"},{"use":"new","kty":"x"},{"kty":"x"}]}"#;
+        assert_eq!(TrustBundle::from_spiffe_json(trust_domain(), text).unwrap().authorities().len(), 0);
+    }
+
+    #[rstest]
+    #[case("{}")]
+    #[case("[]")]
+    #[case(r#"{"keys":[{"use":"x509-svid","x5c":["!"]}]}"#)]
+    #[case(r#"{"keys":[{"use":"x509-svid","x5c":["AAAA"]}]}"#)]
+    fn rejects_what_is_no_bundle_document(#[case] text: &str) {
+        assert!(TrustBundle::from_spiffe_json(trust_domain(), text).is_err());
+    }
+
+    #[test]
+    fn rejects_what_is_no_root() {
+        let root = TestCa::root("example.org");
+        let leaf = root.sign(&leaf("spiffe://example.org/a")).0;
+        assert!(matches!(TrustBundle::new(trust_domain(), [&leaf]), Err(TrustBundleError::NotACa(_))));
+        let key = crate::PrivateKey::generate().unwrap();
+        let mixed = format!("{}{}", root.bundle().to_pem(), key.to_pem().as_str());
+        assert!(matches!(TrustBundle::from_pem(trust_domain(), &mixed), Err(TrustBundleError::Pem(_))));
+        assert!(TrustBundle::from_pem(trust_domain(), "").is_err());
+    }
+
+    #[test]
+    fn reads_fingerprints_as_people_write_them() {
+        let fingerprint = Fingerprint::of(b"a");
+        let hex = fingerprint.to_string();
+        assert_eq!(hex.len(), 64);
+        let pairs: Vec<_> = hex.as_bytes().chunks(2).map(|c| std::str::from_utf8(c).unwrap()).collect();
+        assert_eq!(pairs.join(":").to_uppercase().parse::<Fingerprint>().unwrap(), fingerprint);
+        assert!("ab".parse::<Fingerprint>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC{0,200}") {
+            let _ = TrustBundle::from_pem(trust_domain(), &text);
+            let _ = TrustBundle::from_spiffe_json(trust_domain(), &text);
+            let _ = text.parse::<Fingerprint>();
+        }
+    }
+}

@@ -206,3 +206,6 @@ pub enum SvidError {
     #[error("the chain does not verify: {0}")]
     Path(#[source] webpki::Error),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! A small authority for tests: real certificates, with whatever is wrong in them that a test wants.
+
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls_pki_types::CertificateDer;
+
+use crate::{IdentitySnapshot, PrivateKey, TrustBundle, TrustDomain, X509Identity};
+
+/// A CA with its key.
+pub(crate) struct TestCa {
+    pub(crate) der: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+    trust_domain: TrustDomain,
+}
+
+pub(crate) fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().unwrap())
+}
+
+/// The parameters of a good leaf, for a test to spoil.
+pub(crate) fn leaf(id: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = vec![uri(id)];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let now = SystemTime::now();
+    params.not_before = (now - Duration::from_secs(60)).into();
+    params.not_after = (now + Duration::from_secs(3600)).into();
+    params
+}
+
+fn ca_params(trust_domain: &TrustDomain, name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.subject_alt_names = vec![uri(&trust_domain.id())];
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let now = SystemTime::now();
+    params.not_before = (now - Duration::from_secs(60)).into();
+    params.not_after = (now + Duration::from_secs(86_400)).into();
+    params
+}
+
+impl TestCa {
+    pub(crate) fn root(trust_domain: &str) -> Self {
+        Self::spoiled_root(trust_domain, |_| {})
+    }
+
+    pub(crate) fn spoiled_root(trust_domain: &str, spoil: impl FnOnce(&mut CertificateParams)) -> Self {
+        let trust_domain = TrustDomain::parse(trust_domain).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = ca_params(&trust_domain, "root");
+        spoil(&mut params);
+        let der = params.self_signed(&key).unwrap().der().clone();
+        Self { der, issuer: Issuer::new(params, key), trust_domain }
+    }
+
+    pub(crate) fn intermediate(&self, spoil: impl FnOnce(&mut CertificateParams)) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = ca_params(&self.trust_domain, "intermediate");
+        spoil(&mut params);
+        let der = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        Self { der, issuer: Issuer::new(params, key), trust_domain: self.trust_domain.clone() }
+    }
+
+    pub(crate) fn sign(&self, params: &CertificateParams) -> (CertificateDer<'static>, PrivateKey) {
+        let key = PrivateKey::generate().unwrap();
+        let der = params.signed_by(&key.signing_pair().unwrap(), &self.issuer).unwrap().der().clone();
+        (der, key)
+    }
+
+    pub(crate) fn bundle(&self) -> TrustBundle {
+        TrustBundle::new(self.trust_domain.clone(), [&self.der]).unwrap()
+    }
+
+    /// A workload of this CA that trusts this CA.
+    pub(crate) fn workload(&self, params: &CertificateParams) -> IdentitySnapshot {
+        let (leaf, key) = self.sign(params);
+        IdentitySnapshot {
+            identity: Some(X509Identity::new(vec![leaf], key).unwrap()),
+            bundles: self.bundle().into(),
+        }
+    }
+}
