@@ -1,0 +1,141 @@
+# shellcheck shell=bash
+# What the scenarios have in common: the daemons as real processes, and waiting for them. Sourced by each.
+#
+# WORK is the scenario's own folder, which `run` removes; secctl, the daemons, opa and openssl are in PATH.
+
+TRUST_DOMAIN=example.org
+export SPIFFE_ENDPOINT_SOCKET=unix://$WORK/workload.sock
+export SECCTL_ADMIN_SOCKET=$WORK/ca/admin.sock
+# Logs go to files here, and to a reader only when something failed.
+export NO_COLOR=1
+# How long a daemon may take to come up, and to end after SIGTERM.
+START_SECONDS=30
+STOP_SECONDS=20
+
+declare -A PIDS=()
+STARTED=()
+
+trap stop_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# ---- Daemons ----
+
+configure_ca() {
+    cat >"$WORK/ca.yaml" <<YAML
+trust_domain: $TRUST_DOMAIN
+data_dir: $WORK/ca
+listen: 127.0.0.1:0
+server_names: [localhost]
+workload_api: {socket: $WORK/workload.sock}
+wrapping_key: {file: $WORK/wrapping.key}
+YAML
+    ca-daemon wrapping-key --out "$WORK/wrapping.key"
+}
+
+start_ca() {
+    [[ -f $WORK/ca.yaml ]] || configure_ca
+    start ca ca-daemon serve --config "$WORK/ca.yaml"
+    await "$START_SECONDS" "the CA says where it listens" grep -q '^Workload API' "$WORK/ca.out"
+}
+
+# start_bundle_service POLICIES: sets BUNDLE_SERVICE to the host and port where it serves.
+start_bundle_service() {
+    cat >"$WORK/bundle-service.yaml" <<YAML
+trust_domain: $TRUST_DOMAIN
+listen: 127.0.0.1:0
+policies: $1
+workload_api: {socket: $WORK/workload.sock}
+YAML
+    register "spiffe://$TRUST_DOMAIN/ns/secplane-system/sa/bundle-service" \
+        --selector "unix:path:$BIN/bundle-service" --dns localhost
+    start bundle-service bundle-service serve --config "$WORK/bundle-service.yaml"
+    await "$START_SECONDS" "the bundle service says where it listens" \
+        grep -q '^bundles ' "$WORK/bundle-service.out"
+    BUNDLE_SERVICE=localhost:$(sed -n 's/^bundles .*://p' "$WORK/bundle-service.out")
+}
+
+# register SPIFFE_ID [OPTION OF secctl entry create]...
+register() {
+    local id=$1
+    shift
+    secctl entry create --spiffe-id "$id" "$@"
+}
+
+# ---- Processes ----
+
+# start NAME COMMAND...: in the background, with what it writes in NAME.out and NAME.log.
+start() {
+    local name=$1
+    shift
+    "$@" >"$WORK/$name.out" 2>"$WORK/$name.log" &
+    PIDS[$name]=$!
+    STARTED+=("$name")
+}
+
+# stop NAME: fails when it does not end in time, or not well.
+stop() {
+    local name=$1 pid=${PIDS[$1]} deadline=$((SECONDS + STOP_SECONDS)) status=0
+    unset "PIDS[$name]"
+    kill -TERM "$pid" 2>/dev/null || true
+    while kill -0 "$pid" 2>/dev/null; do
+        if ((SECONDS >= deadline)); then
+            kill -KILL "$pid" 2>/dev/null || true
+            echo "$name had to be killed: it did not end within $STOP_SECONDS s of SIGTERM"
+        fi
+        sleep 0.05
+    done
+    wait "$pid" || status=$?
+    ((status == 0)) || echo "$name ended with status $status"
+    return "$status"
+}
+
+# The last started ends first. A scenario passes only if everything that it started ends well.
+stop_all() {
+    local status=$? i
+    trap '' INT TERM
+    for ((i = ${#STARTED[@]} - 1; i >= 0; i--)); do
+        [[ -v PIDS[${STARTED[i]}] ]] || continue
+        stop "${STARTED[i]}" || status=1
+    done
+    exit "$status"
+}
+
+# ---- Waiting and failing ----
+
+# await SECONDS WHAT COMMAND...: until the command succeeds; fails after so many seconds, or when a started process
+# has ended.
+await() {
+    local limit=$1 what=$2 deadline=$((SECONDS + $1)) name
+    shift 2
+    until "$@"; do
+        ((SECONDS < deadline)) || fail "not so within $limit s: $what"
+        for name in "${!PIDS[@]}"; do
+            kill -0 "${PIDS[$name]}" 2>/dev/null || fail "$name has ended while waiting until $what"
+        done
+        sleep 0.1
+    done
+}
+
+fail() {
+    echo "FAILED: $*"
+    exit 1
+}
+
+# expect WHAT COMMAND...
+expect() {
+    local what=$1
+    shift
+    "$@" || fail "it should be so: $what"
+}
+
+# refused WHAT PATTERN COMMAND...: the command must fail, and say why in words that the pattern (a regular
+# expression) finds.
+refused() {
+    local what=$1 pattern=$2 words
+    shift 2
+    if words=$("$@" 2>&1); then
+        fail "it should be refused: $what; instead: $words"
+    fi
+    grep -qE -- "$pattern" <<<"$words" || fail "$what is refused, but not for the right reason: $words"
+}

@@ -1,0 +1,55 @@
+# shellcheck shell=bash
+# The programs of others that the scenarios run, each at one version. Sourced by `run`.
+
+OPA_VERSION=1.22.2
+# What that OPA asks for. An older Go (from 1.21) fetches it by itself, unless GOTOOLCHAIN=local forbids it.
+GO_VERSION=1.26
+TOOLS=${SECPLANE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/secplane-tools}
+
+say() { echo "interop: $*"; }
+
+die() {
+    echo "interop: $*" >&2
+    exit 1
+}
+
+# need PROGRAM REMEDY
+need() { command -v "$1" >/dev/null || die "$1 is not installed. $2"; }
+
+need_go() {
+    need go "Install Go $GO_VERSION or newer: https://go.dev/doc/install"
+    local have oldest=$GO_VERSION
+    have=$(go env GOVERSION)
+    [[ $(go env GOTOOLCHAIN) == local ]] || oldest=1.21
+    [[ $(printf '%s\n' "$oldest" "${have#go}" | sort -V | head -n 1) == "$oldest" ]] ||
+        die "Go is $have with GOTOOLCHAIN=$(go env GOTOOLCHAIN). Install Go $GO_VERSION or newer:" \
+            "https://go.dev/doc/install"
+}
+
+install_opa() {
+    local folder=$TOOLS/opa-$OPA_VERSION
+    if [[ ! -x $folder/opa ]]; then
+        say "installing opa $OPA_VERSION in $folder (minutes, but only once)"
+        mkdir -p -- "$TOOLS"
+        local staging
+        staging=$(mktemp -d "$TOOLS/.opa-XXXXXX")
+        if ! CGO_ENABLED=0 GOBIN=$staging go install "github.com/open-policy-agent/opa@v$OPA_VERSION"; then
+            rm -rf -- "$staging"
+            die "opa $OPA_VERSION cannot be installed; Go's words are above. It needs Go $GO_VERSION or newer," \
+                "here is $(go version 2>&1), and the Go module proxy"
+        fi
+        # Whole or not at all; another run may have been faster.
+        mv -T -- "$staging" "$folder" 2>/dev/null || rm -rf -- "$staging"
+    fi
+    PATH=$folder:$PATH
+    [[ $(opa version) == "Version: $OPA_VERSION"* ]] || die "$folder/opa is not opa $OPA_VERSION; remove the folder"
+}
+
+# The workload on the official SPIFFE library: compiled anew from the sources beside this file, which Go's own
+# cache makes quick. build_workload FOLDER
+build_workload() {
+    say "building the go-spiffe workload"
+    (cd -- "$INTEROP/go" && CGO_ENABLED=0 go build -mod=readonly -o "$1/workload" .) ||
+        die "the go-spiffe workload cannot be built; Go's words are above"
+    export WORKLOAD=$1/workload
+}
