@@ -21,6 +21,7 @@ const MANIFEST: &str = ".manifest";
 pub(crate) struct BundleArchive {
     pub(crate) manifest: Manifest,
     pub(crate) modules: Vec<ArchivedModule>,
+    pub(crate) data: serde_json::Value,
     /// Names of the entries that are neither the manifest nor a module.
     pub(crate) other: Vec<String>,
 }
@@ -85,7 +86,12 @@ impl BundleArchive {
         if let Some(pair) = modules.windows(2).find(|pair| pair[0].path == pair[1].path) {
             return Err(ArchiveError::Duplicate(pair[0].path.clone()));
         }
-        Ok(Self { manifest: manifest.ok_or(ArchiveError::NoManifest)?, modules, other })
+        Ok(Self {
+            manifest: manifest.ok_or(ArchiveError::NoManifest)?,
+            modules,
+            data: serde_json::json!({}),
+            other,
+        })
     }
 }
 

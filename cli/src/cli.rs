@@ -4,9 +4,10 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bundle::BundleCommand, ca::CaCommand, cert::CertCommand, entry::EntryCommand, svid::SvidCommand,
-        trust_bundle::TrustBundleCommand,
+        agentcard::AgentCardCommand, bundle::BundleCommand, ca::CaCommand, cert::CertCommand,
+        entry::EntryCommand, svid::SvidCommand, trust_bundle::TrustBundleCommand,
     },
+    dev::{self, DevArgs},
     failure::{EXIT_STATUSES, Failure},
     output::{Format, Output},
 };
@@ -28,6 +29,16 @@ fn help_end() -> String {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the whole stack here, for development, and do the main job once
+    ///
+    /// Starts a CA, the SPIFFE Workload API and the bundle service in this process, then issues an SVID, pulls that
+    /// identity's bundle over mutual TLS, decides an allowed and a denied request with it, signs an AgentCard and
+    /// verifies it. Everything stays in --dir, which is used again the next time. Ctrl-C ends it.
+    #[command(
+        after_help = "Examples:\n  secctl dev\n  secctl dev --exit\n  secctl dev --dir ./other-dev --policies \
+                            ./my-policies --trust-domain example.org"
+    )]
+    Dev(DevArgs),
     #[command(subcommand)]
     Ca(CaCommand),
     #[command(subcommand)]
@@ -40,18 +51,22 @@ enum Command {
     TrustBundle(TrustBundleCommand),
     #[command(subcommand)]
     Bundle(BundleCommand),
+    #[command(subcommand, name = "agentcard")]
+    AgentCard(AgentCardCommand),
 }
 
 impl Cli {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let output = Output::new(self.output);
         match self.command {
+            Command::Dev(args) => dev::run(args, output).await,
             Command::Ca(command) => command.run(output).await,
             Command::Svid(command) => command.run(output).await,
             Command::Cert(command) => command.run(output).await,
             Command::Entry(command) => command.run(output).await,
             Command::TrustBundle(command) => command.run(output).await,
             Command::Bundle(command) => command.run(output).await,
+            Command::AgentCard(command) => command.run(output).await,
         }
     }
 }

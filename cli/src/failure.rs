@@ -107,7 +107,6 @@ impl Failure {
     }
 
     /// What kind of failure it is.
-    #[cfg(test)]
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

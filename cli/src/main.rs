@@ -6,6 +6,8 @@ mod ca_client;
 mod cli;
 mod client_identity;
 mod commands;
+mod decision;
+mod dev;
 mod failure;
 mod files;
 mod holder_files;

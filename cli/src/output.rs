@@ -42,6 +42,11 @@ impl Output {
         Self { format }
     }
 
+    /// Whether a person reads it.
+    pub(crate) fn is_for_people(self) -> bool {
+        self.format == Format::Table
+    }
+
     /// Writes one result. Several in a row are one JSON document a line, or YAML documents set apart by `---`.
     pub(crate) fn report(self, report: &impl Report) -> Result<(), Failure> {
         let unwritable = |error: &dyn fmt::Display| {

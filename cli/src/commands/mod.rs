@@ -1,5 +1,6 @@
 //! The commands, one file a noun. Each reads its options, asks, and reports; none knows how results are written.
 
+pub(crate) mod agentcard;
 pub(crate) mod bundle;
 pub(crate) mod ca;
 pub(crate) mod cert;

@@ -1,0 +1,166 @@
+//! What a bundle decides, read as a sidecar reads it: whatever is not plainly an allowance is a denial.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use secplane_rego::{
+    Module,
+    evaluate::{Evaluator, Limits},
+};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use crate::{
+    bundle_archive::BundleArchive,
+    failure::{Failure, Kind},
+};
+
+/// Where a sidecar asks for a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DecisionPoint {
+    /// A request that reaches the workload.
+    #[value(name = "inbound/request")]
+    InboundRequest,
+    /// The workload's answer to one.
+    #[value(name = "inbound/response")]
+    InboundResponse,
+    /// A request that the workload sends.
+    #[value(name = "outbound/request")]
+    OutboundRequest,
+    /// The answer that it gets.
+    #[value(name = "outbound/response")]
+    OutboundResponse,
+}
+
+impl fmt::Display for DecisionPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InboundRequest => "inbound/request",
+            Self::InboundResponse => "inbound/response",
+            Self::OutboundRequest => "outbound/request",
+            Self::OutboundResponse => "outbound/response",
+        })
+    }
+}
+
+impl Serialize for DecisionPoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A decision and why it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) allow: bool,
+    pub(crate) reason: Option<String>,
+    /// Functions that the policies call and this engine does not have: at a sidecar the decision may differ.
+    pub(crate) missing_builtins: Vec<String>,
+}
+
+/// Decides with one bundle. It takes its time: never call it on the async runtime.
+pub(crate) fn decide(
+    bundle: &BundleArchive,
+    point: DecisionPoint,
+    input: &Value,
+) -> Result<Decision, Failure> {
+    let what = || format!("decide {point}");
+    let parsed = bundle
+        .modules
+        .iter()
+        .map(|module| Module::parse(&module.path, module.text.as_bytes()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|refusal| Failure::refused(what(), refusal))?;
+    let references: Vec<_> = parsed.iter().collect();
+    let mut evaluator = Evaluator::new(&references, &bundle.data, Limits::default())
+        .map_err(|error| Failure::refused(what(), error))?;
+    let mut value = |name: &str| {
+        let path = format!("authbridge/{point}/{name}");
+        evaluator.decide(&path, input).map_err(|error| Failure::new(Kind::Other, what(), error))
+    };
+    let answer = value("allow")?;
+    let (allow, reason) = match answer {
+        Some(Value::Bool(allow)) => (allow, value("reason")?.as_ref().and_then(text)),
+        other => read_object(other.as_ref()),
+    };
+    Ok(Decision { allow, reason, missing_builtins: evaluator.missing_builtins().to_vec() })
+}
+
+/// The form `{"allow": bool, "reason": string}`; anything else denies.
+fn read_object(answer: Option<&Value>) -> (bool, Option<String>) {
+    match answer {
+        None => (false, Some("the decision is undefined, which denies".to_owned())),
+        Some(answer) => match answer.get("allow") {
+            Some(Value::Bool(allow)) => (*allow, answer.get("reason").and_then(text)),
+            _ => {
+                (false, Some("the decision is neither a boolean nor an object with one, which denies".into()))
+            }
+        },
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::bundle_archive::{ArchivedModule, Manifest};
+
+    fn bundle(texts: &[&str]) -> BundleArchive {
+        let modules = texts.iter().map(|text| ArchivedModule { path: "a.rego".into(), text: (*text).into() });
+        BundleArchive {
+            manifest: Manifest {
+                revision: "1".into(),
+                roots: vec!["authbridge".into()],
+                rego_version: Some(1),
+            },
+            modules: modules.collect(),
+            data: json!({}),
+            other: Vec::new(),
+        }
+    }
+
+    #[rstest]
+    #[case("allow := input.ok\nreason := \"because\"", true, Some("because"))]
+    #[case("allow := {\"allow\": input.ok, \"reason\": \"so\"}", true, Some("so"))]
+    #[case("default allow := false", false, None)]
+    #[case("allow if input.missing", false, Some("the decision is undefined, which denies"))]
+    #[case(
+        "allow := \"true\"",
+        false,
+        Some("the decision is neither a boolean nor an object with one, which denies")
+    )]
+    #[case(
+        "allow := {\"allow\": \"yes\"}",
+        false,
+        Some("the decision is neither a boolean nor an object with one, which denies")
+    )]
+    fn reads_an_answer_as_a_sidecar_does(
+        #[case] rules: &str,
+        #[case] allow: bool,
+        #[case] reason: Option<&str>,
+    ) {
+        let text = format!("package authbridge.inbound.request\n\n{rules}\n");
+        let decision =
+            decide(&bundle(&[&text]), DecisionPoint::InboundRequest, &json!({"ok": true})).unwrap();
+        assert_eq!((decision.allow, decision.reason.as_deref()), (allow, reason));
+    }
+
+    #[test]
+    fn denies_where_nothing_is_defined() {
+        let decision = decide(&bundle(&[]), DecisionPoint::OutboundRequest, &json!({})).unwrap();
+        assert!(!decision.allow);
+    }
+
+    #[test]
+    fn refuses_a_module_that_is_no_rego() {
+        let failure = decide(&bundle(&["not rego"]), DecisionPoint::InboundRequest, &json!({})).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Refused);
+        assert!(failure.to_string().contains("a.rego"));
+    }
+}
