@@ -20,36 +20,39 @@ pub fn from_unix(seconds: i64) -> SystemTime {
 
 /// Where the present comes from. Tests hold it still or move it.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+pub struct Clock {
+    now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    look_every: Duration,
+}
 
 impl Clock {
     /// The system's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Arc::new(SystemTime::now))
+        Self { now: Arc::new(SystemTime::now), look_every: Duration::from_secs(30) }
     }
 
-    /// A clock that says what a function says.
+    /// A clock that says what a function says, and may say anything from one moment to the next.
     #[must_use]
     pub fn of(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        Self { now: Arc::new(now), look_every: Duration::from_millis(5) }
     }
 
     /// The present.
     #[must_use]
     pub fn now(&self) -> SystemTime {
-        (self.0)()
+        (self.now)()
     }
 
     /// Waits until the clock reads at least `instant`.
     ///
-    /// It looks at least every half minute: a machine that slept finds its timers late but its clock right.
+    /// It looks again at least every half minute: a machine that slept finds its timers late but its clock right.
     pub async fn wait_until(&self, instant: SystemTime) {
         while let Ok(left) = instant.duration_since(self.now()) {
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left.min(Duration::from_secs(30))).await;
+            tokio::time::sleep(left.min(self.look_every)).await;
         }
     }
 }

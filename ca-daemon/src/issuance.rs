@@ -232,3 +232,6 @@ pub enum IssueError {
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests;
