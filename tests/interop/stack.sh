@@ -53,6 +53,7 @@ YAML
     await "$START_SECONDS" "the bundle service says where it listens" \
         grep -q '^bundles ' "$WORK/bundle-service.out"
     BUNDLE_SERVICE=localhost:$(sed -n 's/^bundles .*://p' "$WORK/bundle-service.out")
+    export BUNDLE_SERVICE
 }
 
 # register SPIFFE_ID [OPTION OF secctl entry create]...
@@ -106,10 +107,10 @@ stop_all() {
 # await SECONDS WHAT COMMAND...: until the command succeeds; fails after so many seconds, or when a started process
 # has ended.
 await() {
-    local limit=$1 what=$2 deadline=$((SECONDS + $1)) name
+    local limit=$1 what=$2 deadline=$((SECONDS + $1)) name words
     shift 2
-    until "$@"; do
-        ((SECONDS < deadline)) || fail "not so within $limit s: $what"
+    until words=$("$@" 2>&1); do
+        ((SECONDS < deadline)) || fail "not so within $limit s: $what${words:+; the last try said: $words}"
         for name in "${!PIDS[@]}"; do
             kill -0 "${PIDS[$name]}" 2>/dev/null || fail "$name has ended while waiting until $what"
         done
