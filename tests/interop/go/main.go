@@ -1,13 +1,14 @@
 // Command workload is a workload as others write them: it knows nothing of Secplane, only the official SPIFFE
 // library and the Workload API socket in SPIFFE_ENDPOINT_SOCKET.
 //
-//	workload whoami                        prints its SPIFFE ID
+//	workload whoami                        prints its SPIFFE ID, and the SHA-256 of the root that it is to trust
 //	workload serve PEER                    serves mutual TLS to PEER alone, until SIGTERM
 //	workload call ADDRESS PEER ROTATIONS   calls PEER until both have had that many new SVIDs
 package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -61,11 +62,19 @@ func run(ctx context.Context, args []string) error {
 func whoami(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, identityWithin)
 	defer cancel()
-	svid, err := workloadapi.FetchX509SVID(ctx)
+	identity, err := workloadapi.FetchX509Context(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Println(svid.ID)
+	svid := identity.DefaultSVID()
+	bundle, err := identity.Bundles.GetX509BundleForTrustDomain(svid.ID.TrustDomain())
+	if err != nil {
+		return err
+	}
+	if roots := bundle.X509Authorities(); len(roots) != 1 {
+		return fmt.Errorf("the trust bundle has %d roots, not one", len(roots))
+	}
+	fmt.Printf("%s %x\n", svid.ID, sha256.Sum256(bundle.X509Authorities()[0].Raw))
 	return nil
 }
 

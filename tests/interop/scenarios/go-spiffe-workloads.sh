@@ -14,10 +14,11 @@ id_of() { echo "spiffe://$TRUST_DOMAIN/ns/interop/sa/$1"; }
 employ() { cp -- "$WORKLOAD" "$WORK/$1"; }
 
 start_ca
+root=$(secctl ca fingerprint)
 for name in caller callee intruder; do
     employ "$name"
     register "$(id_of "$name")" --selector "unix:path:$WORK/$name" --ttl "${TTL_SECONDS}s"
-    await 5 "$name is told who it is" test "$("$WORK/$name" whoami)" = "$(id_of "$name")"
+    expect "$name is told who it is and whom to trust" test "$("$WORK/$name" whoami)" = "$(id_of "$name") $root"
 done
 
 employ stranger
