@@ -1,6 +1,8 @@
 //! Verifying a card: every check is made that can be, and each is told.
 
 mod lines;
+#[cfg(test)]
+mod properties;
 mod report;
 mod signer;
 #[cfg(test)]
