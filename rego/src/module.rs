@@ -97,6 +97,8 @@ pub struct Rule {
     pub is_default: bool,
     /// Whether it holds whatever the input is: it has no body.
     pub unconditional: bool,
+    /// The text of its value, when that is a plain constant that it always has.
+    pub constant: Option<Arc<str>>,
     /// The kinds of the values that its head and its `else` branches give.
     pub values: Vec<ValueKind>,
     /// Where it begins.

@@ -51,7 +51,11 @@ pub(crate) fn module(name: &Arc<str>, text: &str) -> Result<Module, Refusal> {
 fn lower(name: &Arc<str>, text: &str, parsed: &ast::Module) -> Result<Module, Refusal> {
     let refuse = |position, code, message: &str| Refusal::at(name, text, position, code, message.to_owned());
     if parsed.target.is_some() {
-        return Err(refuse((0, 0), Code::Syntax, "`__target__` has a meaning of its own here and none in OPA"));
+        return Err(refuse(
+            (0, 0),
+            Code::Syntax,
+            "`__target__` has a meaning of its own here and none in OPA",
+        ));
     }
     let package_position = position(&parsed.package.span);
     let package = constant_path(&parsed.package.refr)

@@ -1,5 +1,7 @@
 //! One rule.
 
+use std::sync::Arc;
+
 use regorus::unstable as ast;
 
 use super::{path_of, position, walk::Walk};
@@ -19,6 +21,7 @@ pub(super) fn rule(parsed: &ast::Rule) -> Rule {
         kind: head.kind,
         is_default: matches!(parsed, ast::Rule::Default { .. }),
         unconditional: matches!(parsed, ast::Rule::Spec { bodies, .. } if bodies.is_empty()),
+        constant: always(parsed),
         values: head.values,
         position: position(parsed.span()),
         unused: walk.unused(),
@@ -27,6 +30,19 @@ pub(super) fn rule(parsed: &ast::Rule) -> Rule {
         bound: walk.bound,
         faults: walk.faults,
     }
+}
+
+/// The text of the value of a rule without a body, when it is a plain constant.
+fn always(parsed: &ast::Rule) -> Option<Arc<str>> {
+    let ast::Rule::Spec { head: ast::RuleHead::Compr { assign, .. }, bodies, .. } = parsed else {
+        return None;
+    };
+    let value = &assign.as_ref()?.value;
+    let plain = matches!(
+        value.as_ref(),
+        ast::Expr::String { .. } | ast::Expr::Number { .. } | ast::Expr::Bool { .. } | ast::Expr::Null { .. }
+    );
+    (bodies.is_empty() && plain).then(|| value.span().text().into())
 }
 
 struct Head {
@@ -62,11 +78,8 @@ fn spec_head(walk: &mut Walk, head: &ast::RuleHead, bodies: &[ast::RuleBody]) ->
         ast::RuleHead::Compr { refr, assign, .. } => {
             let path = head_path(walk, refr);
             value(walk, assign.as_ref());
-            let kind = if path.contains(&Segment::Dynamic) {
-                RuleKind::PartialObject
-            } else {
-                RuleKind::Complete
-            };
+            let kind =
+                if path.contains(&Segment::Dynamic) { RuleKind::PartialObject } else { RuleKind::Complete };
             (path, kind)
         }
         ast::RuleHead::Set { refr, key, .. } => {

@@ -59,7 +59,7 @@ impl Walk {
             ast::Literal::SomeVars { vars, .. } => vars.iter().for_each(|span| self.introduce(span)),
             ast::Literal::SomeIn { key, value, collection, .. } => {
                 for pattern in key.iter().chain([value]) {
-                    self.introduce_pattern(pattern);
+                    self.declare(pattern);
                 }
                 self.expression(collection);
             }
@@ -175,7 +175,7 @@ impl Walk {
         }
     }
 
-    /// The variables of a pattern belong to this rule: the left side of `:=`, or an argument.
+    /// The variables of a pattern belong to this rule: an argument, the left side of `:=`, of `some … in`.
     pub(super) fn declare(&mut self, pattern: &ast::Expr) {
         match pattern {
             ast::Expr::Var { span, .. } if span.text() != WILDCARD => {
@@ -188,21 +188,6 @@ impl Walk {
             ast::Expr::Object { fields, .. } => fields.iter().for_each(|(_, key, value)| {
                 self.expression(key);
                 self.declare(value);
-            }),
-            other => self.expression(other),
-        }
-    }
-
-    fn introduce_pattern(&mut self, pattern: &ast::Expr) {
-        match pattern {
-            ast::Expr::Var { span, .. } => {
-                self.introduce(span);
-                self.bound.insert(span.text().into());
-            }
-            ast::Expr::Array { items, .. } => items.iter().for_each(|item| self.introduce_pattern(item)),
-            ast::Expr::Object { fields, .. } => fields.iter().for_each(|(_, key, value)| {
-                self.expression(key);
-                self.introduce_pattern(value);
             }),
             other => self.expression(other),
         }
