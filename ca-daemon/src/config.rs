@@ -1,17 +1,13 @@
 //! The configuration of the daemon: a YAML file, with every key also settable by an environment variable.
 
 use std::{
-    fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use figment::{
-    Figment,
-    providers::{Env, Serialized},
-};
 use schemars::JsonSchema;
+use secplane_configuration::{LoadError, load, logging::LogConfig};
 use secplane_identity::{SpiffeId, TrustDomain};
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +18,6 @@ use crate::{
 
 /// The prefix of environment variables; nested keys are separated by `__`.
 pub const ENV_PREFIX: &str = "CA_DAEMON_";
-/// The largest configuration file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The configuration of `ca-daemon`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -103,26 +97,6 @@ pub struct ValidityConfig {
     pub longest: Duration,
 }
 
-/// Logging.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// A filter such as `info` or `info,ca_daemon=debug`.
-    pub filter: String,
-    /// `text` or `json`, on standard error.
-    pub format: LogFormat,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-}
-
 fn default_listen() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081)
 }
@@ -149,34 +123,15 @@ impl Default for ValidityConfig {
     }
 }
 
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Text }
-    }
-}
-
 impl Config {
     /// Reads a file, puts the environment over it, and checks the result.
     ///
     /// # Errors
     /// When the file cannot be read, a key is unknown or missing, or values contradict one another.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let read = || -> io::Result<String> {
-            use io::Read;
-            let mut text = String::new();
-            fs::File::open(path)?.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
-            Ok(text)
-        };
-        let text = read().map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let file: serde_json::Value = serde_saphyr::from_str(&text)
-            .map_err(|error| ConfigError::Yaml { path: path.to_owned(), reason: error.to_string() })?;
-        if !file.is_object() {
-            return Err(ConfigError::Yaml { path: path.to_owned(), reason: "it is not a mapping".into() });
-        }
-        let config: Self = Figment::from(Serialized::defaults(file))
-            .merge(Env::prefixed(ENV_PREFIX).split("__"))
-            .extract()
-            .map_err(|error| ConfigError::Value { path: path.to_owned(), reason: error.to_string() })?;
+        // A variable of this name can only hold the key itself (`wrapping_key: {env: CA_DAEMON_WRAPPING_KEY}`). Read
+        // as a setting it would be refused, and shown.
+        let config: Self = load(path, ENV_PREFIX, &["wrapping_key"])?;
         config.check()?;
         Ok(config)
     }
@@ -192,6 +147,9 @@ impl Config {
         }
         if let Err(error) = self.dns_names() {
             return refuse("server_names", error.to_string());
+        }
+        if let Err(error) = self.log.check() {
+            return refuse("log.filter", error.to_string());
         }
         let v = &self.validity;
         for (key, lifetime) in [
@@ -268,30 +226,9 @@ impl Config {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("the configuration {path} cannot be read: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Not YAML.
-    #[error("the configuration {path} is not YAML: {reason}")]
-    Yaml {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A key is unknown or missing, or has a value of another kind.
-    #[error("the configuration {path} (with the environment over it) is not usable: {reason}")]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    /// It cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// Values contradict one another.
     #[error("the configuration's `{key}` is not usable: {reason}")]
     Invalid {

@@ -17,7 +17,6 @@ pub mod init;
 pub mod instant;
 pub mod issuance;
 pub mod keys;
-pub mod logging;
 pub mod registry;
 pub mod rotation;
 pub mod store;

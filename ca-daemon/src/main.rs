@@ -13,9 +13,9 @@ use ca_daemon::{
     CaDaemon, Config,
     init::{PemFiles, init},
     keys::generate_wrapping_key,
-    logging,
 };
 use clap::{Args, Parser, Subcommand};
+use secplane_configuration::logging;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -125,7 +125,7 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Init(arguments) => run_init(arguments).await,
         Command::Config(ConfigCommand::Print { config }) => {
             let config = Config::load(&config)?;
-            say(&serde_saphyr::to_string(&config)?)
+            say(&secplane_configuration::to_yaml(&config)?)
         }
         Command::WrappingKey { out } => {
             generate_wrapping_key(&out)?;
