@@ -17,6 +17,8 @@ pub use client::{Bootstrap, ExpectedServer, bootstrap_client_config, client_conf
 pub use peer::{ClientPolicy, Peer, VerifiedCertificate, verify_client};
 pub use server::server_config;
 
+pub use rustls::Error as TlsError;
+
 use crate::x509::SvidError;
 
 /// The one cryptography provider of the product.
