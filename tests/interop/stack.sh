@@ -42,10 +42,10 @@ start_ca() {
 # start_bundle_service POLICIES: sets BUNDLE_SERVICE to the host and port where it serves.
 start_bundle_service() {
     cat >"$WORK/bundle-service.yaml" <<YAML
-trust_domain: $TRUST_DOMAIN
 listen: 127.0.0.1:0
-policies: $1
-workload_api: {socket: $WORK/workload.sock}
+health_listen: 127.0.0.1:0
+workload_api: unix:$WORK/workload.sock
+source: {directory: $1}
 YAML
     register "spiffe://$TRUST_DOMAIN/ns/secplane-system/sa/bundle-service" \
         --selector "unix:path:$BIN/bundle-service" --dns localhost
