@@ -60,7 +60,7 @@ YAML
 register() {
     local id=$1
     shift
-    secctl entry create --spiffe-id "$id" "$@"
+    secctl --output json entry create --spiffe-id "$id" "$@"
 }
 
 # ---- Processes ----
