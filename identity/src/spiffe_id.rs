@@ -115,6 +115,10 @@ impl SpiffeId {
     /// # Errors
     /// As [`SpiffeId::parse`].
     pub fn from_parts(trust_domain: &TrustDomain, path: &str) -> Result<Self, SpiffeIdError> {
+        // Without it the path would run on in the name of the trust domain.
+        if !path.is_empty() && !path.starts_with('/') {
+            return Err(SpiffeIdError::RelativePath);
+        }
         Self::parse(&format!("{SCHEME}{trust_domain}{path}"))
     }
 
@@ -235,6 +239,9 @@ pub enum SpiffeIdError {
     /// A workload's ID without a path.
     #[error("the ID of a workload has a path after the trust domain (X509-SVID, section 5.2)")]
     EmptyPath,
+    /// A path on its own that does not begin with `/`.
+    #[error("the path begins with `/` (SPIFFE-ID, section 2.2)")]
+    RelativePath,
     /// `//` or a trailing `/`.
     #[error("the path has an empty segment or ends in `/` (SPIFFE-ID, section 2.2)")]
     EmptySegment,
@@ -284,6 +291,13 @@ mod tests {
     #[case("spiffe://example.org/ä", SpiffeIdError::PathCharacter('ä'))]
     fn rejects_invalid(#[case] text: &str, #[case] error: SpiffeIdError) {
         assert_eq!(SpiffeId::parse(text), Err(error));
+    }
+
+    #[test]
+    fn lets_no_path_run_on_in_the_trust_domain() {
+        let trust_domain = TrustDomain::parse("example.or").unwrap();
+        assert_eq!(SpiffeId::from_parts(&trust_domain, "g/admin"), Err(SpiffeIdError::RelativePath));
+        assert_eq!(SpiffeId::from_parts(&trust_domain, ""), Err(SpiffeIdError::EmptyPath));
     }
 
     #[test]
