@@ -8,8 +8,10 @@ use std::net::IpAddr;
 
 use rcgen::{PublicKeyData, SignatureAlgorithm};
 use x509_parser::{
+    asn1_rs::Header,
     certification_request::X509CertificationRequest,
-    extensions::{GeneralName, ParsedExtension},
+    cri_attributes::ParsedCriAttribute,
+    extensions::{GeneralName, ParsedExtension, X509Extension},
     oid_registry::{OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA},
     prelude::FromDer,
     public_key::PublicKey,
@@ -67,8 +69,8 @@ impl CertificateRequest {
         request.verify_signature().map_err(|_| RequestError::Signature)?;
 
         let mut names = RequestedNames::default();
-        for extension in request.requested_extensions().into_iter().flatten() {
-            read_extension(extension, &mut names)?;
+        for extension in wanted_extensions(&request)? {
+            read_extension(extension.parsed_extension(), &mut names)?;
         }
         Ok(Self { key, names })
     }
@@ -109,6 +111,29 @@ impl CertificateRequest {
         }
         Ok(())
     }
+}
+
+/// The extensions that a request asks for: one list of them, or none (RFC 2985, section 5.4.2).
+///
+/// The parser looks at the first list alone, so a name in another one would be dropped in silence.
+fn wanted_extensions<'a>(
+    request: &'a X509CertificationRequest<'a>,
+) -> Result<&'a [X509Extension<'a>], RequestError> {
+    let attributes = request.certification_request_info.iter_attributes();
+    let mut lists = attributes.filter_map(|attribute| match attribute.parsed_attribute() {
+        ParsedCriAttribute::ExtensionRequest(wanted) => Some((attribute.value, wanted)),
+        _ => None,
+    });
+    match (lists.next(), lists.next()) {
+        (None, _) => Ok(&[]),
+        (Some((values, wanted)), None) if is_whole_element(values) => Ok(&wanted.extensions),
+        _ => Err(RequestError::Malformed("it has more than one list of wanted extensions".into())),
+    }
+}
+
+/// Whether the bytes are all of the element that they begin with: the parser stops after an attribute's first value.
+fn is_whole_element(der: &[u8]) -> bool {
+    Header::from_der(der).is_ok_and(|(content, header)| header.length().definite() == Ok(content.len()))
 }
 
 fn read_extension(extension: &ParsedExtension<'_>, names: &mut RequestedNames) -> Result<(), RequestError> {
