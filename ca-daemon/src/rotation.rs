@@ -10,7 +10,7 @@ use secplane_identity::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    authority::{CaError, CertificateRequest, DnsName, Root, Subject},
+    authority::{CaError, CertificateRequest, DnsName, Root, Subject, Validity},
     founding::{self, FoundingError},
     issuance::{Issuance, IssueError, Order},
     keys::KeyFiles,
@@ -85,8 +85,7 @@ impl Rotation {
         let current = self.publisher.current();
         current.identity.as_ref().map_or(std::time::SystemTime::UNIX_EPOCH, |identity| {
             let leaf = identity.leaf();
-            let life = leaf.not_after.duration_since(leaf.not_before).unwrap_or_default();
-            leaf.not_before + life / 2
+            Validity { not_before: leaf.not_before, not_after: leaf.not_after }.half_life()
         })
     }
 

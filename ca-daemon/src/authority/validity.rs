@@ -26,10 +26,13 @@ impl Validity {
     }
 
     /// The instant at which half of the life is over: when a successor is due.
+    ///
+    /// The life begins with the issuing; the time before it is for peers whose clock is behind. Counted with it, a
+    /// certificate of a few seconds would be past its half from the start.
     #[must_use]
     pub fn half_life(&self) -> SystemTime {
-        let life = self.not_after.duration_since(self.not_before).unwrap_or_default();
-        self.not_before + life / 2
+        let issued = self.not_before + BACKDATE;
+        issued + self.not_after.duration_since(issued).unwrap_or_default() / 2
     }
 
     pub(super) fn bounds(&self) -> (OffsetDateTime, OffsetDateTime) {
@@ -69,7 +72,7 @@ mod tests {
         let validity = Validity::starting(at(1000), Duration::from_secs(60), None);
         assert_eq!(validity.not_before, SystemTime::UNIX_EPOCH + Duration::from_secs(990));
         assert_eq!(validity.not_after, SystemTime::UNIX_EPOCH + Duration::from_secs(1060));
-        assert_eq!(validity.half_life(), SystemTime::UNIX_EPOCH + Duration::from_secs(1025));
+        assert_eq!(validity.half_life(), SystemTime::UNIX_EPOCH + Duration::from_secs(1030));
     }
 
     #[test]
