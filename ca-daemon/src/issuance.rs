@@ -134,6 +134,12 @@ impl Issuance {
         self.record(serial).await
     }
 
+    /// Which certificates are revoked, and every revocation from now on.
+    #[must_use]
+    pub fn revoked(&self) -> &RevokedSerials {
+        &self.revoked
+    }
+
     /// What is on record of a certificate.
     ///
     /// # Errors

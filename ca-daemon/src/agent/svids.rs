@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use secplane_identity::{PrivateKey, private_key::PrivateKeyError};
@@ -16,7 +16,11 @@ use crate::{
     registry::{Entry, EntryId},
 };
 
+/// How long an issuing that failed waits for the next try.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// An X.509-SVID with its key, and when its successor is due.
+#[derive(Clone)]
 pub(super) struct Svid {
     pub(super) certificate: SignedCertificate,
     pub(super) key: PrivateKey,
@@ -46,15 +50,13 @@ impl SvidCache {
         Self { issuance, places: std::sync::Mutex::new(places) }
     }
 
-    /// The current SVID of an entry; a new one when there is none, it is half over, or the entry changed.
+    /// The current SVID of an entry; a new one when there is none, it is half over or revoked, or the entry changed.
     pub(super) async fn current(&self, entry: &Entry, requester: &str) -> Result<Arc<Svid>, SvidFailure> {
         let place = self.place(entry.id());
         let mut held = place.lock().await;
         let now = self.issuance.clock().now();
-        if let Some(svid) = held.as_ref()
-            && now < svid.rotate_at
-            && svid.entry_revision == entry.revision()
-        {
+        let usable = held.as_ref().filter(|svid| self.is_usable(svid, entry, now)).map(Arc::clone);
+        if let Some(svid) = usable.as_ref().filter(|svid| now < svid.rotate_at) {
             return Ok(Arc::clone(svid));
         }
         match self.issue(entry, requester).await {
@@ -64,16 +66,22 @@ impl SvidCache {
                 Ok(svid)
             }
             // What is still valid serves on: a workload is better off with an old SVID than with none.
-            Err(failure) => match held.as_ref() {
-                Some(svid)
-                    if svid.entry_revision == entry.revision() && svid.certificate.not_after() > now =>
-                {
-                    tracing::error!(entry = %entry.id(), error = %failure, "an SVID could not be renewed; the old one serves on");
-                    Ok(Arc::clone(svid))
-                }
-                _ => Err(failure),
-            },
+            Err(failure) => {
+                let Some(svid) = usable else { return Err(failure) };
+                tracing::error!(entry = %entry.id(), error = %failure, "an SVID could not be renewed; the old one serves on");
+                let left = svid.certificate.not_after().duration_since(now).unwrap_or_default();
+                let kept = Arc::new(Svid { rotate_at: now + RETRY.min(left / 2), ..Svid::clone(&svid) });
+                *held = Some(Arc::clone(&kept));
+                Ok(kept)
+            }
         }
+    }
+
+    fn is_usable(&self, svid: &Svid, entry: &Entry, now: SystemTime) -> bool {
+        let certificate = &svid.certificate;
+        svid.entry_revision == entry.revision()
+            && now < certificate.not_after()
+            && !self.issuance.revoked().contains(&certificate.serial)
     }
 
     async fn issue(&self, entry: &Entry, requester: &str) -> Result<Svid, SvidFailure> {

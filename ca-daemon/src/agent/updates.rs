@@ -1,6 +1,10 @@
 //! What one workload is told over one stream: at once, and again whenever it changes.
 
-use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use futures_util::{Stream, stream};
 use secplane_identity::TrustBundle;
@@ -24,6 +28,7 @@ pub(super) struct View {
     process: Arc<AttestedProcess>,
     entries: watch::Receiver<u64>,
     bundle: watch::Receiver<Arc<TrustBundle>>,
+    revoked: watch::Receiver<HashSet<String>>,
 }
 
 /// A message and the instant at which it is out of date by itself.
@@ -36,7 +41,8 @@ impl View {
     pub(super) fn new(agent: Arc<Agent>, process: Arc<AttestedProcess>) -> Self {
         let entries = agent.registry.changes();
         let bundle = agent.issuance.bundle();
-        Self { agent, process, entries, bundle }
+        let revoked = agent.issuance.revoked().changes();
+        Self { agent, process, entries, bundle, revoked }
     }
 
     /// The X.509-SVIDs of the workload, as they are and as they become.
@@ -99,9 +105,10 @@ impl View {
         tokio::select! {
             () = self.agent.shutdown.cancelled() => Err(Status::unavailable("the Workload API is stopping")),
             () = out_of_date => Ok(()),
-            // Both senders live as long as the agent, so neither ends before `shutdown`.
+            // The senders live as long as the agent, so none ends before `shutdown`.
             _ = self.entries.changed() => Ok(()),
             _ = self.bundle.changed() => Ok(()),
+            _ = self.revoked.changed() => Ok(()),
         }
     }
 
@@ -149,6 +156,7 @@ impl View {
     async fn entries_of_workload(&mut self) -> Result<Vec<Arc<Entry>>, Status> {
         // Before looking: a change that comes while we look makes us look again.
         self.entries.borrow_and_update();
+        self.revoked.borrow_and_update();
         let selectors = self.attest().await?;
         let now = self.agent.issuance.clock().now();
         let entries = self.agent.registry.of_workload(&self.agent.id, &selectors, now);
