@@ -1,6 +1,7 @@
 //! The whole daemon: what is started in which order, and how it ends.
 
 use std::{
+    convert::Infallible,
     fs::{self, File, TryLockError},
     io,
     net::SocketAddr,
@@ -9,20 +10,31 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::future;
+use futures_util::{Stream, TryStreamExt, future};
 use secplane_identity::{
     Fingerprint, IdentitySource, TrustDomain,
     serve::{ConnectionLimits, serve},
     tls::ClientPolicy,
 };
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::{
+    service::Routes,
+    transport::{
+        Server,
+        server::{Connected, TcpIncoming},
+    },
+};
+use tower::util::MapResponseLayer;
 
 use crate::{
     access::{Access, RevokedSerials},
     agent::{Agent, WorkloadApi},
-    api::{Services, SocketError, UnixSocket},
+    api::{Cuttable, Services, SocketError, UnixSocket},
     config::{Config, ConfigError},
     founding::{Founded, FoundingError, found},
     instant::{Clock, unix},
@@ -217,7 +229,7 @@ impl CaDaemon {
 
         tasks.spawn(rotation_task(rotation, stop.clone()));
         tasks.spawn(serve_unix(admin, services.routes(), stop.clone()));
-        let workload_routes = tonic::service::Routes::new(WorkloadApi::service(agent));
+        let workload_routes = Routes::new(WorkloadApi::service(agent));
         tasks.spawn(serve_unix(workload, workload_routes, stop.clone()));
         if config.insecure {
             tasks.spawn(serve_insecure(grpc, services.routes(), stop.clone()));
@@ -250,23 +262,15 @@ async fn rotation_task(rotation: Rotation, stop: CancellationToken) -> Result<()
     Ok(())
 }
 
-async fn serve_unix(
-    socket: UnixSocket,
-    routes: tonic::service::Routes,
-    stop: CancellationToken,
-) -> Result<(), RunError> {
+async fn serve_unix(socket: UnixSocket, routes: Routes, stop: CancellationToken) -> Result<(), RunError> {
     let path = socket.path().to_owned();
-    Server::builder()
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(socket, stop.cancelled_owned())
-        .await
-        .map_err(|source| RunError::Socket { path, source })
+    serve_without_tls(socket, routes, stop).await.map_err(|source| RunError::Socket { path, source })
 }
 
 async fn serve_tls(
     listener: TcpListener,
     identity: IdentitySource,
-    routes: tonic::service::Routes,
+    routes: Routes,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let app = routes.into_axum_router();
@@ -278,23 +282,43 @@ async fn serve_tls(
 /// Plain text, and every answer says so.
 async fn serve_insecure(
     listener: TcpListener,
-    routes: tonic::service::Routes,
+    routes: Routes,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let app = tower::ServiceBuilder::new().map_response(|mut response: http::Response<_>| {
-        let warning = http::HeaderValue::from_static("true");
-        response.headers_mut().insert("x-secplane-insecure", warning);
+    let warning = MapResponseLayer::new(|mut response: http::Response<_>| {
+        response.headers_mut().insert("x-secplane-insecure", http::HeaderValue::from_static("true"));
         response
     });
-    Server::builder()
-        .layer(app)
+    let routes = Routes::from(routes.into_axum_router().layer(warning));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    serve_without_tls(incoming, routes, stop).await.map_err(RunError::Plain)
+}
+
+/// Serves until `stop`. Calls in flight then have the drain time to end, before their connections are cut: a peer who
+/// never finishes holds up nobody.
+async fn serve_without_tls<S>(
+    incoming: impl Stream<Item = io::Result<S>>,
+    routes: Routes,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error>
+where
+    S: AsyncRead + AsyncWrite + Connected<ConnectInfo: Clone + Send + Sync> + Unpin + Send + 'static,
+{
+    let cut = CancellationToken::new();
+    let incoming = incoming.map_ok(|stream| Cuttable::new(stream, cut.clone()));
+    let served = Server::builder()
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
-            let () = stop.cancelled_owned().await;
-            future::ready(()).await;
-        })
-        .await
-        .map_err(RunError::Plain)
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    let cut_what_is_left = async {
+        stop.cancelled().await;
+        tokio::time::sleep(ConnectionLimits::default().drain).await;
+        cut.cancel();
+        future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        result = served => result,
+        never = cut_what_is_left => match never {},
+    }
 }
 
 /// Makes the data folder for its owner alone, and keeps a second daemon out of it.

@@ -12,7 +12,7 @@ use secplane_proto::secplane::ca::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{refusal::ToStatus, services::Services, svid::lifetime};
+use super::{page, refusal::ToStatus, services::Services, svid::lifetime};
 use crate::{
     access::{Caller, Permission},
     authority::{CertificateKind, CertificateRequest, DnsName, SignedCertificate, Subject},
@@ -117,13 +117,16 @@ impl Certificates for CertificatesApi {
             .list_certificates(&filter, Page { before, size })
             .await
             .map_err(|error| error.to_status())?;
-        let is_full = u32::try_from(records.len()).is_ok_and(|length| length == size);
-        let next_page_token = match records.last() {
-            Some(last) if is_full => last.position.to_string(),
+        let positions: Vec<_> = records.iter().map(|record| record.position).collect();
+        let without_der = records.into_iter().map(|r| WireRecord { certificate: Vec::new(), ..record(r) });
+        let certificates = page::fitting(without_der);
+        let is_full = u32::try_from(positions.len()).is_ok_and(|length| length == size);
+        let may_have_more = is_full || certificates.len() < positions.len();
+        let next_page_token = match positions[..certificates.len()].last() {
+            Some(last) if may_have_more => last.to_string(),
             _ => String::new(),
         };
-        let certificates = records.into_iter().map(|r| WireRecord { certificate: Vec::new(), ..record(r) });
-        Ok(Response::new(ListCertificatesResponse { certificates: certificates.collect(), next_page_token }))
+        Ok(Response::new(ListCertificatesResponse { certificates, next_page_token }))
     }
 
     async fn get_certificate(

@@ -17,7 +17,7 @@ use secplane_proto::spire::api::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{refusal::ToStatus, services::Services};
+use super::{page, refusal::ToStatus, services::Services};
 use crate::{
     access::Permission,
     registry::{
@@ -63,12 +63,13 @@ impl EntryService for EntryApi {
                 Status::invalid_argument("the page token is not one that this authority gave out")
             })?),
         };
-        let entries = self.0.registry.list(&filter, after.as_ref(), size);
+        let found = self.0.registry.list(&filter, after.as_ref(), size);
+        let entries = page::fitting(found.iter().map(|entry| shown(entry, wire.output_mask.as_ref())));
+        let may_have_more = found.len() == size || entries.len() < found.len();
         let next_page_token = match entries.last() {
-            Some(last) if entries.len() == size => last.id().to_string(),
+            Some(last) if may_have_more => last.id.clone(),
             _ => String::new(),
         };
-        let entries = entries.iter().map(|entry| shown(entry, wire.output_mask.as_ref())).collect();
         Ok(Response::new(ListEntriesResponse { entries, next_page_token }))
     }
 

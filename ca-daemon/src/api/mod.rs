@@ -3,12 +3,15 @@
 mod authority;
 mod bundle;
 mod certificates;
+mod cuttable;
 mod entry;
+mod page;
 mod refusal;
 mod services;
 mod svid;
 mod trust_bundle;
 mod unix_socket;
 
+pub use cuttable::Cuttable;
 pub use services::{Services, caller_of};
 pub use unix_socket::{AcceptedUnix, SocketError, UnixSocket};
