@@ -1,0 +1,21 @@
+//! The certificate authority from outside: over its sockets, by its files, as a process.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod callers;
+mod certificate_requests;
+mod configuration;
+mod connections;
+mod durability;
+mod entries;
+mod entry_lists;
+mod entry_rows;
+mod first_start;
+mod handshakes;
+mod init;
+mod insecure;
+mod issuance;
+mod renewal;
+mod revocation;
+mod start_refusals;
+mod workload_api;
+mod workload_updates;

@@ -1,0 +1,116 @@
+//! Certificates whose trust was taken away.
+
+use secplane_proto::{
+    secplane::ca::v1::RevokeCertificateRequest,
+    spire::api::{server::bundle::v1::GetBundleRequest, types},
+};
+use secplane_tests::{
+    authority::Ca,
+    clients::Clients,
+    entries::{entry, entry_for_this_process},
+    holder::Holder,
+    workload,
+};
+use tonic::Code;
+
+async fn admin_svid(ca: &Ca) -> Holder {
+    ca.admin().create_entry(types::Entry { admin: true, ..entry("/admin", &["uid:4711"]) }).await;
+    ca.admin().mint("/admin", 0).await.unwrap()
+}
+
+async fn is_refused(clients: &Clients, holder: &Holder) {
+    for refusal in [
+        clients.renew().await.err().unwrap(),
+        clients.mint("/a", 0).await.err().unwrap(),
+        clients.bundle().get_bundle(GetBundleRequest::default()).await.unwrap_err(),
+    ] {
+        assert_eq!(refusal.code(), Code::PermissionDenied, "{refusal}");
+        assert!(refusal.message().contains(&holder.leaf().serial), "{refusal}");
+        assert!(refusal.message().contains("revoked"), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn refuses_a_revoked_certificate_at_once_and_after_a_restart() {
+    let ca = Ca::start().await;
+    let holder = admin_svid(&ca).await;
+    let clients = ca.connect_as(&holder).await;
+    clients.mint("/a", 0).await.unwrap();
+
+    let record = ca.admin().revoke(&holder).await.unwrap();
+    assert!(record.revoked_at > 0);
+    assert_eq!(record.revocation_reason, "lost");
+    is_refused(&clients, &holder).await;
+    is_refused(&ca.connect_as(&holder).await, &holder).await;
+
+    let ca = ca.restart().await;
+    is_refused(&ca.connect_as(&holder).await, &holder).await;
+    assert_eq!(ca.admin().record(holder.leaf().serial).await.unwrap().revoked_at, record.revoked_at);
+}
+
+#[tokio::test]
+async fn refuses_every_renewal_of_a_revoked_certificate() {
+    let ca = Ca::start().await;
+    let first = admin_svid(&ca).await;
+    let second = ca.connect_as(&first).await.renew().await.unwrap();
+    let third = ca.connect_as(&second).await.renew().await.unwrap();
+    let unrelated = ca.admin().mint("/admin", 0).await.unwrap();
+
+    ca.admin().revoke(&second).await.unwrap();
+    for holder in [&first, &second, &third] {
+        is_refused(&ca.connect_as(holder).await, holder).await;
+    }
+    ca.connect_as(&unrelated).await.mint("/a", 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn lets_an_admin_revoke_the_certificate_that_they_use() {
+    let ca = Ca::start().await;
+    let holder = admin_svid(&ca).await;
+    let clients = ca.connect_as(&holder).await;
+    clients.revoke(&holder).await.unwrap();
+    is_refused(&clients, &holder).await;
+}
+
+#[tokio::test]
+async fn says_what_cannot_be_revoked() {
+    let ca = Ca::start().await;
+    let mut certificates = ca.admin().certificates();
+    for (serial, reason, code) in [
+        ("0a1b", "", Code::NotFound),
+        ("", "", Code::InvalidArgument),
+        ("x", "", Code::InvalidArgument),
+        ("0a1b", &*"a".repeat(257), Code::InvalidArgument),
+    ] {
+        let request =
+            RevokeCertificateRequest { serial_number: serial.to_owned(), reason: reason.to_owned() };
+        let refusal = certificates.revoke_certificate(request).await.unwrap_err();
+        assert_eq!(refusal.code(), code, "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_first_reason() {
+    let ca = Ca::start().await;
+    let holder = ca.admin().mint("/a", 0).await.unwrap();
+    let first = ca.admin().revoke(&holder).await.unwrap();
+    let request =
+        RevokeCertificateRequest { serial_number: holder.leaf().serial, reason: "another".to_owned() };
+    ca.admin().certificates().revoke_certificate(request).await.unwrap();
+    assert_eq!(
+        ca.admin().record(holder.leaf().serial).await.unwrap().revocation_reason,
+        first.revocation_reason
+    );
+}
+
+#[tokio::test]
+async fn gives_a_workload_another_svid_for_a_revoked_one() {
+    let ca = Ca::start().await;
+    ca.admin().create_entry(entry_for_this_process("/a")).await;
+    let mut svids = ca.workload().x509_svids().await.unwrap();
+    let stolen = workload::holder(&svids.next_svid().await);
+    ca.admin().revoke(&stolen).await.unwrap();
+    let fresh = workload::holder(&svids.next_svid().await);
+    assert_ne!(fresh.leaf().serial, stolen.leaf().serial);
+    ca.connect_as(&fresh).await.renew().await.unwrap();
+}

@@ -1,0 +1,150 @@
+//! What is pushed on a stream of the Workload API that is open.
+
+use std::time::{Duration, SystemTime};
+
+use secplane_proto::spire::api::{server::entry::v1::BatchUpdateEntryRequest, types};
+use secplane_tests::{
+    authority::{Ca, CaFolder},
+    database::Database,
+    entries::entry_for_this_process,
+    process::CaProcess,
+    workload::{Workload, holder},
+};
+use tonic::Code;
+
+fn short_lived(seconds: i32) -> types::Entry {
+    types::Entry { x509_svid_ttl: seconds, ..entry_for_this_process("/a") }
+}
+
+#[tokio::test]
+async fn pushes_a_successor_before_an_svid_expires() {
+    let ca = Ca::start().await;
+    ca.admin().create_entry(short_lived(6)).await;
+    let mut svids = ca.workload().x509_svids().await.unwrap();
+    let mut current = holder(&svids.next_svid().await).leaf();
+    for _ in 0..2 {
+        let next = holder(&svids.next_svid().await).leaf();
+        let now = SystemTime::now();
+        assert_ne!(next.serial, current.serial);
+        assert!(now < current.not_after, "the old one is still valid when the new one comes");
+        let used = now.duration_since(current.not_before + Duration::from_secs(10)).unwrap();
+        assert!(used >= Duration::from_secs(2), "it came after {used:?}: not before about half of the life");
+        current = next;
+    }
+}
+
+#[tokio::test]
+async fn issues_no_more_than_the_rotation_needs() {
+    let ca = Ca::start().await;
+    ca.admin().create_entry(short_lived(8)).await;
+    let mut svids = ca.workload().x509_svids().await.unwrap();
+    svids.next_svid().await;
+    svids.next_svid().await;
+    let records = ca.admin().records().await.unwrap();
+    assert_eq!(records.iter().filter(|record| record.spiffe_id == "spiffe://example.org/a").count(), 2);
+}
+
+#[tokio::test]
+async fn pushes_what_an_admin_does_to_entries() {
+    let ca = Ca::start().await;
+    let first = ca.admin().create_entry(entry_for_this_process("/first")).await;
+    let mut svids = ca.workload().x509_svids().await.unwrap();
+    let before = svids.next_svid().await;
+
+    let second = ca.admin().create_entry(entry_for_this_process("/second")).await;
+    let both = svids.next().await.svids;
+    let ids: Vec<_> = both.iter().map(|svid| svid.spiffe_id.as_str()).collect();
+    assert_eq!(ids.len(), 2);
+    assert!(both.contains(&before), "the first identity stays as it was");
+    assert!(ids.contains(&"spiffe://example.org/second"));
+
+    let change = types::Entry {
+        id: first.id.clone(),
+        dns_names: vec!["a.example.org".to_owned()],
+        ..Default::default()
+    };
+    let input_mask = Some(types::EntryMask { dns_names: true, ..Default::default() });
+    let request = BatchUpdateEntryRequest { entries: vec![change], input_mask, output_mask: None };
+    ca.admin().entry().batch_update_entry(request).await.unwrap();
+    let changed = svids.next().await.svids;
+    let changed = changed.iter().find(|svid| svid.spiffe_id == before.spiffe_id).unwrap();
+    assert_eq!(holder(changed).leaf().dns_names, ["a.example.org"]);
+
+    ca.admin().delete_entry(&second).await;
+    assert_eq!(svids.next_svid().await.spiffe_id, before.spiffe_id);
+    ca.admin().delete_entry(&first).await;
+    let end = svids.end().await;
+    assert_eq!((end.code(), end.message()), (Code::PermissionDenied, "no identity issued"));
+}
+
+#[tokio::test]
+async fn says_nothing_when_nothing_changes_for_the_workload() {
+    let ca = Ca::start().await;
+    ca.admin().create_entry(entry_for_this_process("/a")).await;
+    let mut svids = ca.workload().x509_svids().await.unwrap();
+    svids.next_svid().await;
+    let mut bundles = ca.workload().x509_bundles().await.unwrap();
+    bundles.next().await;
+    ca.admin().create_entry(secplane_tests::entries::entry("/other", &["uid:4711"])).await;
+    let mine = ca.admin().create_entry(entry_for_this_process("/b")).await;
+    // The next message is the one about the second identity, with none in between.
+    assert_eq!(svids.next().await.svids.len(), 2);
+    ca.admin().delete_entry(&mine).await;
+    assert_eq!(svids.next().await.svids.len(), 1);
+}
+
+#[tokio::test]
+async fn withdraws_an_identity_when_its_entry_ends() {
+    let ca = Ca::start().await;
+    let end = SystemTime::now() + Duration::from_secs(3);
+    let seconds = end.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let ending = types::Entry { expires_at: i64::try_from(seconds).unwrap(), ..entry_for_this_process("/a") };
+    ca.admin().create_entry(ending).await;
+    let mut svids = ca.workload().x509_svids().await.unwrap();
+    let mut bundles = ca.workload().x509_bundles().await.unwrap();
+    svids.next_svid().await;
+    bundles.next().await;
+    assert_eq!(svids.end().await.code(), Code::PermissionDenied);
+    assert_eq!(bundles.end().await.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn ends_streams_with_unavailable_when_the_daemon_stops() {
+    let ca = Ca::start().await;
+    ca.admin().create_entry(entry_for_this_process("/a")).await;
+    let workload = ca.workload();
+    let mut svids = workload.x509_svids().await.unwrap();
+    let mut bundles = workload.x509_bundles().await.unwrap();
+    svids.next_svid().await;
+    bundles.next().await;
+    let stopping = tokio::spawn(ca.stop());
+    assert_eq!(svids.end().await.code(), Code::Unavailable);
+    assert_eq!(bundles.end().await.code(), Code::Unavailable);
+
+    let ca = stopping.await.unwrap().start().await;
+    ca.workload().x509_svids().await.unwrap().next_svid().await;
+}
+
+#[tokio::test]
+async fn keeps_a_valid_svid_while_no_other_can_be_issued() {
+    let folder = CaFolder::new();
+    let ca = CaProcess::start(&folder).await;
+    ca.admin().create_entry(short_lived(8)).await;
+    let workload = Workload::at(&folder.config.workload_api_socket());
+    let mut svids = workload.x509_svids().await.unwrap();
+    let first = svids.next_svid().await;
+    let mut database = Database::open(&folder.database()).await;
+    database
+        .run("CREATE TRIGGER full BEFORE INSERT ON certificates BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        .await;
+    // Past the half of its life, a newcomer still gets the old one.
+    let past_half = holder(&first).leaf().not_after - Duration::from_secs(3);
+    tokio::time::sleep(past_half.duration_since(SystemTime::now()).unwrap_or_default()).await;
+    assert!(workload.x509_svids().await.unwrap().next_svid().await == first);
+    let failures = ca.log().matches("an SVID could not be renewed").count();
+    assert!((1..10).contains(&failures), "it tries again, but not without a pause: {failures} times");
+
+    database.run("DROP TRIGGER full").await;
+    assert!(svids.next_svid().await != first);
+    ca.terminate().await;
+}
