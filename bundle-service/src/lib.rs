@@ -1,28 +1,48 @@
 //! AuthorizationPolicy resources in, one OPA bundle per SPIFFE ID out.
 //!
-//! As a service: [`Config`], [`BundleService::start`], [`BundleService::run`].
+//! | module | holds |
+//! |---|---|
+//! | [`source`] | where the resources come from; emits whole-object changes |
+//! | [`policy`] | the resource |
+//! | [`tiers`] | which policies apply to which SPIFFE ID |
+//! | [`compile`] | confine and check the tiers, and make the archive |
+//! | [`catalog`] | the current bundle of each identity, and who waits for the next one |
+//! | `api` | HTTP over mutual TLS: the certificate decides whose bundle it is |
+//! | [`config`], [`service`] | starting and running all of it |
 //!
-//! As a library without a service (what `secctl policy check` and `secctl policy eval` use):
+//! As a service: [`Config`], [`BundleService::start`], [`BundleService::run`]. As a library without one:
 //!
-//! ```ignore
-//! // Reads every *.yaml and *.yml below a folder once. Refusals name the file and the line.
-//! let manifests: source::Manifests = source::directory::read(Path::new("policies"), &source::SourceOptions::default())?;
-//! // manifests.objects: Vec<Object>, manifests.refusals: Vec<Refusal>
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::path::Path;
 //!
-//! // What the service would serve to that identity, with all that is refused on the way.
-//! let compiled: compile::Compiled = compile::compile(&manifests.objects, &spiffe_id, &compile::Settings::new(trust_domain));
-//! // compiled.bundle: Arc<Bundle> { bytes(), revision(), etag() }, compiled.refusals: Vec<Refusal>
+//! use bundle_service::{compile, source};
+//! use secplane_identity::{SpiffeId, TrustDomain};
 //!
-//! // Looks into an archive that came from anywhere, under limits.
-//! let archive: compile::Archive = compile::Archive::read(&bytes)?;
-//! // archive.manifest { revision, roots, rego_version }, archive.entries: Vec<Entry { name, size }>,
-//! // archive.modules: Vec<ArchivedModule { name, text }>, archive.data: serde_json::Value
-//!
-//! // Refusal { resource: Option<ResourceKey>, file: Option<PathBuf>, path: Option<String>, line, column,
-//! //           code: String, message, source_line, suggestion: Option<String> }; Display is one line.
-//!
-//! // Evaluation: secplane_rego::evaluate::{Evaluator, TestOutcome}
-//! let mut evaluator = secplane_rego::evaluate::Evaluator::new(&modules, archive.data, Limits::default())?;
-//! let allow: Option<serde_json::Value> = evaluator.decide("data.authbridge.inbound.request.allow", input)?;
-//! let outcomes: Vec<TestOutcome> = evaluator.run_tests();
+//! let manifests = source::directory::read(Path::new("policies"), &source::SourceOptions::default())?;
+//! let id = SpiffeId::parse("spiffe://example.org/ns/travel/sa/booking")?;
+//! let settings = compile::Settings::new(id.trust_domain().clone());
+//! let compiled = compile::compile(&manifests.objects, &id, &settings);
+//! for refusal in manifests.refusals.iter().chain(&compiled.refusals) {
+//!     eprintln!("{refusal}");
+//! }
+//! let archive = compile::Archive::read(compiled.bundle.bytes())?;
+//! println!("{}: {} modules", archive.manifest.revision, archive.modules.len());
+//! # Ok(())
+//! # }
 //! ```
+
+mod api;
+pub mod catalog;
+pub mod compile;
+pub mod config;
+mod metrics;
+pub mod policy;
+pub mod refusal;
+pub mod service;
+pub mod source;
+pub mod tiers;
+
+pub use config::Config;
+pub use refusal::Refusal;
+pub use service::{BundleService, RunError, StartError};

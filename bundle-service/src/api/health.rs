@@ -1,0 +1,56 @@
+//! Liveness, readiness and metrics, for whoever watches over the process.
+
+use std::{sync::Arc, time::SystemTime};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{StatusCode, header};
+use secplane_identity::IdentitySource;
+use serde_json::json;
+
+use crate::{catalog::Catalog, metrics::Metrics};
+
+/// The format of the metrics.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the handlers look at.
+#[derive(Debug, Clone)]
+pub(crate) struct Health {
+    pub(crate) catalog: Catalog,
+    pub(crate) identity: IdentitySource,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The router of the health listener.
+pub(crate) fn router(health: Health) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(health)
+}
+
+async fn ready(State(health): State<Health>) -> Response {
+    let mut missing = Vec::new();
+    if !health.catalog.is_ready() {
+        missing.push("the policies have not been read yet");
+    }
+    if health.identity.current().expires_at().is_none_or(|expiry| expiry <= SystemTime::now()) {
+        missing.push("the service's own certificate has expired and no new one came");
+    }
+    match missing.is_empty() {
+        true => "ok\n".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "not_ready": missing }))).into_response(),
+    }
+}
+
+async fn metrics(State(health): State<Health>) -> Response {
+    match health.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,79 @@
+//! From policies to bundles. No I/O.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`policies`] | every resource with its last good version, and the tiers that they make |
+//! | [`tier`] | one tier, checked and packed |
+//! | [`bundle`] | the tiers of an identity, checked together and joined |
+//! | [`read`] | looking into an archive |
+//!
+//! A resource that does not compile keeps its last good version; without one its tier denies and says why. Nothing is
+//! published that an OPA would refuse.
+
+mod archive;
+pub mod bundle;
+mod confine;
+mod denial;
+pub mod policies;
+pub mod read;
+pub mod tier;
+
+use std::sync::Arc;
+
+use secplane_identity::{SpiffeId, TrustDomain};
+
+pub use bundle::Bundle;
+pub use policies::Policies;
+pub use read::Archive;
+
+use crate::{
+    refusal::Refusal,
+    source::{Change, Object},
+    tiers::{Selection, TierKind},
+};
+
+/// What compiling depends on beside the policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Which policies apply to whom.
+    pub selection: Selection,
+    /// Whether the shipped global policy demands a client policy.
+    pub require_client_policy: bool,
+}
+
+impl Settings {
+    /// The defaults for a trust domain.
+    #[must_use]
+    pub fn new(trust_domain: TrustDomain) -> Self {
+        Self { selection: Selection::new(trust_domain), require_client_policy: false }
+    }
+}
+
+/// The bundle of one identity, and what was refused on the way.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// What the service would serve.
+    pub bundle: Arc<Bundle>,
+    /// The tiers that apply to the identity.
+    pub tiers: Vec<TierKind>,
+    /// All that is refused of the objects, and what keeps this identity's tiers from standing together.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Compiles the bundle of one identity from objects that were read once.
+#[must_use]
+pub fn compile(objects: &[Object], id: &SpiffeId, settings: &Settings) -> Compiled {
+    let mut policies = Policies::new(settings.clone());
+    let changes: Vec<Change> = objects.iter().cloned().map(|object| Change::Set(Arc::new(object))).collect();
+    policies.apply(&changes);
+    let mut refusals = policies.refusals();
+    let bundle = policies.bundle(id).unwrap_or_else(|refused| {
+        let denied = policies.denied(&refused);
+        refusals.extend(refused);
+        denied
+    });
+    Compiled { bundle, tiers: policies.tiers_of(id), refusals }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! The configuration of the service: a YAML file, with every key also settable by an environment variable.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use schemars::JsonSchema;
+use secplane_configuration::{LoadError, load, logging::LogConfig, to_yaml};
+use secplane_identity::{SpiffeId, TrustDomain};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    source::SourceOptions,
+    tiers::{ClientSelector, PathTemplate},
+};
+
+/// The prefix of environment variables; nested keys are separated by `__`.
+pub const ENV_PREFIX: &str = "BUNDLE_SERVICE_";
+
+/// The configuration of `bundle-service`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where bundles are served over mutual TLS. Port 0 takes a free one.
+    #[serde(default = "default_listen")]
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served, without TLS. Port 0 takes a free one.
+    #[serde(default = "default_health_listen")]
+    #[schemars(with = "String")]
+    pub health_listen: SocketAddr,
+    /// Lets `health_listen` be an address that is not loopback.
+    #[serde(default)]
+    pub health_beyond_loopback: bool,
+    /// The SPIFFE Workload API that gives the service its identity, such as `unix:/run/secplane/workload.sock`.
+    pub workload_api: String,
+    /// Which identity of the Workload API to use. Default: the first that it gives.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub spiffe_id: Option<SpiffeId>,
+    /// How long the first identity may take at the start, such as `30s`.
+    #[serde(default = "default_first_identity_within", with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub first_identity_within: Duration,
+    /// Where the policies come from.
+    pub source: SourceConfig,
+    /// The trust domain whose identities have namespace and client policies. Default: that of the service's own
+    /// identity.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub trust_domain: Option<TrustDomain>,
+    /// The namespace whose resources may have `scope: global`.
+    #[serde(default = "default_system_namespace")]
+    pub system_namespace: String,
+    /// How the path of a SPIFFE ID names namespace and service account.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub path_template: PathTemplate,
+    /// What of a resource with `scope: client` names its client: `name` (metadata.name) or `clientID`
+    /// (spec.clientID).
+    #[serde(default)]
+    pub client_selector: ClientSelector,
+    /// Whether the shipped global policy denies an identity that has no client policy.
+    #[serde(default)]
+    pub require_client_policy: bool,
+    /// The largest bundle that is served, in bytes.
+    #[serde(default = "default_bundle_size_limit")]
+    pub bundle_size_limit: usize,
+    /// What is logged and how.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// The folder of manifests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// The folder. Every `*.yaml` and `*.yml` below it is read, and read again when it changes.
+    pub directory: PathBuf,
+    /// The API groups of the AuthorizationPolicy resource; resources of other groups are passed over.
+    #[serde(default = "default_api_groups")]
+    pub api_groups: Vec<String>,
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443)
+}
+
+fn default_health_listen() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)
+}
+
+fn default_system_namespace() -> String {
+    "secplane-system".to_owned()
+}
+
+fn default_bundle_size_limit() -> usize {
+    5 * 1024 * 1024
+}
+
+fn default_first_identity_within() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn default_api_groups() -> Vec<String> {
+    SourceOptions::default().api_groups
+}
+
+impl Config {
+    /// The defaults for a Workload API and a folder of manifests.
+    #[must_use]
+    pub fn new(workload_api: &str, directory: &Path) -> Self {
+        Self {
+            listen: default_listen(),
+            health_listen: default_health_listen(),
+            health_beyond_loopback: false,
+            workload_api: workload_api.to_owned(),
+            spiffe_id: None,
+            first_identity_within: default_first_identity_within(),
+            source: SourceConfig { directory: directory.to_owned(), api_groups: default_api_groups() },
+            trust_domain: None,
+            system_namespace: default_system_namespace(),
+            path_template: PathTemplate::default(),
+            client_selector: ClientSelector::default(),
+            require_client_policy: false,
+            bundle_size_limit: default_bundle_size_limit(),
+            log: LogConfig::default(),
+        }
+    }
+
+    /// Reads a file, puts the environment over it, and checks the result.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a key is unknown or missing, or a value cannot be used.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = load(path, ENV_PREFIX, &[])?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks that the values can be used.
+    ///
+    /// # Errors
+    /// Names the key and what to change.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &'static str, reason: String| Err(ConfigError::Invalid { key, reason });
+        if !self.health_listen.ip().is_loopback() && !self.health_beyond_loopback {
+            return refuse(
+                "health_listen",
+                format!(
+                    "{} is not loopback, and the listener has no TLS; listen on 127.0.0.1, or set \
+                     health_beyond_loopback",
+                    self.health_listen
+                ),
+            );
+        }
+        if self.workload_api.is_empty() {
+            return refuse("workload_api", "it is empty; give it as `unix:/path`".to_owned());
+        }
+        if self.source.api_groups.is_empty() {
+            return refuse("source.api_groups", "without a group no resource is read".to_owned());
+        }
+        if self.system_namespace.is_empty() {
+            return refuse("system_namespace", "it is empty".to_owned());
+        }
+        if self.bundle_size_limit == 0 {
+            return refuse("bundle_size_limit", "with 0 no bundle is served".to_owned());
+        }
+        if let Err(error) = self.log.check() {
+            return refuse("log.filter", error.to_string());
+        }
+        Ok(())
+    }
+
+    /// The effective configuration as YAML. Nothing in it is secret.
+    ///
+    /// # Errors
+    /// When a value has no YAML form.
+    pub fn to_yaml(&self) -> Result<String, ConfigError> {
+        to_yaml(self).map_err(ConfigError::Print)
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read, or is not of this form.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A value cannot be used.
+    #[error("the configuration's `{key}` is not usable: {reason}")]
+    Invalid {
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It cannot be written as YAML.
+    #[error("the configuration cannot be printed: {0}")]
+    Print(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const LEAST: &str = "workload_api: unix:/a\nsource: {directory: /p}\n";
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Config::load(file.path())
+    }
+
+    #[test]
+    fn the_rest_has_defaults() {
+        assert_eq!(load(LEAST).unwrap(), Config::new("unix:/a", Path::new("/p")));
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read() {
+        let config = load(LEAST).unwrap();
+        assert_eq!(load(&config.to_yaml().unwrap()).unwrap(), config);
+    }
+
+    #[rstest]
+    #[case("listne: 1\n", "listne")]
+    #[case("path_template: /a\n", "path_template")]
+    #[case("client_selector: id\n", "client_selector")]
+    #[case("health_listen: 0.0.0.0:1\n", "health_listen")]
+    #[case("bundle_size_limit: 0\n", "bundle_size_limit")]
+    #[case("log: {filter: 'a=b=c'}\n", "log.filter")]
+    #[case("system_namespace: ''\n", "system_namespace")]
+    fn refuses(#[case] line: &str, #[case] named: &str) {
+        let error = load(&format!("{LEAST}{line}")).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+
+    #[test]
+    fn health_beyond_loopback_takes_a_second_flag() {
+        assert!(load(&format!("{LEAST}health_listen: 0.0.0.0:1\nhealth_beyond_loopback: true\n")).is_ok());
+    }
+}

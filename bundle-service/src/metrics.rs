@@ -1,0 +1,92 @@
+//! What is counted, in the exposition format that Prometheus reads.
+
+use std::fmt;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// The metrics of the service.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// Answers on the bundle listener.
+    pub(crate) requests: Family<Answer, Counter>,
+    /// Long polls that wait now.
+    pub(crate) held_polls: Gauge,
+    /// Resources that are known.
+    pub(crate) policies: Gauge,
+    /// Refusals and warnings that stand now.
+    pub(crate) refusals: Gauge,
+    /// Identities with a bundle.
+    pub(crate) identities: Gauge,
+    /// Batches of changes taken in.
+    pub(crate) updates: Counter,
+}
+
+/// The labels of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Answer {
+    /// The HTTP status.
+    pub(crate) code: u16,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("bundle_service");
+        let metrics = Self {
+            requests: Family::default(),
+            held_polls: Gauge::default(),
+            policies: Gauge::default(),
+            refusals: Gauge::default(),
+            identities: Gauge::default(),
+            updates: Counter::default(),
+            registry: Registry::default(),
+        };
+        registry.register(
+            "http_requests",
+            "Answers on the bundle listener by status",
+            metrics.requests.clone(),
+        );
+        registry.register("held_polls", "Long polls that wait for a change", metrics.held_polls.clone());
+        registry.register(
+            "policies",
+            "AuthorizationPolicy resources that are known",
+            metrics.policies.clone(),
+        );
+        registry.register("refusals", "Refusals and warnings that stand", metrics.refusals.clone());
+        registry.register(
+            "identities",
+            "Identities that have asked for a bundle",
+            metrics.identities.clone(),
+        );
+        registry.register("updates", "Batches of changes from the source", metrics.updates.clone());
+        Self { registry, ..metrics }
+    }
+
+    /// All of them as text.
+    pub(crate) fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Counts one while it lives.
+#[derive(Debug)]
+pub(crate) struct Held<'a>(&'a Gauge);
+
+impl<'a> Held<'a> {
+    pub(crate) fn count(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

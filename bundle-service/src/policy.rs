@@ -1,0 +1,274 @@
+//! The AuthorizationPolicy resource.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::refusal::Refusal;
+
+/// The kind of the resource.
+pub const KIND: &str = "AuthorizationPolicy";
+/// The version of the resource that is understood.
+pub const VERSION: &str = "v1alpha1";
+/// The namespace of a manifest that names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+/// The most modules that one resource may hold.
+pub const MAX_MODULES: usize = 256;
+/// The longest path of a module.
+pub const MAX_PATH_BYTES: usize = 253;
+
+/// What a resource is called.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl ResourceKey {
+    /// Joins the two.
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+}
+
+impl fmt::Display for ResourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl Serialize for ResourceKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Whom a resource applies to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Every identity.
+    Global,
+    /// Every identity of the resource's namespace.
+    Namespace,
+    /// One identity of the resource's namespace.
+    #[default]
+    Client,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Global => "global",
+            Self::Namespace => "namespace",
+            Self::Client => "client",
+        })
+    }
+}
+
+/// One module of a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyModule {
+    /// Its path, such as `inbound/request.rego`.
+    pub path: String,
+    /// Its Rego.
+    pub content: String,
+}
+
+/// A resource whose fields are all valid. Whether its Rego is, the compiler says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorizationPolicy {
+    /// What it is called.
+    pub key: ResourceKey,
+    /// Whom it applies to.
+    pub scope: Scope,
+    /// The client that it names.
+    pub client_id: Option<String>,
+    /// Its modules; at least one.
+    pub modules: Vec<PolicyModule>,
+}
+
+/// The members of a manifest, as they are written.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Manifest {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    pub(crate) metadata: Metadata,
+    spec: Spec,
+    #[serde(default, rename = "status")]
+    _status: serde::de::IgnoredAny,
+}
+
+/// Labels, annotations and what else a cluster writes are passed over.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Metadata {
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spec {
+    #[serde(default)]
+    scope: Scope,
+    #[serde(default, rename = "clientID")]
+    client_id: Option<String>,
+    policies: Vec<PolicyModule>,
+}
+
+impl Metadata {
+    pub(crate) fn key(&self) -> ResourceKey {
+        ResourceKey::new(self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE), &self.name)
+    }
+}
+
+impl Manifest {
+    /// Checks the fields as the resource's schema does.
+    pub(crate) fn validate(self) -> Result<AuthorizationPolicy, Refusal> {
+        let key = self.metadata.key();
+        let Spec { scope, client_id, policies } = self.spec;
+        let policy = AuthorizationPolicy { key, scope, client_id, modules: policies };
+        match policy.fault() {
+            Some(refusal) => Err(refusal.of(&policy.key)),
+            None => Ok(policy),
+        }
+    }
+}
+
+impl AuthorizationPolicy {
+    fn fault(&self) -> Option<Refusal> {
+        name_fault(&self.key)
+            .or_else(|| self.client_id.as_deref().and_then(client_id_fault))
+            .or_else(|| self.count_fault())
+            .or_else(|| self.modules.iter().find_map(module_fault))
+    }
+
+    fn count_fault(&self) -> Option<Refusal> {
+        match self.modules.len() {
+            0 => Some(invalid("`spec.policies` is empty; give at least one path and content")),
+            1..=MAX_MODULES => None,
+            n => Some(invalid(&format!("`spec.policies` has {n} modules; {MAX_MODULES} are allowed"))),
+        }
+    }
+}
+
+fn invalid(message: &str) -> Refusal {
+    Refusal::new("invalid_field", message)
+}
+
+fn name_fault(key: &ResourceKey) -> Option<Refusal> {
+    if !is_label(&key.namespace, 63) {
+        return Some(invalid(&format!(
+            "`metadata.namespace` is `{}`; a namespace has at most 63 characters: a-z, 0-9 and `-`, not at the ends",
+            key.namespace
+        )));
+    }
+    if key.name.len() > 253 || !key.name.split('.').all(|label| is_label(label, 253)) {
+        return Some(invalid(&format!(
+            "`metadata.name` is `{}`; a name has at most 253 characters: a-z, 0-9, `-` and `.`, not at the ends",
+            key.name
+        )));
+    }
+    None
+}
+
+fn is_label(text: &str, longest: usize) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !text.is_empty()
+        && text.len() <= longest
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn client_id_fault(id: &str) -> Option<Refusal> {
+    let outer = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let valid = id.len() <= 253
+        && id.starts_with(outer)
+        && id.ends_with(outer)
+        && id.chars().all(|c| outer(c) || matches!(c, '.' | '_' | '-'));
+    (!valid).then(|| {
+        invalid(&format!(
+            "`spec.clientID` is `{id}`; it has at most 253 characters: a-z, 0-9, and inside also `.`, `_`, `-`"
+        ))
+    })
+}
+
+fn module_fault(module: &PolicyModule) -> Option<Refusal> {
+    let path = &module.path;
+    let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let valid = path.starts_with(first)
+        && path.ends_with(".rego")
+        && path.chars().all(|c| first(c) || matches!(c, '/' | '_' | '.' | '-'));
+    let refuse = |message: String| Some(invalid(&message).in_module(path));
+    if !valid {
+        return refuse(format!(
+            "`path` is `{path}`; it begins with a-z or 0-9, ends in `.rego`, and has only a-z, 0-9, `/`, `_`, `.`, `-`"
+        ));
+    }
+    if path.len() > MAX_PATH_BYTES {
+        return refuse(format!("`path` has {} characters; {MAX_PATH_BYTES} are allowed", path.len()));
+    }
+    if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return refuse(format!("`path` is `{path}`; it may not have a segment that is empty, `.` or `..`"));
+    }
+    if module.content.is_empty() {
+        return refuse("`content` is empty".to_owned());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn manifest(metadata: &str, spec: &str) -> Result<AuthorizationPolicy, Refusal> {
+        let text = format!("apiVersion: x\nkind: AuthorizationPolicy\nmetadata: {metadata}\nspec: {spec}\n");
+        serde_saphyr::from_str::<Manifest>(&text).unwrap().validate()
+    }
+
+    const MODULES: &str = "policies: [{path: a.rego, content: x}]";
+
+    #[test]
+    fn accepts_the_schema_with_its_defaults() {
+        let policy = manifest("{name: agent}", &format!("{{{MODULES}}}")).unwrap();
+        assert_eq!(policy.key, ResourceKey::new("default", "agent"));
+        assert_eq!((policy.scope, policy.client_id), (Scope::Client, None));
+        let policy = manifest(
+            "{name: a.b-1, namespace: team-a, labels: {x: y}}",
+            &format!("{{scope: namespace, clientID: a_b.c-1, {MODULES}}}"),
+        )
+        .unwrap();
+        assert_eq!(policy.scope, Scope::Namespace);
+        assert_eq!(policy.client_id.as_deref(), Some("a_b.c-1"));
+    }
+
+    #[rstest]
+    #[case("{name: Agent}", MODULES, "metadata.name")]
+    #[case("{name: a..b}", MODULES, "metadata.name")]
+    #[case("{name: a, namespace: a/b}", MODULES, "metadata.namespace")]
+    #[case("{name: a, namespace: a.b}", MODULES, "metadata.namespace")]
+    #[case("{name: a}", "clientID: -a, policies: [{path: a.rego, content: x}]", "spec.clientID")]
+    #[case("{name: a}", "policies: []", "spec.policies")]
+    #[case("{name: a}", "policies: [{path: A.rego, content: x}]", "path")]
+    #[case("{name: a}", "policies: [{path: /a.rego, content: x}]", "path")]
+    #[case("{name: a}", "policies: [{path: a.txt, content: x}]", "path")]
+    #[case("{name: a}", "policies: [{path: x/../../global/inbound/request.rego, content: x}]", "`..`")]
+    #[case("{name: a}", "policies: [{path: x/./a.rego, content: x}]", "`.`")]
+    #[case("{name: a}", "policies: [{path: x//a.rego, content: x}]", "empty")]
+    #[case("{name: a}", "policies: [{path: a.rego, content: ''}]", "content")]
+    fn refuses_what_the_schema_does(#[case] metadata: &str, #[case] spec: &str, #[case] word: &str) {
+        let refusal = manifest(metadata, &format!("{{{spec}}}")).unwrap_err();
+        assert!(refusal.message.contains(word), "{refusal}");
+    }
+}

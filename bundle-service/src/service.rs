@@ -1,0 +1,247 @@
+//! Start and run: everything that is wired together, in one place.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use secplane_identity::{
+    IdentitySource, TrustDomain,
+    serve::{ConnectionLimits, serve},
+    tls::ClientPolicy,
+    workload_api::{WorkloadApiFailure, WorkloadApiOptions, follow},
+};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    api::{Bundles, Health, health_router, router},
+    catalog::Catalog,
+    compile::Settings,
+    config::{Config, ConfigError},
+    metrics::Metrics,
+    source::{
+        Batch, SourceOptions,
+        watch::{DirectorySource, SourceError},
+    },
+    tiers::Selection,
+};
+
+/// How long requests may go on after shutdown began. Held polls end with it, by the end of their connections.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// A service that has its sockets, its identity and its policies, and does not answer yet.
+pub struct BundleService {
+    listener: TcpListener,
+    health_listener: TcpListener,
+    address: SocketAddr,
+    health_address: SocketAddr,
+    trust_domain: TrustDomain,
+    identity: IdentitySource,
+    identity_task: JoinHandle<()>,
+    source: DirectorySource,
+    bundles: Bundles,
+    /// Ends the tasks that were started before `run`.
+    stop: DropGuard,
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A socket cannot be had.
+    #[error("cannot listen on {address} ({key}): {source}; stop what uses it, or choose another address")]
+    Listen {
+        /// The configuration's key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no identity to serve with.
+    #[error(
+        "the service has no identity: {0}; register an entry for it, with its DNS names, and check workload_api"
+    )]
+    Identity(#[from] WorkloadApiFailure),
+    /// The Workload API gave roots and no SVID.
+    #[error("the Workload API gave no X.509-SVID for this service; register an entry for it")]
+    NoSvid,
+    /// The policies cannot be read.
+    #[error("{0}; check source.directory")]
+    Source(#[from] SourceError),
+    /// The process is ending.
+    #[error(transparent)]
+    Interrupted(#[from] crate::catalog::Interrupted),
+}
+
+/// Why the service ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// TLS cannot be configured.
+    #[error("TLS cannot be configured: {0}")]
+    Tls(String),
+    /// The health listener failed.
+    #[error("the health listener failed: {0}")]
+    Health(#[source] io::Error),
+    /// A task ended by a panic.
+    #[error("a task of the service ended unexpectedly: {0}")]
+    Task(String),
+}
+
+impl BundleService {
+    /// Binds the sockets, gets the service's identity, and reads and compiles the policies.
+    ///
+    /// # Errors
+    /// Says what is missing and what to change.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        let listener = listen("listen", config.listen).await?;
+        let health_listener = listen("health_listen", config.health_listen).await?;
+        let address = local(&listener, "listen", config.listen)?;
+        let health_address = local(&health_listener, "health_listen", config.health_listen)?;
+
+        let stopping = CancellationToken::new();
+        let stop = stopping.clone().drop_guard();
+        let options = WorkloadApiOptions {
+            endpoint: config.workload_api.clone(),
+            spiffe_id: config.spiffe_id.clone(),
+            first_within: config.first_identity_within,
+        };
+        let (identity, identity_task) = follow(options, stopping).await?;
+        let own = identity.current().identity.as_ref().map(|identity| identity.id().clone());
+        let own = own.ok_or(StartError::NoSvid)?;
+        let trust_domain = config.trust_domain.clone().unwrap_or_else(|| own.trust_domain().clone());
+        tracing::info!(id = %own, %trust_domain, %address, %health_address, "the bundle service has its identity");
+
+        let catalog = Catalog::new(settings(&config, trust_domain.clone()));
+        let metrics = Arc::new(Metrics::new());
+        let source_options = SourceOptions { api_groups: config.source.api_groups.clone() };
+        let (source, batch) = DirectorySource::open(&config.source.directory, source_options).await?;
+        let bundles = Bundles { catalog, metrics, size_limit: config.bundle_size_limit };
+        take_in(&bundles, batch).await?;
+        Ok(Self {
+            listener,
+            health_listener,
+            address,
+            health_address,
+            trust_domain,
+            identity,
+            identity_task,
+            source,
+            bundles,
+            stop,
+        })
+    }
+
+    /// Where bundles are served over mutual TLS.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where health and metrics are served without TLS.
+    #[must_use]
+    pub fn health_address(&self) -> SocketAddr {
+        self.health_address
+    }
+
+    /// The trust domain whose identities have tiers of their own.
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// What is refused of the policies now.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<crate::refusal::Refusal> {
+        self.bundles.catalog.refusals()
+    }
+
+    /// Serves until `shutdown`, then lets requests end and joins every task.
+    ///
+    /// # Errors
+    /// When a listener fails for good.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
+        let Self { listener, health_listener, identity, identity_task, source, bundles, stop, .. } = self;
+        // Whatever ends first ends the rest.
+        let ending = shutdown.child_token();
+        let (sender, receiver) = mpsc::channel(1);
+        let following = tokio::spawn(source.follow(sender, ending.clone()));
+        let applying = tokio::spawn(apply(bundles.clone(), receiver));
+        let health = Health {
+            catalog: bundles.catalog.clone(),
+            identity: identity.clone(),
+            metrics: Arc::clone(&bundles.metrics),
+        };
+        let health = tokio::spawn(serve_health(health_listener, health, ending.clone()));
+
+        let limits = ConnectionLimits { drain: DRAIN, ..ConnectionLimits::default() };
+        let served =
+            serve(listener, identity, ClientPolicy::Svid, limits, router(bundles), ending.clone()).await;
+        ending.cancel();
+        drop(stop);
+        let joined = |error: tokio::task::JoinError| RunError::Task(error.to_string());
+        following.await.map_err(joined)?;
+        applying.await.map_err(joined)?;
+        identity_task.await.map_err(joined)?;
+        health.await.map_err(joined)?.map_err(RunError::Health)?;
+        served.map_err(|error| RunError::Tls(error.to_string()))
+    }
+}
+
+impl std::fmt::Debug for BundleService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BundleService")
+            .field("address", &self.address)
+            .field("health_address", &self.health_address)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { key, address, source })
+}
+
+fn local(listener: &TcpListener, key: &'static str, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen { key, address, source })
+}
+
+fn settings(config: &Config, trust_domain: TrustDomain) -> Settings {
+    Settings {
+        selection: Selection {
+            trust_domain,
+            system_namespace: config.system_namespace.clone(),
+            path_template: config.path_template.clone(),
+            client_selector: config.client_selector,
+        },
+        require_client_policy: config.require_client_policy,
+    }
+}
+
+/// Compiles a batch and says what is refused now.
+async fn take_in(bundles: &Bundles, batch: Batch) -> Result<(), crate::catalog::Interrupted> {
+    bundles.catalog.apply(batch).await?;
+    let refusals = bundles.catalog.refusals();
+    for refusal in &refusals {
+        tracing::warn!(%refusal, "a policy is not as it should be");
+    }
+    let (policies, identities) = bundles.catalog.counts();
+    let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    bundles.metrics.refusals.set(gauge(refusals.len()));
+    bundles.metrics.policies.set(gauge(policies));
+    bundles.metrics.identities.set(gauge(identities));
+    bundles.metrics.updates.inc();
+    Ok(())
+}
+
+async fn apply(bundles: Bundles, mut batches: mpsc::Receiver<Batch>) {
+    while let Some(batch) = batches.recv().await {
+        if take_in(&bundles, batch).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn serve_health(listener: TcpListener, health: Health, ending: CancellationToken) -> io::Result<()> {
+    axum::serve(listener, health_router(health)).with_graceful_shutdown(ending.cancelled_owned()).await
+}

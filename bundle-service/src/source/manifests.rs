@@ -1,0 +1,316 @@
+//! A YAML text as objects: several documents, or a `List`, as `kubectl apply -f` takes them.
+//!
+//! Each document stands for itself: one that is malformed is refused by file and line, and its neighbours are read.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::SourceOptions;
+use crate::{
+    policy::{AuthorizationPolicy, KIND, Manifest, ResourceKey, Scope, VERSION},
+    refusal::Refusal,
+};
+
+/// The most documents in one text.
+pub const MAX_DOCUMENTS: usize = 10_000;
+
+/// An AuthorizationPolicy as a source found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// What it is called.
+    pub key: ResourceKey,
+    /// Whom it applies to; the default when that cannot be read.
+    pub scope: Scope,
+    /// The client that it names.
+    pub client_id: Option<String>,
+    /// The file that holds it.
+    pub file: String,
+    /// The policy, or why its fields are not valid.
+    pub policy: Result<Arc<AuthorizationPolicy>, Box<Refusal>>,
+}
+
+/// What was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manifests {
+    /// The objects, in the order of the texts. The key of each is there once.
+    pub objects: Vec<Object>,
+    /// Documents that are no objects, and objects that are there twice. What is wrong with an object's own fields
+    /// is in the object.
+    pub refusals: Vec<Refusal>,
+}
+
+/// What one file holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct FileContent {
+    pub(crate) objects: Vec<Object>,
+    pub(crate) refusals: Vec<Refusal>,
+    /// Whether some document's name cannot be read: it may be that of an object which was here before.
+    pub(crate) unreadable: bool,
+}
+
+impl FileContent {
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        Self { refusals: vec![refusal], unreadable: true, ..Self::default() }
+    }
+
+    /// Reads the text of a file.
+    pub(crate) fn read(file: &str, text: &[u8], options: &SourceOptions) -> Self {
+        let text = match std::str::from_utf8(text) {
+            Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+            Err(error) => {
+                let refusal = Refusal::new("encoding", format!("the file is not UTF-8: {error}"));
+                return Self::refused(refusal.in_file(file, 0, 0));
+            }
+        };
+        let mut content = Self::default();
+        for (index, document) in documents(text).enumerate() {
+            if index == MAX_DOCUMENTS {
+                let message =
+                    format!("the file has more than {MAX_DOCUMENTS} documents; the rest is not read");
+                content.refusals.push(Refusal::new("too_large", message).in_file(file, document.line, 0));
+                content.unreadable = true;
+                break;
+            }
+            Reader { file, options, content: &mut content }.document(&document);
+        }
+        content
+    }
+}
+
+/// One document and the line that it begins in.
+struct Document<'a> {
+    text: &'a str,
+    line: u32,
+}
+
+/// Splits at lines that begin with `---`, as YAML does: no scalar may hold such a line.
+fn documents(text: &str) -> impl Iterator<Item = Document<'_>> {
+    let mut starts = vec![(0, 1)];
+    let mut at = 0;
+    for (number, line) in (1_u32..).zip(text.split_inclusive('\n')) {
+        let rest = line.strip_prefix("---");
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])) {
+            starts.push((at + 3, number));
+        }
+        at += line.len();
+    }
+    let ends: Vec<usize> =
+        starts.iter().skip(1).map(|(start, _)| start.saturating_sub(3)).chain([text.len()]).collect();
+    starts
+        .into_iter()
+        .zip(ends)
+        .map(move |((start, line), end)| Document { text: text.get(start..end).unwrap_or_default(), line })
+}
+
+struct Reader<'a> {
+    file: &'a str,
+    options: &'a SourceOptions,
+    content: &'a mut FileContent,
+}
+
+impl Reader<'_> {
+    fn document(&mut self, document: &Document<'_>) {
+        match yaml::<Value>(document) {
+            Ok(Value::Null) => {}
+            Ok(value) if is_list(&value) => self.list(document, &value),
+            Ok(value) => self.object(document, &value, || yaml(document)),
+            Err(error) => self.unreadable(error.refusal(self.file, document)),
+        }
+    }
+
+    fn list(&mut self, document: &Document<'_>, list: &Value) {
+        let Some(items) = list.get("items").and_then(Value::as_array) else {
+            let refusal = Refusal::new("yaml", "this `List` has no `items`");
+            return self.unreadable(refusal.in_file(self.file, document.line, 0));
+        };
+        for item in items {
+            self.object(document, item, || {
+                Manifest::deserialize(item)
+                    .map_err(|error| YamlError { message: error.to_string(), place: None })
+            });
+        }
+    }
+
+    fn object(
+        &mut self,
+        document: &Document<'_>,
+        value: &Value,
+        parse: impl FnOnce() -> Result<Manifest, YamlError>,
+    ) {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
+        let (Some(api_version), Some(kind)) = (text("/apiVersion"), text("/kind")) else {
+            let refusal = Refusal::new("yaml", "the document has no `apiVersion` and `kind`");
+            return self.unreadable(refusal.in_file(self.file, document.line, 0));
+        };
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        if kind != KIND || !self.options.api_groups.iter().any(|known| known == group) {
+            return;
+        }
+        let Some(name) = text("/metadata/name") else {
+            let refusal = Refusal::new("invalid_field", "`metadata.name` is missing");
+            return self.unreadable(refusal.in_file(self.file, document.line, 0));
+        };
+        let policy = match version {
+            VERSION => parse().map_err(|error| error.refusal(self.file, document)).and_then(|manifest| {
+                manifest.validate().map_err(|refusal| place(refusal, self.file, document))
+            }),
+            _ => {
+                let message = format!("version `{version}` of the resource is not known, only `{VERSION}`");
+                Err(Refusal::new("invalid_field", message).in_file(self.file, document.line, 0))
+            }
+        };
+        let namespace = text("/metadata/namespace").unwrap_or(crate::policy::DEFAULT_NAMESPACE);
+        let key = ResourceKey::new(namespace, name);
+        let scope = value.pointer("/spec/scope").and_then(|scope| Scope::deserialize(scope).ok());
+        self.content.objects.push(Object {
+            scope: scope.unwrap_or_default(),
+            client_id: text("/spec/clientID").map(str::to_owned),
+            file: self.file.to_owned(),
+            policy: policy.map(Arc::new).map_err(|refusal| Box::new(refusal.of(&key))),
+            key,
+        });
+    }
+
+    fn unreadable(&mut self, refusal: Refusal) {
+        self.content.refusals.push(refusal);
+        self.content.unreadable = true;
+    }
+}
+
+fn place(refusal: Refusal, file: &str, document: &Document<'_>) -> Refusal {
+    // The line of a refusal that names a module is the module's own.
+    match refusal.path {
+        Some(_) => Refusal { file: Some(file.to_owned()), ..refusal },
+        None => refusal.in_file(file, document.line, 0),
+    }
+}
+
+fn is_list(value: &Value) -> bool {
+    value.get("kind").and_then(Value::as_str) == Some("List")
+}
+
+/// Why a document cannot be read, and where in it.
+struct YamlError {
+    message: String,
+    place: Option<(u32, u32)>,
+}
+
+impl YamlError {
+    fn refusal(self, file: &str, document: &Document<'_>) -> Refusal {
+        let (line, column) = self.place.unwrap_or((1, 0));
+        let line = document.line.saturating_add(line.saturating_sub(1));
+        Refusal::new("yaml", format!("the document is not a valid manifest: {}", self.message))
+            .in_file(file, line, column)
+    }
+}
+
+fn yaml<'a, T: Deserialize<'a>>(document: &Document<'a>) -> Result<T, YamlError> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(document.text, options).map_err(|error| {
+        let place = error.location().and_then(|location| {
+            let column = u32::try_from(location.column()).ok()?;
+            Some((u32::try_from(location.line()).ok()?, column))
+        });
+        YamlError { message: error.to_string(), place }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn read(text: &str) -> FileContent {
+        FileContent::read("a.yaml", text.as_bytes(), &SourceOptions::default())
+    }
+
+    fn manifest(name: &str) -> String {
+        format!(
+            "apiVersion: agent.kagenti.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata:\n  name: {name}\n\
+             spec:\n  policies:\n  - path: a.rego\n    content: |\n      package authbridge.client\n"
+        )
+    }
+
+    fn names(content: &FileContent) -> Vec<&str> {
+        content.objects.iter().map(|object| object.key.name.as_str()).collect()
+    }
+
+    #[test]
+    fn reads_documents_as_kubectl_does() {
+        let text = format!(
+            "# a comment\n---\n{}---\n---\nkind: ConfigMap\napiVersion: v1\n--- # last\n{}",
+            manifest("one"),
+            manifest("two").replace("kagenti", "rossoctl"),
+        );
+        let content = read(&text);
+        assert_eq!((names(&content), content.refusals.as_slice()), (vec!["one", "two"], [].as_slice()));
+        let policy = content.objects[0].policy.as_ref().unwrap();
+        assert_eq!(policy.modules[0].content, "package authbridge.client\n");
+    }
+
+    #[test]
+    fn reads_lists() {
+        let item = |name| format!("- {}", manifest(name).replace('\n', "\n  ").trim_end());
+        let text = format!("apiVersion: v1\nkind: List\nitems:\n{}\n{}\n", item("one"), item("two"));
+        assert_eq!(names(&read(&text)), ["one", "two"]);
+    }
+
+    #[test]
+    fn ignores_what_is_not_ours() {
+        let istio =
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: x}\nspec: {}\n";
+        assert_eq!(read(istio), FileContent::default());
+        assert_eq!(read(""), FileContent::default());
+        assert_eq!(read("# nothing\n---\n"), FileContent::default());
+    }
+
+    #[rstest]
+    #[case::yaml("a: [1\n", 7)]
+    #[case::tab("a:\n\tb: 1\n", 8)]
+    #[case::no_kind("a: 1\n", 6)]
+    #[case::no_name("apiVersion: agent.kagenti.dev/v1alpha1\nkind: AuthorizationPolicy\nspec: {}\n", 6)]
+    fn a_malformed_document_does_not_harm_its_neighbours(#[case] document: &str, #[case] line: u32) {
+        let text = format!("# 1\n# 2\n# 3\n# 4\n# 5\n---\n{document}---\n{}", manifest("good"));
+        let content = read(&text);
+        assert_eq!(names(&content), ["good"]);
+        assert!(content.unreadable);
+        let refusal = &content.refusals[0];
+        assert_eq!(refusal.file.as_deref(), Some("a.yaml"));
+        assert!((line..=line + 2).contains(&refusal.line), "{refusal}");
+    }
+
+    #[rstest]
+    #[case("  policies:", "  policy:")]
+    #[case("    content: |", "    contents: |")]
+    #[case("v1alpha1", "v1beta1")]
+    #[case("  policies:", "  scope: everywhere\n  policies:")]
+    #[case("path: a.rego", "path: ../a.rego")]
+    fn names_the_object_whose_fields_are_wrong(#[case] right: &str, #[case] wrong: &str) {
+        let content = read(&manifest("one").replace(right, wrong));
+        assert_eq!(names(&content), ["one"]);
+        assert!(!content.unreadable);
+        let refusal = content.objects[0].policy.as_ref().unwrap_err();
+        assert_eq!(refusal.resource.as_ref().map(ToString::to_string).as_deref(), Some("default/one"));
+        assert_eq!(refusal.file.as_deref(), Some("a.yaml"));
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused() {
+        let mut text = String::from("a: &a [x, x, x, x, x, x, x, x, x, x]\n");
+        for (last, next) in ('a'..='i').zip('b'..='j') {
+            text.push_str(&format!("{next}: &{next} [{}]\n", vec![format!("*{last}"); 10].join(", ")));
+        }
+        assert!(read(&text).unreadable);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "[-a:\\[{ \n\t&*|>'\"é]{0,120}") {
+            let _ = read(&text);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! A folder of manifests, read again whenever something in it changes.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::{
+    sync::mpsc,
+    task::spawn_blocking,
+    time::{Instant, sleep_until, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Batch, SourceOptions,
+    changes::Changes,
+    directory::{ReadError, read_files},
+};
+
+/// How long nothing may have changed before the folder is read: an editor writes in several steps.
+const QUIET: Duration = Duration::from_millis(50);
+/// The longest that changes which never end put the reading off.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How often the folder is read without a sign of change: notifications get lost on some file systems, and when the
+/// folder itself is replaced.
+const RESCAN: Duration = Duration::from_secs(30);
+
+/// A folder that is followed.
+pub struct DirectorySource {
+    folder: PathBuf,
+    options: SourceOptions,
+    changes: Changes,
+    watcher: RecommendedWatcher,
+    touched: mpsc::Receiver<()>,
+}
+
+/// The folder cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The system gives no notifications.
+    #[error("changes in {} cannot be watched: {source}", folder.display())]
+    Watch {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: notify::Error,
+    },
+    /// The reading task was ended.
+    #[error("the reading of the folder was interrupted")]
+    Interrupted,
+}
+
+impl DirectorySource {
+    /// Starts to watch a folder and reads it for the first time.
+    ///
+    /// # Errors
+    /// When it cannot be read or watched.
+    pub async fn open(folder: &Path, options: SourceOptions) -> Result<(Self, Batch), SourceError> {
+        let (sender, touched) = mpsc::channel(1);
+        let watch_error = |source| SourceError::Watch { folder: folder.to_owned(), source };
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading is no change, and would follow each of our own readings.
+            if !event.is_ok_and(|event| event.kind.is_access()) {
+                // A full channel says already what there is to say.
+                let _ = sender.try_send(());
+            }
+        })
+        .map_err(watch_error)?;
+        let mut source =
+            Self { folder: folder.to_owned(), options, changes: Changes::default(), watcher, touched };
+        // First the watch, then the reading: what changes in between is seen by one of the two.
+        source.watcher.watch(folder, RecursiveMode::Recursive).map_err(watch_error)?;
+        let batch = source.read().await?;
+        Ok((source, batch))
+    }
+
+    /// Sends each change until `shutdown`, or until nobody receives.
+    pub async fn follow(mut self, batches: mpsc::Sender<Batch>, shutdown: CancellationToken) {
+        let mut last_refusals = None;
+        while self.wait_for_change(&shutdown).await {
+            let batch = match self.read().await {
+                Ok(batch) => batch,
+                Err(error) => {
+                    tracing::warn!(%error, "the last policies stay in use");
+                    continue;
+                }
+            };
+            if batch.changes.is_empty() && last_refusals.as_ref() == Some(&batch.refusals) {
+                continue;
+            }
+            last_refusals = Some(batch.refusals.clone());
+            if batches.send(batch).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// False at shutdown.
+    async fn wait_for_change(&mut self, shutdown: &CancellationToken) -> bool {
+        let rescan = Instant::now() + RESCAN;
+        tokio::select! {
+            () = shutdown.cancelled() => return false,
+            () = sleep_until(rescan) => {
+                // The folder may be another one under the same name by now.
+                let _ = self.watcher.unwatch(&self.folder);
+                if let Err(error) = self.watcher.watch(&self.folder, RecursiveMode::Recursive) {
+                    tracing::debug!(%error, folder = %self.folder.display(), "the folder cannot be watched now");
+                }
+                return true;
+            }
+            touched = self.touched.recv() => if touched.is_none() {
+                return false;
+            }
+        }
+        let latest = Instant::now() + LONGEST_WAIT;
+        loop {
+            let quiet_at = (Instant::now() + QUIET).min(latest);
+            tokio::select! {
+                () = shutdown.cancelled() => return false,
+                more = timeout_at(quiet_at, self.touched.recv()) => match more {
+                    Ok(Some(())) if Instant::now() < latest => {}
+                    _ => return true,
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Batch, SourceError> {
+        let (folder, options) = (self.folder.clone(), self.options.clone());
+        let files = spawn_blocking(move || read_files(&folder, &options))
+            .await
+            .map_err(|_| SourceError::Interrupted)??;
+        Ok(self.changes.update(files))
+    }
+}
+
+impl std::fmt::Debug for DirectorySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DirectorySource").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::source::Change;
+
+    const MANIFEST: &str = "apiVersion: agent.kagenti.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: one}\n\
+                            spec: {policies: [{path: a.rego, content: x}]}\n";
+
+    #[tokio::test]
+    async fn sends_what_changes_until_shutdown() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SourceOptions::default();
+        let (source, first) = DirectorySource::open(folder.path(), options).await.unwrap();
+        assert_eq!(first, Batch::default());
+        let (sender, mut batches) = mpsc::channel(1);
+        let shutdown = CancellationToken::new();
+        let following = tokio::spawn(source.follow(sender, shutdown.clone()));
+        let mut next = async || timeout(Duration::from_secs(20), batches.recv()).await.unwrap().unwrap();
+
+        fs::write(folder.path().join("a.yaml"), MANIFEST).unwrap();
+        assert!(matches!(next().await.changes.as_slice(), [Change::Set(_)]));
+        fs::write(folder.path().join("a.yaml"), "a: [1").unwrap();
+        let torn = next().await;
+        assert_eq!((torn.changes.len(), torn.refusals.len()), (0, 1));
+        fs::remove_file(folder.path().join("a.yaml")).unwrap();
+        assert!(matches!(next().await.changes.as_slice(), [Change::Gone(_)]));
+
+        shutdown.cancel();
+        timeout(Duration::from_secs(20), following).await.unwrap().unwrap();
+    }
+}
