@@ -272,7 +272,7 @@ mod tests {
     #[case("x := net.lookup_ip_addr(\"a\")")]
     #[case("x := net.cidr_expand(\"10.0.0.0/8\")")]
     #[case("x := opa.runtime().env")]
-    #[case("x := opa[`runtime`]()")]
+    #[case("x := opa[\"runtime\"]().env")]
     #[case("x := rego.parse_module(\"a\", \"b\")")]
     #[case("x := rego.metadata.rule()")]
     #[case("x if trace(\"a\")")]
@@ -283,8 +283,8 @@ mod tests {
     #[case("x := crypto.x509.parse_keypair(\"a\", \"b\")")]
     #[case("x := graphql.is_valid(\"a\", \"b\")")]
     #[case("x := [y | y := http.send({})]")]
-    #[case("f(y) := y\nx := f({}) with f as http.send")]
-    #[case("f(y) := y\nx := f({}) with data.authbridge.client.a.f as opa.runtime")]
+    #[case("f(y) := y\nx if f({}) with f as http.send")]
+    #[case("f(y) := y\nx if f({}) with data.authbridge.client.a.f as opa.runtime")]
     #[case("x if { http := {\"send\": 1}; http.send({}) }")]
     fn a_tenant_may_not_call(#[case] rule: &str) {
         let found = codes(TierKind::Client, &format!("package authbridge.client.a\n{rule}"));
