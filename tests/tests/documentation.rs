@@ -1,0 +1,66 @@
+//! What the documentation says is what the programs do.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{env, fs, path::PathBuf};
+
+use secplane_configuration::{from_yaml, markdown};
+
+/// Set it to write the page anew.
+const UPDATE: &str = "UPDATE_DOCUMENTATION";
+
+fn documentation(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)
+}
+
+fn configuration_page() -> String {
+    let ca_daemon = markdown::<ca_daemon::Config>(ca_daemon::config::ENV_PREFIX);
+    let bundle_service = markdown::<bundle_service::Config>(bundle_service::config::ENV_PREFIX);
+    format!(
+        "# Configuration
+
+Made from the configuration types; `{UPDATE}=1 cargo test -p secplane-tests --test documentation` writes it anew.
+
+Each daemon reads a YAML file, `serve --config FILE`. An environment variable overrides the key beside it, and
+`config print --config FILE` shows the result. An unknown key is an error. Lifetimes are text such as `90s`, `1h`,
+`30d`. The files in [examples/](examples/) hold the least that each needs.
+
+## ca-daemon
+
+{ca_daemon}
+## bundle-service
+
+{bundle_service}"
+    )
+}
+
+#[test]
+fn describes_every_key_of_the_configuration() {
+    let page = configuration_page();
+    let path = documentation("configuration.md");
+    if env::var_os(UPDATE).is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/configuration.md is out of date; run this test with {UPDATE}=1");
+}
+
+#[test]
+fn gives_examples_that_load() {
+    let read = |name: &str| fs::read_to_string(documentation("examples").join(name)).unwrap();
+    from_yaml::<ca_daemon::Config>(&read("ca-daemon.yaml")).unwrap().check().unwrap();
+    from_yaml::<bundle_service::Config>(&read("bundle-service.yaml")).unwrap().check().unwrap();
+}
+
+#[test]
+fn links_to_pages_that_are_there() {
+    let root = documentation("..");
+    for page in ["README.md", "docs/architecture.md", "docs/threat-model.md", "docs/decisions/README.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        let folder = root.join(page).parent().unwrap().to_owned();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !target.contains("://") && !target.starts_with('#') {
+                assert!(folder.join(target).exists(), "{page} links to {target}, which is not there");
+            }
+        }
+    }
+}
