@@ -17,13 +17,14 @@ use secplane_identity::{
 use tokio::time::timeout;
 
 use crate::{
-    bundle_archive::MAX_ARCHIVE_BYTES,
     client_identity::ClientIdentity,
     failure::{Failure, Kind},
 };
 
 /// How long an answer may take beside the wait that was asked for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The largest archive that is read.
+pub(crate) const MAX_ARCHIVE_BYTES: usize = 64 * 1024 * 1024;
 /// The longest explanation of a refusal that is read.
 const MAX_REFUSAL_BYTES: usize = 16 * 1024;
 

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         agentcard::AgentCardCommand, bundle::BundleCommand, ca::CaCommand, cert::CertCommand,
-        entry::EntryCommand, svid::SvidCommand, trust_bundle::TrustBundleCommand,
+        entry::EntryCommand, policy::PolicyCommand, svid::SvidCommand, trust_bundle::TrustBundleCommand,
     },
     dev::{self, DevArgs},
     failure::{EXIT_STATUSES, Failure},
@@ -51,6 +51,8 @@ enum Command {
     TrustBundle(TrustBundleCommand),
     #[command(subcommand)]
     Bundle(BundleCommand),
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     #[command(subcommand, name = "agentcard")]
     AgentCard(AgentCardCommand),
 }
@@ -66,6 +68,7 @@ impl Cli {
             Command::Entry(command) => command.run(output).await,
             Command::TrustBundle(command) => command.run(output).await,
             Command::Bundle(command) => command.run(output).await,
+            Command::Policy(command) => command.run(output).await,
             Command::AgentCard(command) => command.run(output).await,
         }
     }
@@ -102,9 +105,8 @@ mod tests {
             assert!(!examples.is_empty(), "`{words} --help` has no example");
             for example in examples {
                 let line = std::iter::once("secctl").chain(example.split_whitespace());
-                if let Err(error) = Cli::try_parse_from(line) {
-                    panic!("the example of `{words}` does not parse: secctl {example}\n{error}");
-                }
+                let error = Cli::try_parse_from(line).err().map(|error| error.to_string());
+                assert_eq!(error, None, "the example of `{words}` does not parse: secctl {example}");
             }
         });
     }

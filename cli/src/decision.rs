@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bundle_service::compile::Archive;
 use clap::ValueEnum;
 use secplane_rego::{
     Module,
@@ -10,10 +11,7 @@ use secplane_rego::{
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::{
-    bundle_archive::BundleArchive,
-    failure::{Failure, Kind},
-};
+use crate::failure::{Failure, Kind};
 
 /// Where a sidecar asks for a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,16 +57,12 @@ pub(crate) struct Decision {
 }
 
 /// Decides with one bundle. It takes its time: never call it on the async runtime.
-pub(crate) fn decide(
-    bundle: &BundleArchive,
-    point: DecisionPoint,
-    input: &Value,
-) -> Result<Decision, Failure> {
+pub(crate) fn decide(bundle: &Archive, point: DecisionPoint, input: &Value) -> Result<Decision, Failure> {
     let what = || format!("decide {point}");
     let parsed = bundle
         .modules
         .iter()
-        .map(|module| Module::parse(&module.path, module.text.as_bytes()))
+        .map(|module| Module::parse(&module.name, module.text.as_bytes()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|refusal| Failure::refused(what(), refusal))?;
     let references: Vec<_> = parsed.iter().collect();
@@ -105,23 +99,22 @@ fn text(value: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use bundle_service::compile::read::{ArchivedModule, BundleManifest};
     use rstest::rstest;
     use serde_json::json;
 
     use super::*;
-    use crate::bundle_archive::{ArchivedModule, Manifest};
-
-    fn bundle(texts: &[&str]) -> BundleArchive {
-        let modules = texts.iter().map(|text| ArchivedModule { path: "a.rego".into(), text: (*text).into() });
-        BundleArchive {
-            manifest: Manifest {
+    fn bundle(texts: &[&str]) -> Archive {
+        let modules = texts.iter().map(|text| ArchivedModule { name: "a.rego".into(), text: (*text).into() });
+        Archive {
+            manifest: BundleManifest {
                 revision: "1".into(),
                 roots: vec!["authbridge".into()],
                 rego_version: Some(1),
             },
+            entries: Vec::new(),
             modules: modules.collect(),
             data: json!({}),
-            other: Vec::new(),
         }
     }
 

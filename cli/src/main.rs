@@ -1,6 +1,5 @@
 //! `secctl`, the admin command of Secplane.
 
-mod bundle_archive;
 mod bundle_client;
 mod ca_client;
 mod cli;

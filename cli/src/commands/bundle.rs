@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
+use bundle_service::compile::Archive;
 use clap::{Args, Subcommand};
 use secplane_identity::{SpiffeId, TrustDomain, tls::ExpectedServer};
 use serde::Serialize;
 
 use crate::{
-    bundle_archive::{BundleArchive, MAX_ARCHIVE_BYTES},
-    bundle_client::{BundleAnswer, BundleRequest, pull},
+    bundle_client::{BundleAnswer, BundleRequest, MAX_ARCHIVE_BYTES, pull},
     client_identity::IdentityOptions,
     failure::{Failure, Kind},
     files::{self, PUBLIC},
@@ -106,7 +106,7 @@ async fn pull_bundle(output: Output, args: &PullArgs) -> Result<(), Failure> {
             output.bytes(&archive)
         }
         BundleAnswer::Bundle { archive, etag } => {
-            let read = BundleArchive::read(&archive)
+            let read = Archive::read(&archive)
                 .map_err(|error| Failure::refused("use the bundle that the service sent", error))?;
             if let Some(path) = &args.out {
                 files::write(path, &archive, PUBLIC)?;
@@ -131,9 +131,9 @@ fn expected_service(given: Option<&SpiffeId>, trust_domain: &TrustDomain) -> Exp
 }
 
 /// Reads a bundle's archive from a file.
-pub(crate) fn read_archive(path: &Path) -> Result<BundleArchive, Failure> {
+pub(crate) fn read_archive(path: &Path) -> Result<Archive, Failure> {
     let bytes = files::read_bytes(path, MAX_ARCHIVE_BYTES)?;
-    BundleArchive::read(&bytes)
+    Archive::read(&bytes)
         .map_err(|error| Failure::new(Kind::Refused, format!("read the bundle `{}`", path.display()), error))
 }
 
@@ -176,7 +176,7 @@ struct InspectedBundle {
 #[derive(Serialize)]
 struct InspectedModule {
     path: String,
-    tier: String,
+    tier: &'static str,
     package: String,
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,12 +184,14 @@ struct InspectedModule {
 }
 
 impl InspectedBundle {
-    fn new(archive: BundleArchive, with_source: bool) -> Self {
+    fn new(archive: Archive, with_source: bool) -> Self {
+        let is_shown_elsewhere = |name: &str| name.ends_with(".rego") || name.ends_with(".manifest");
+        let other = archive.entries.into_iter().map(|entry| entry.name);
         let modules = archive.modules.into_iter().map(|module| InspectedModule {
-            tier: module.tier().to_string(),
+            tier: tier(&module.name),
             package: declared_package(&module.text).to_owned(),
             bytes: module.text.len(),
-            path: module.path,
+            path: module.name,
             source: with_source.then_some(module.text),
         });
         Self {
@@ -197,8 +199,18 @@ impl InspectedBundle {
             revision: archive.manifest.revision,
             roots: archive.manifest.roots,
             rego_version: archive.manifest.rego_version,
-            other: archive.other,
+            other: other.filter(|name| !is_shown_elsewhere(name)).collect(),
         }
+    }
+}
+
+/// Which tier a module's place in the archive says it is of.
+fn tier(name: &str) -> &'static str {
+    match name.trim_start_matches('/').split('/').collect::<Vec<_>>().as_slice() {
+        ["authbridge", "global", ..] => "global",
+        ["authbridge", "ns", ..] => "namespace",
+        ["authbridge", "client", ..] => "client",
+        _ => "-",
     }
 }
 
@@ -218,7 +230,12 @@ impl Report for InspectedBundle {
         let modules = rows(
             ["TIER", "PACKAGE", "MODULE", "BYTES"],
             self.modules.iter().map(|module| {
-                [module.tier.clone(), module.package.clone(), module.path.clone(), module.bytes.to_string()]
+                [
+                    module.tier.to_owned(),
+                    module.package.clone(),
+                    module.path.clone(),
+                    module.bytes.to_string(),
+                ]
             }),
             "no modules",
         );
@@ -227,5 +244,28 @@ impl Report for InspectedBundle {
             Some(format!("\n\n# {}\n{}", module.path, crate::output::visible(source)))
         });
         format!("{head}\n\n{modules}{}", sources.collect::<String>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("/authbridge/global/inbound/request.rego", "global")]
+    #[case("authbridge/ns/team-a/x.rego", "namespace")]
+    #[case("/authbridge/client/x.rego", "client")]
+    #[case("/authbridge/other/x.rego", "-")]
+    #[case("/x.rego", "-")]
+    fn tells_tiers_by_their_folders(#[case] name: &str, #[case] expected: &str) {
+        assert_eq!(tier(name), expected);
+    }
+
+    #[test]
+    fn finds_the_package() {
+        assert_eq!(declared_package("# about\npackage a.b\n\nallow := true\n"), "a.b");
+        assert_eq!(declared_package("allow := true"), "");
     }
 }

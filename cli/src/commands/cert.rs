@@ -3,8 +3,14 @@
 mod issue;
 mod record;
 
+use std::path::Path;
+
 use clap::{Args, Subcommand, ValueEnum};
-use secplane_identity::{SpiffeId, trust_bundle::to_certificate_pem};
+use secplane_identity::{
+    SpiffeId,
+    trust_bundle::{certificates_from_pem, to_certificate_pem},
+    x509::Certificate,
+};
 use secplane_proto::secplane::ca::v1::{
     CertificateKind, CertificateRecord, GetCertificateRequest, ListCertificatesRequest,
     RevokeCertificateRequest,
@@ -17,10 +23,12 @@ use self::{
 use crate::{
     ca_client::{CaClient, CaOptions},
     failure::{Failure, Kind},
+    files,
     output::Output,
 };
 
 const PAGE_SIZE: usize = 500;
+const MAX_CERTIFICATE_FILE_BYTES: usize = 1024 * 1024;
 
 /// Certificates: issue, renew, list, show, revoke
 #[derive(Debug, Subcommand)]
@@ -42,7 +50,10 @@ pub(crate) enum CertCommand {
     #[command(after_help = "Examples:\n  secctl cert show 5f3a9c\n  secctl cert show 5f3a9c --pem")]
     Show(ShowArgs),
     /// Revoke a certificate and every renewal of it; it cannot be undone
-    #[command(after_help = "Example:\n  secctl cert revoke 5f3a9c --reason decommissioned")]
+    #[command(
+        after_help = "Examples:\n  secctl cert revoke 5f3a9c --reason decommissioned\n  secctl cert revoke \
+                            ./db/cert.pem"
+    )]
     Revoke(RevokeArgs),
 }
 
@@ -77,9 +88,9 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// The serial number in hex, as `secctl cert list` shows it
-    #[arg(value_name = "SERIAL")]
-    serial: String,
+    /// The serial number in hex, as `secctl cert list` shows it, or a file with the certificate (PEM)
+    #[arg(value_name = "SERIAL|FILE")]
+    certificate: String,
     /// Write the certificate itself, in PEM
     #[arg(long)]
     pem: bool,
@@ -89,9 +100,9 @@ pub(crate) struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RevokeArgs {
-    /// The serial number in hex, as `secctl cert list` shows it
-    #[arg(value_name = "SERIAL")]
-    serial: String,
+    /// The serial number in hex, as `secctl cert list` shows it, or a file with the certificate (PEM)
+    #[arg(value_name = "SERIAL|FILE")]
+    certificate: String,
     /// Why; at most 256 characters
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -106,7 +117,7 @@ impl CertCommand {
             Self::Renew(args) => output.report(&renew(&args).await?),
             Self::List(args) => output.report(&list(&args).await?),
             Self::Show(args) => {
-                let record = get(&args.ca.connect().await?, &args.serial).await?;
+                let record = get(&args.ca.connect().await?, &serial_of(&args.certificate)?).await?;
                 if args.pem {
                     output.text(&to_certificate_pem([record.certificate.as_slice()]))
                 } else {
@@ -164,9 +175,9 @@ async fn get(ca: &CaClient, serial: &str) -> Result<CertificateRecord, Failure> 
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<RecordReport, Failure> {
-    let what = format!("revoke the certificate {}", args.serial);
-    let request =
-        RevokeCertificateRequest { serial_number: args.serial.clone(), reason: args.reason.clone() };
+    let serial = serial_of(&args.certificate)?;
+    let what = format!("revoke the certificate {serial}");
+    let request = RevokeCertificateRequest { serial_number: serial, reason: args.reason.clone() };
     let ca = args.ca.connect().await?;
     ca.certificates()
         .revoke_certificate(request)
@@ -176,4 +187,20 @@ async fn revoke(args: &RevokeArgs) -> Result<RecordReport, Failure> {
         .certificate
         .map(RecordReport::from)
         .ok_or_else(|| Failure::new(Kind::Other, what, "the CA answered without its record"))
+}
+
+/// The serial number that a person gave, or that of the certificate in the file that they named.
+fn serial_of(given: &str) -> Result<String, Failure> {
+    let is_serial = !given.is_empty() && given.bytes().all(|b| b.is_ascii_hexdigit() || b == b':');
+    if is_serial {
+        return Ok(given.to_owned());
+    }
+    let what = format!("find out the serial number of `{given}`");
+    let text = files::read_text(Path::new(given), MAX_CERTIFICATE_FILE_BYTES)?;
+    let chain = certificates_from_pem(&text).map_err(|error| Failure::refused(what.clone(), error))?;
+    match chain.first().map(|leaf| Certificate::parse(leaf)) {
+        Some(Ok(leaf)) => Ok(leaf.serial),
+        Some(Err(error)) => Err(Failure::refused(what, error)),
+        None => Err(Failure::refused(what, "it holds no certificate")),
+    }
 }

@@ -5,6 +5,7 @@ pub(crate) mod bundle;
 pub(crate) mod ca;
 pub(crate) mod cert;
 pub(crate) mod entry;
+pub(crate) mod policy;
 pub(crate) mod svid;
 pub(crate) mod trust_bundle;
 

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use bundle_service::compile::Archive;
 use secplane_agent_card::{AgentCard, SignOptions, VerifyOptions, sign, verify};
 use secplane_identity::{IdentitySnapshot, SpiffeId, X509Identity, tls::ExpectedServer};
 use serde::Serialize;
@@ -14,7 +15,6 @@ use tokio::time::sleep;
 
 use super::{screen::Screen, stack::Stack};
 use crate::{
-    bundle_archive::BundleArchive,
     bundle_client::{BundleAnswer, BundleRequest, pull},
     client_identity::{ClientIdentity, from_workload_api},
     decision::{Decision, DecisionPoint, decide},
@@ -145,7 +145,7 @@ async fn issue(stack: &Stack) -> Done<Demo> {
 }
 
 /// Asks until the service is ready: it has just been started.
-async fn pull_own(stack: &Stack, demo: &Demo) -> Done<Arc<BundleArchive>> {
+async fn pull_own(stack: &Stack, demo: &Demo) -> Done<Arc<Archive>> {
     let deadline = Instant::now() + READY_WITHIN;
     let answer = loop {
         match ask(stack, demo, None).await {
@@ -158,7 +158,7 @@ async fn pull_own(stack: &Stack, demo: &Demo) -> Done<Arc<BundleArchive>> {
     let BundleAnswer::Bundle { archive, .. } = answer else {
         return Err(Failure::new(Kind::Other, "pull the bundle", "the service says that it is unchanged"));
     };
-    let bundle = BundleArchive::read(&archive).map_err(|error| Failure::refused("read the bundle", error))?;
+    let bundle = Archive::read(&archive).map_err(|error| Failure::refused("read the bundle", error))?;
     let detail = format!(
         "{} bytes, {} modules, revision {:.12}",
         archive.len(),
@@ -226,7 +226,7 @@ impl Examples {
     }
 }
 
-async fn decided(bundle: &Arc<BundleArchive>, example: Example, expected: bool) -> Done<()> {
+async fn decided(bundle: &Arc<Archive>, example: Example, expected: bool) -> Done<()> {
     let text = files::read_text(&example.input, MAX_INPUT_BYTES)?;
     let input: Value = serde_json::from_str(&text)
         .map_err(|error| Failure::refused(format!("read `{}`", example.input.display()), error))?;

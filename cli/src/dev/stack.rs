@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bundle_service::BundleService;
 use ca_daemon::{CaDaemon, StartError, config, founding::FoundingError, keys::WrappingKeySource};
 use secplane_identity::{Fingerprint, SpiffeId, TrustDomain};
 use secplane_proto::spire::api::types;
@@ -114,11 +115,42 @@ async fn start_beside_ca(
 }
 
 async fn start_bundle_service(
-    _args: &DevArgs,
-    _folder: &DevFolder,
-    _id: &SpiffeId,
+    args: &DevArgs,
+    folder: &DevFolder,
+    id: &SpiffeId,
 ) -> Result<(Daemon, Addresses), Failure> {
-    Err(Failure::new(Kind::Other, "start the bundle service", "NOT YET"))
+    let service = BundleService::start(bundle_config(args, folder, id))
+        .await
+        .map_err(|error| bundle_failure(error, args))?;
+    let addresses = Addresses { service: service.address(), health: service.health_address() };
+    let shutdown = CancellationToken::new();
+    let daemon = Daemon::spawn("the bundle service", shutdown.clone(), service.run(shutdown));
+    Ok((daemon, addresses))
+}
+
+fn bundle_config(args: &DevArgs, folder: &DevFolder, id: &SpiffeId) -> bundle_service::Config {
+    let workload_api = format!("unix:{}", folder.workload_api().display());
+    bundle_service::Config {
+        listen: loopback(args.bundle_port),
+        health_listen: loopback(args.health_port),
+        spiffe_id: Some(id.clone()),
+        ..bundle_service::Config::new(&workload_api, &folder.policies)
+    }
+}
+
+fn bundle_failure(error: bundle_service::StartError, args: &DevArgs) -> Failure {
+    use bundle_service::StartError;
+    let (kind, remedy) = match &error {
+        StartError::Listen { key, .. } => {
+            let option = if *key == "health_listen" { "--health-port" } else { "--bundle-port" };
+            let remedy =
+                format!("stop what uses the port, give another {option}, or leave it out for a free one");
+            (Kind::Refused, remedy)
+        }
+        StartError::Source(_) => (Kind::Refused, "give another folder with --policies".to_owned()),
+        _ => (Kind::Other, format!("see {}", args.dir.join("secplane.log").display())),
+    };
+    Failure::new(kind, "start the bundle service", error).remedy(remedy)
 }
 
 fn ca_config(args: &DevArgs, folder: &DevFolder) -> ca_daemon::Config {
@@ -136,7 +168,7 @@ fn ca_config(args: &DevArgs, folder: &DevFolder) -> ca_daemon::Config {
         validity: config::ValidityConfig::default(),
         insecure: false,
         insecure_beyond_loopback: false,
-        log: config::LogConfig::default(),
+        log: Default::default(),
     }
 }
 

@@ -1,0 +1,230 @@
+//! `secctl policy`: checking and trying AuthorizationPolicy manifests before anybody depends on them.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bundle_service::{
+    compile::{Archive, Policies, Settings, compile},
+    refusal::{Refusal, Severity},
+    source::{Change, Manifests, SourceOptions, directory},
+};
+use clap::{Args, Subcommand};
+use secplane_identity::{SpiffeId, TrustDomain};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::bundle::read_archive;
+use crate::{
+    decision::{Decision, DecisionPoint, decide},
+    failure::{Failure, Kind},
+    files,
+    output::{Output, Report, note, visible},
+};
+
+/// The largest input document.
+const MAX_INPUT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Policies: check manifests, try decisions
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  secctl policy check policies")]
+pub(crate) enum PolicyCommand {
+    /// Check every manifest below a folder; exit status 7 when one is refused
+    ///
+    /// Names each refusal with its resource, file, line and reason. What passes here, the bundle service publishes.
+    #[command(after_help = "Examples:\n  secctl policy check policies\n  secctl --output json policy check \
+                            policies")]
+    Check(CheckArgs),
+    /// Decide one request, with the bundle of an identity or with one that was pulled
+    #[command(after_help = "Examples:\n  secctl policy eval --policies policies --spiffe-id \
+                            spiffe://example.org/ns/travel/sa/booking --decision inbound/request --input \
+                            policies/agent-to-agent/inputs/planner-calls-booking.json\n  secctl policy eval \
+                            --bundle web.tar.gz --decision outbound/request --input - --fail")]
+    Eval(EvalArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The folder, read with everything below it
+    #[arg(value_name = "DIR", default_value = "./policies")]
+    policies: PathBuf,
+    /// The trust domain of the identities that the policies are for
+    #[arg(long, value_name = "NAME", default_value = "example.org")]
+    trust_domain: TrustDomain,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// Compile the bundle from the manifests below this folder
+    #[arg(long, value_name = "DIR", requires = "spiffe_id", required_unless_present = "bundle")]
+    policies: Option<PathBuf>,
+    /// The identity whose bundle it is
+    #[arg(long, value_name = "ID", conflicts_with = "bundle")]
+    spiffe_id: Option<SpiffeId>,
+    /// Use this bundle's archive, as `secctl bundle pull` writes it
+    #[arg(long, value_name = "FILE", conflicts_with = "policies")]
+    bundle: Option<PathBuf>,
+    /// Where the decision is made
+    #[arg(long, value_name = "POINT")]
+    decision: DecisionPoint,
+    /// The input document (JSON) that a sidecar would send; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// End with status 7 when the request is denied
+    #[arg(long)]
+    fail: bool,
+}
+
+impl PolicyCommand {
+    pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
+        // Parsing, compiling and evaluating take their time: none of it belongs on the async runtime.
+        tokio::task::spawn_blocking(move || match self {
+            Self::Check(args) => check(output, &args),
+            Self::Eval(args) => eval(output, &args),
+        })
+        .await
+        .map_err(|error| Failure::new(Kind::Other, "check the policies", error))?
+    }
+}
+
+fn check(output: Output, args: &CheckArgs) -> Result<(), Failure> {
+    let manifests = read_manifests(&args.policies)?;
+    let mut policies = Policies::new(Settings::new(args.trust_domain.clone()));
+    let changes: Vec<_> = manifests.objects.iter().cloned().map(Arc::new).map(Change::Set).collect();
+    policies.apply(&changes);
+    let mut refusals: BTreeSet<Refusal> = manifests.refusals.iter().cloned().collect();
+    refusals.extend(policies.refusals());
+    // Tiers that are right by themselves may still not stand together.
+    for id in identities(&manifests, &args.trust_domain) {
+        if let Err(refused) = policies.bundle(&id) {
+            refusals.extend(refused);
+        }
+    }
+    let refused = refusals.iter().filter(|refusal| refusal.severity == Severity::Error).count();
+    let resources = manifests.objects.len();
+    output.report(&CheckedPolicies { resources, refused, refusals: refusals.into_iter().collect() })?;
+    if refused == 0 {
+        return Ok(());
+    }
+    let what = format!("pass the policies in `{}`", args.policies.display());
+    Err(Failure::new(Kind::CheckFailed, what, format_args!("refused: {refused}"))
+        .remedy("correct what is named above; until then the service keeps the last good version, or denies"))
+}
+
+/// Every identity that a client policy names, and one of each namespace that none names.
+fn identities(manifests: &Manifests, trust_domain: &TrustDomain) -> Vec<SpiffeId> {
+    const NOBODY: &str = "named-by-no-policy";
+    let namespaces = manifests.objects.iter().map(|object| (&object.key.namespace, NOBODY));
+    let named = manifests.objects.iter().map(|object| (&object.key.namespace, object.key.name.as_str()));
+    let pairs: BTreeSet<_> = namespaces.chain(named).collect();
+    // A name that no SPIFFE ID can hold is refused elsewhere.
+    let id =
+        |(namespace, name)| SpiffeId::from_parts(trust_domain, &format!("/ns/{namespace}/sa/{name}")).ok();
+    pairs.into_iter().filter_map(id).collect()
+}
+
+fn read_manifests(folder: &Path) -> Result<Manifests, Failure> {
+    let what = || format!("read the policies in `{}`", folder.display());
+    // Otherwise a typing error would pass as a folder without faults.
+    std::fs::metadata(folder).map_err(|error| Failure::from_io(what(), &error))?;
+    directory::read(folder, &SourceOptions::default()).map_err(|error| Failure::refused(what(), error))
+}
+
+fn eval(output: Output, args: &EvalArgs) -> Result<(), Failure> {
+    let bundle = match (&args.bundle, &args.policies, &args.spiffe_id) {
+        (Some(file), _, _) => read_archive(file)?,
+        (None, Some(folder), Some(id)) => compiled(folder, id)?,
+        _ => {
+            return Err(Failure::usage("decide", "no bundle is given")
+                .remedy("give --bundle FILE, or --policies DIR with --spiffe-id ID"));
+        }
+    };
+    let text = files::read_text(&args.input, MAX_INPUT_BYTES)?;
+    let input: Value = serde_json::from_str(&text)
+        .map_err(|error| Failure::refused(format!("read the input `{}`", args.input.display()), error))?;
+    let Decision { allow, reason, missing_builtins } = decide(&bundle, args.decision, &input)?;
+    if !missing_builtins.is_empty() {
+        note(format_args!(
+            "note: this engine lacks {}; a rule that calls it fails here and may hold at a sidecar",
+            missing_builtins.join(", ")
+        ));
+    }
+    let result = if allow { Verdict::Allow } else { Verdict::Deny };
+    output.report(&DecidedRequest { decision: args.decision, result, reason: reason.clone() })?;
+    if allow || !args.fail {
+        return Ok(());
+    }
+    let why = reason.unwrap_or_else(|| "the policy gives no reason".to_owned());
+    Err(Failure::new(Kind::CheckFailed, format!("allow the request at {}", args.decision), why))
+}
+
+/// The bundle that the service would serve to an identity.
+fn compiled(folder: &Path, id: &SpiffeId) -> Result<Archive, Failure> {
+    let manifests = read_manifests(folder)?;
+    let compiled = compile(&manifests.objects, id, &Settings::new(id.trust_domain().clone()));
+    let refused = manifests.refusals.iter().chain(&compiled.refusals);
+    if refused.filter(|refusal| refusal.severity == Severity::Error).count() > 0 {
+        let folder = folder.display();
+        note(format_args!("note: some policies are refused; `secctl policy check {folder}` says which"));
+    }
+    Archive::read(compiled.bundle.bytes())
+        .map_err(|error| Failure::new(Kind::Other, format!("read the bundle of {id}"), error))
+}
+
+#[derive(Serialize)]
+struct CheckedPolicies {
+    resources: usize,
+    refused: usize,
+    refusals: Vec<Refusal>,
+}
+
+impl Report for CheckedPolicies {
+    fn table(&self) -> String {
+        let shown = self.refusals.iter().map(|refusal| {
+            let severity = match refusal.severity {
+                Severity::Error => "refused",
+                Severity::Warning => "warning",
+            };
+            let mut text = format!("{severity}: {}", visible(&refusal.to_string()));
+            if !refusal.source_line.is_empty() {
+                text.push_str("\n    | ");
+                text.push_str(&visible(&refusal.source_line));
+            }
+            text
+        });
+        let end = match self.refused {
+            0 => format!("{} policies, none refused", self.resources),
+            refused => format!("{} policies, refused: {refused}", self.resources),
+        };
+        shown.chain([end]).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Allow,
+    Deny,
+}
+
+#[derive(Serialize)]
+struct DecidedRequest {
+    decision: DecisionPoint,
+    result: Verdict,
+    reason: Option<String>,
+}
+
+impl Report for DecidedRequest {
+    fn table(&self) -> String {
+        let result = match self.result {
+            Verdict::Allow => "allow",
+            Verdict::Deny => "deny",
+        };
+        match &self.reason {
+            Some(reason) => format!("{result}: {}", visible(reason)),
+            None => result.to_owned(),
+        }
+    }
+}
