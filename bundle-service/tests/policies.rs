@@ -214,6 +214,7 @@ fn entries(folder: &Path) -> BTreeSet<PathBuf> {
 }
 
 /// A folder of policies with one namespace policy, a test of it and a page.
+#[expect(clippy::unwrap_used, reason = "without a folder there is no test")]
 fn small_folder(content: &str, test: &str, page: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let case = folder.path().join("policies/case");
