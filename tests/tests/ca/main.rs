@@ -16,6 +16,7 @@ mod insecure;
 mod issuance;
 mod renewal;
 mod revocation;
+mod rotation;
 mod start_refusals;
 mod workload_api;
 mod workload_updates;

@@ -1,0 +1,82 @@
+//! What the authority renews by itself while it serves: its issuing CA and its own certificate.
+
+use std::time::Duration;
+
+use secplane_identity::x509::Certificate;
+use secplane_proto::secplane::ca::v1::{GetStatusRequest, GetStatusResponse};
+use secplane_tests::{
+    authority::Ca,
+    entries::entry_for_this_process,
+    holder::{client_config, open},
+    soon,
+};
+
+async fn status(ca: &Ca) -> GetStatusResponse {
+    ca.admin().authority().get_status(GetStatusRequest {}).await.unwrap().into_inner()
+}
+
+/// An authority whose issuing CAs live for a few seconds.
+async fn hasty() -> Ca {
+    Ca::start_with(|config| {
+        let validity = &mut config.validity;
+        validity.issuing_ca = Duration::from_secs(6);
+        for leaf in
+            [&mut validity.x509_svid, &mut validity.server, &mut validity.client, &mut validity.longest]
+        {
+            *leaf = Duration::from_secs(6);
+        }
+    })
+    .await
+}
+
+async fn server_certificate(ca: &Ca) -> Certificate {
+    let stream = open(ca.grpc_address(), client_config(&ca.bundle().await, None)).await.unwrap();
+    Certificate::parse(&stream.get_ref().1.peer_certificates().unwrap()[0]).unwrap()
+}
+
+#[tokio::test]
+async fn replaces_the_issuing_ca_without_anybody_noticing() {
+    let ca = hasty().await;
+    ca.admin().create_entry(entry_for_this_process("/a")).await;
+    let mut svids = ca.workload().x509_svids().await.unwrap();
+    let first = svids.next_svid().await;
+    let before = status(&ca).await;
+    let (holder, server) = (ca.admin().mint("/b", 0).await.unwrap(), server_certificate(&ca).await);
+    let connected = ca.connect_as(&holder).await;
+    connected.renew().await.unwrap();
+
+    let after = soon("another issuing CA", async {
+        loop {
+            let now = status(&ca).await;
+            if now.issuing_ca_key_id != before.issuing_ca_key_id {
+                return now;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(after.root_fingerprints, before.root_fingerprints);
+    assert_eq!(after.bundle_sequence, before.bundle_sequence);
+    assert_ne!(server_certificate(&ca).await.serial, server.serial);
+    // What the old one signed is still good.
+    holder.knock(ca.grpc_address(), &ca.bundle().await).await.unwrap();
+    assert!(svids.next_svid().await != first);
+
+    let records = ca.admin().records().await.unwrap();
+    let own = records.iter().filter(|record| record.requester == "ca-daemon").count();
+    assert!(own < 10, "it issued itself {own} certificates in a few seconds");
+}
+
+#[tokio::test]
+async fn begins_with_a_new_issuing_ca_when_the_old_one_is_past_its_half() {
+    let ca = hasty().await;
+    let before = status(&ca).await;
+    let mut folder = ca.stop().await;
+    // What is left of it is less than what the first leaf would want.
+    folder.config.validity = ca_daemon::config::ValidityConfig::default();
+    let half = std::time::SystemTime::UNIX_EPOCH
+        + Duration::from_secs(u64::try_from(before.issuing_ca_expires_at).unwrap() - 3);
+    tokio::time::sleep(half.duration_since(std::time::SystemTime::now()).unwrap_or_default()).await;
+    let after = status(&folder.start().await).await;
+    assert_ne!(after.issuing_ca_key_id, before.issuing_ca_key_id);
+}
