@@ -132,12 +132,12 @@ impl Metadata {
 
 impl Manifest {
     /// Checks the fields as the resource's schema does.
-    pub(crate) fn validate(self) -> Result<AuthorizationPolicy, Refusal> {
+    pub(crate) fn validate(self) -> Result<AuthorizationPolicy, Box<Refusal>> {
         let key = self.metadata.key();
         let Spec { scope, client_id, policies } = self.spec;
         let policy = AuthorizationPolicy { key, scope, client_id, modules: policies };
         match policy.fault() {
-            Some(refusal) => Err(refusal.of(&policy.key)),
+            Some(refusal) => Err(Box::new(refusal.of(&policy.key))),
             None => Ok(policy),
         }
     }
@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    fn manifest(metadata: &str, spec: &str) -> Result<AuthorizationPolicy, Refusal> {
+    fn manifest(metadata: &str, spec: &str) -> Result<AuthorizationPolicy, Box<Refusal>> {
         let text = format!("apiVersion: x\nkind: AuthorizationPolicy\nmetadata: {metadata}\nspec: {spec}\n");
         serde_saphyr::from_str::<Manifest>(&text).unwrap().validate()
     }

@@ -8,3 +8,6 @@ mod limits;
 
 pub(crate) use bundles::{Bundles, router};
 pub(crate) use health::{Health, router as health_router};
+
+#[cfg(test)]
+mod tests;

@@ -78,13 +78,12 @@ fn rule_name(kind: TierKind, module: &Module, rule: &Rule) -> Option<Refusal> {
     let name: Vec<&str> =
         module.package().into_iter().chain(rule.constant_path().map(AsRef::as_ref)).collect();
     let below = name.strip_prefix(kind.root()).unwrap_or(&name);
-    if kind == TierKind::Global {
-        if let Some(reserved) = below.first().filter(|first| RESERVED.contains(first)) {
-            let message = format!(
-                "a global policy may not define `authbridge.{reserved}`: it is not the global tier's"
-            );
-            return Some(module.refuse(rule.position, Code::Confinement, message).suggest("rename it"));
-        }
+    if kind == TierKind::Global
+        && let Some(reserved) = below.first().filter(|first| RESERVED.contains(first))
+    {
+        let message =
+            format!("a global policy may not define `authbridge.{reserved}`: it is not the global tier's");
+        return Some(module.refuse(rule.position, Code::Confinement, message).suggest("rename it"));
     }
     let point = DECISION_POINTS.iter().find(|point| point.starts_with(below))?;
     let message = format!(

@@ -43,12 +43,11 @@ impl ParsedModule {
         if refusals.is_empty() { Ok(modules) } else { Err(refusals) }
     }
 
-    fn made(kind: TierKind, made: &Made) -> Result<Self, Refusal> {
+    /// A module of our own making. It parses, as tests see to.
+    fn made(kind: TierKind, made: &Made) -> Option<Self> {
         let name = format!("{}:{}", kind.folder(), made.path);
-        match Module::parse(&name, made.text.as_bytes()) {
-            Ok(module) => Ok(Self { owner: None, path: made.path.clone(), module }),
-            Err(refusal) => Err(Refusal::of_rego(refusal, &made.path)),
-        }
+        let module = Module::parse(&name, made.text.as_bytes()).ok()?;
+        Some(Self { owner: None, path: made.path.clone(), module })
     }
 }
 
@@ -85,7 +84,7 @@ impl Tier {
     /// A tier that denies everything, and says why.
     pub(crate) fn denied(kind: TierKind, reason: &str) -> Self {
         let made = denial::tier(kind, reason);
-        let modules = made.iter().filter_map(|made| ParsedModule::made(kind, made).ok()).collect();
+        let modules = made.iter().filter_map(|made| ParsedModule::made(kind, made)).collect();
         Self { denied: Some(reason.to_owned()), ..Self::new(kind, modules) }
     }
 }
@@ -94,7 +93,7 @@ impl Tier {
 pub(crate) fn completed(mut modules: Vec<ParsedModule>) -> Vec<ParsedModule> {
     let parsed: Vec<&Module> = modules.iter().map(|part| &part.module).collect();
     let made = denial::completion(&parsed);
-    modules.extend(made.iter().filter_map(|made| ParsedModule::made(TierKind::Global, made).ok()));
+    modules.extend(made.iter().filter_map(|made| ParsedModule::made(TierKind::Global, made)));
     modules
 }
 

@@ -153,12 +153,15 @@ impl Reader<'_> {
             return self.unreadable(refusal.in_file(self.file, document.line, 0));
         };
         let policy = match version {
-            VERSION => parse().map_err(|error| error.refusal(self.file, document)).and_then(|manifest| {
-                manifest.validate().map_err(|refusal| place(refusal, self.file, document))
-            }),
+            VERSION => match parse() {
+                Ok(manifest) => {
+                    manifest.validate().map_err(|refusal| Box::new(place(*refusal, self.file, document)))
+                }
+                Err(error) => Err(Box::new(error.refusal(self.file, document))),
+            },
             _ => {
                 let message = format!("version `{version}` of the resource is not known, only `{VERSION}`");
-                Err(Refusal::new("invalid_field", message).in_file(self.file, document.line, 0))
+                Err(Box::new(Refusal::new("invalid_field", message).in_file(self.file, document.line, 0)))
             }
         };
         let namespace = text("/metadata/namespace").unwrap_or(crate::policy::DEFAULT_NAMESPACE);
