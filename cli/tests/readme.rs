@@ -1,5 +1,5 @@
 //! The commands of the README's tour, run as a reader would: in a shell, one after another, in a folder of their own.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
     io::{BufRead, BufReader},

@@ -1,5 +1,4 @@
 //! What the documentation says is what the programs do.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{env, fs, path::PathBuf};
 
