@@ -113,7 +113,7 @@ async fn commit_together(pool: &SqlitePool, jobs: &[Job]) -> Result<(), StoreErr
 async fn commit_one_by_one(pool: &SqlitePool, jobs: &mut Vec<Job>) {
     for job in jobs.drain(..) {
         let result = commit_together(pool, std::slice::from_ref(&job)).await;
-        let _ = job.done.send(result.map_err(|error| StoreError::Refused(error.to_string())));
+        let _ = job.done.send(result);
     }
 }
 
