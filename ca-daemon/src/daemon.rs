@@ -66,7 +66,7 @@ pub struct CaDaemon {
     store: Store,
     shutdown: CancellationToken,
     /// Held for as long as the daemon lives.
-    _lock: File,
+    _lock: DataDirLock,
 }
 
 impl CaDaemon {
@@ -321,8 +321,21 @@ where
     }
 }
 
+/// Keeps other daemons out of the data folder for as long as it lives.
+struct DataDirLock(File);
+
+impl Drop for DataDirLock {
+    /// Closing the file is not enough: a process that is being started at this moment holds a copy of it until it has
+    /// become another program.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::debug!(%error, "the data folder's lock ends with its file");
+        }
+    }
+}
+
 /// Makes the data folder for its owner alone, and keeps a second daemon out of it.
-fn take_data_dir(folder: &Path) -> Result<File, StartError> {
+fn take_data_dir(folder: &Path) -> Result<DataDirLock, StartError> {
     let failed = |source| StartError::DataDir { path: folder.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let lock = File::options()
@@ -333,7 +346,7 @@ fn take_data_dir(folder: &Path) -> Result<File, StartError> {
         .open(folder.join("lock"))
         .map_err(failed)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(DataDirLock(lock)),
         Err(TryLockError::WouldBlock) => Err(StartError::InUse(folder.to_owned())),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
