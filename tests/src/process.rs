@@ -19,8 +19,8 @@ use crate::{authority::CaFolder, clients::Clients, soon};
 
 /// The program, built from the sources as they are.
 ///
-/// Cargo builds a program only for the tests of its own package, so this asks it to; when nothing has changed
-/// that takes a moment.
+/// Cargo builds a program only for the tests of its own package, so this asks it to when a source is newer than the
+/// program.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -31,18 +31,36 @@ pub fn ca_daemon() -> &'static Path {
         // The test itself is `<target>/<profile>/deps/<name>-<hash>`.
         let test = env::current_exe().unwrap();
         let profile = test.parent().and_then(Path::parent).unwrap();
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = std::process::Command::new(cargo);
-        // Both packages: so cargo chooses the same features for what they depend on as it did for this test.
-        build.args(["build", "--quiet", "-p", "ca-daemon", "-p", "secplane-tests"]);
-        build.args(["--bin", "ca-daemon"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        build.arg("--target-dir").arg(profile.parent().unwrap());
-        if profile.ends_with("release") {
-            build.arg("--release");
+        let program = profile.join("ca-daemon");
+        if !is_up_to_date(&program) {
+            build(profile);
         }
-        assert!(build.status().unwrap().success(), "ca-daemon cannot be built");
-        profile.join("ca-daemon")
+        program
     })
+}
+
+/// Whether a program is as new as every source that it was made of. Cargo lists them beside it.
+fn is_up_to_date(program: &Path) -> bool {
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    let (Ok(built), Ok(list)) = (modified(program), fs::read_to_string(program.with_extension("d"))) else {
+        return false;
+    };
+    let sources = list.split_once(": ").map(|(_, sources)| sources).unwrap_or_default();
+    // A path with a space in it is split, not found, and so leads to a build that was not needed.
+    !sources.is_empty()
+        && sources.split_whitespace().all(|source| modified(Path::new(source)).is_ok_and(|at| at <= built))
+}
+
+fn build(profile: &Path) {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = std::process::Command::new(cargo);
+    // Both packages: so cargo chooses the same features for what they depend on as it did for this test.
+    build.args(["build", "--quiet", "-p", "ca-daemon", "-p", "secplane-tests", "--bin", "ca-daemon"]);
+    build.current_dir(env!("CARGO_MANIFEST_DIR")).arg("--target-dir").arg(profile.parent().unwrap());
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success(), "ca-daemon cannot be built");
 }
 
 /// A run of `ca-daemon` with arguments, in an environment without settings of its own.

@@ -67,8 +67,8 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     [&[tag, length], content].concat()
 }
 
-/// A request that only another program makes, from `certificate-requests/`: a key or signature of a kind that is
-/// not certified here. Each names `spiffe://example.org/workload`.
+/// A request that only another program makes, from `certificate-requests/`. Each names
+/// `spiffe://example.org/workload`.
 ///
 /// # Panics
 /// When there is no such file.

@@ -182,6 +182,24 @@ async fn refuses_a_server_without_a_name() {
     assert!(refusal.message().contains("at least one DNS name or IP address"), "{refusal}");
 }
 
+/// The curve of a key is its own, whatever the signature's hash suggests.
+#[tokio::test]
+async fn certifies_a_p384_key_that_signs_with_sha256() {
+    let ca = Ca::start().await;
+    let csr = requests::stored("ec-p384-sha256");
+    let chain = ca.admin().mint_with(csr.clone(), 0).await.unwrap();
+    let leaf = secplane_identity::x509::Certificate::parse(&chain[0]).unwrap();
+    assert!(csr.windows(leaf.public_key_info.len()).any(|window| window == leaf.public_key_info));
+}
+
+#[tokio::test]
+async fn refuses_a_message_that_is_too_large() {
+    let ca = Ca::start().await;
+    let refusal = ca.admin().mint_with(vec![0x30; 5 * 1024 * 1024], 0).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::OutOfRange, "{refusal}");
+    ca.admin().mint("/workload", 0).await.unwrap();
+}
+
 #[rstest]
 #[case::p256(&rcgen::PKCS_ECDSA_P256_SHA256)]
 #[case::p384(&rcgen::PKCS_ECDSA_P384_SHA384)]

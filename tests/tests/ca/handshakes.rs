@@ -106,6 +106,15 @@ async fn refuses_a_certificate_that_is_not_valid_yet() {
     alert(&ca, &holder).await;
 }
 
+#[tokio::test]
+async fn refuses_a_chain_that_is_too_long() {
+    let ca = Ca::start().await;
+    let holder = ca.admin().mint("/a", 0).await.unwrap();
+    let issuing = std::iter::repeat_n(&holder.chain()[1], 8);
+    let chain = std::iter::once(&holder.chain()[0]).chain(issuing).map(|der| der.to_vec()).collect();
+    alert(&ca, &Holder::new(holder.key().clone(), chain)).await;
+}
+
 /// A ClientHello that knows TLS 1.2 alone (RFC 5246, section 7.4.1.2): it has no `supported_versions`.
 fn hello_of_tls12() -> Vec<u8> {
     let version = [3, 3];

@@ -10,7 +10,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject
 use secplane_identity::{tls::crypto_provider, x509::Certificate};
 use secplane_tests::{
     authority::CaFolder,
-    process::{command, complaint, run},
+    process::{CaProcess, command, complaint, run},
     soon,
 };
 
@@ -46,6 +46,16 @@ async fn changes_nothing_the_second_time() {
     let second = init(&folder, &[]).await;
     assert!(first.status.success() && second.status.success());
     assert_eq!(first.stdout, second.stdout);
+}
+
+#[tokio::test]
+async fn leaves_an_authority_that_serves_alone() {
+    let folder = CaFolder::new();
+    let ca = CaProcess::start(&folder).await;
+    let said = complaint(&init(&folder, &[]).await);
+    assert!(said.contains("in use by another ca-daemon"), "{said}");
+    ca.admin().mint("/a", 0).await.unwrap();
+    ca.terminate().await;
 }
 
 #[tokio::test]

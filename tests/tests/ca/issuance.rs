@@ -74,9 +74,14 @@ async fn hands_nothing_out_that_it_cannot_record() {
         .run("CREATE TRIGGER full BEFORE INSERT ON certificates BEGIN SELECT RAISE(ABORT, 'disk full'); END")
         .await;
     let admin = ca.admin();
-    assert!(admin.mint("/a", 0).await.is_err());
-    assert!(admin.issue_client("alice", 0).await.is_err());
-    assert!(admin.issue_server(&["a.example.org"]).await.is_err());
+    for refusal in [
+        admin.mint("/a", 0).await.err().unwrap(),
+        admin.issue_client("alice", 0).await.err().unwrap(),
+        admin.issue_server(&["a.example.org"]).await.err().unwrap(),
+    ] {
+        assert_eq!(refusal.code(), Code::Internal, "{refusal}");
+        assert!(!refusal.message().contains("disk full"), "the log says why, not the answer: {refusal}");
+    }
     assert_eq!(database.certificates().await, before);
 
     database.run("DROP TRIGGER full").await;
