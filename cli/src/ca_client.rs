@@ -259,3 +259,139 @@ pub(crate) fn check_item(what: impl Into<String>, status: Option<&types::Status>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, http::Response, routing::post};
+    use http_body_util::{BodyExt, Full};
+    use hyper::{
+        HeaderMap,
+        body::Bytes,
+        header::{CONTENT_TYPE, HeaderValue},
+    };
+    use prost::Message;
+    use rcgen::{
+        BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer,
+        KeyPair, KeyUsagePurpose, SanType,
+    };
+    use rustls_pki_types::CertificateDer;
+    use secplane_identity::{
+        PrivateKey,
+        serve::{ConnectionLimits, serve},
+        tls::ClientPolicy,
+    };
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    const CA: &str = "spiffe://example.org/spire/server";
+
+    struct Root {
+        der: CertificateDer<'static>,
+        issuer: Issuer<'static, KeyPair>,
+    }
+
+    impl Root {
+        fn new(name: &str) -> Self {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::default();
+            params.distinguished_name = DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            let der = params.self_signed(&key).unwrap().der().clone();
+            Self { der, issuer: Issuer::new(params, key) }
+        }
+
+        fn server(&self, id: &str) -> X509Identity {
+            let key = PrivateKey::generate().unwrap();
+            let mut params = CertificateParams::default();
+            params.distinguished_name = DistinguishedName::new();
+            params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
+            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            params.extended_key_usages =
+                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+            let leaf = params.signed_by(&key.signing_pair().unwrap(), &self.issuer).unwrap();
+            X509Identity::new(vec![leaf.der().clone()], key).unwrap()
+        }
+
+        fn fingerprint(&self) -> Fingerprint {
+            Fingerprint::of(&self.der)
+        }
+    }
+
+    /// A server that answers GetBundle with these roots, whatever they are.
+    async fn serve_bundle(identity: X509Identity, roots: &[&Root]) -> (String, CancellationToken) {
+        let bundle = types::Bundle {
+            trust_domain: "example.org".into(),
+            x509_authorities: roots
+                .iter()
+                .map(|root| types::X509Certificate { asn1: root.der.to_vec(), tainted: false })
+                .collect(),
+            ..types::Bundle::default()
+        };
+        let message = bundle.encode_to_vec();
+        let mut frame = vec![0];
+        frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        frame.extend(message);
+        let answer = move || {
+            let frame = Bytes::from(frame.clone());
+            async move {
+                let trailers = HeaderMap::from_iter([(
+                    "grpc-status".parse::<hyper::header::HeaderName>().unwrap(),
+                    HeaderValue::from_static("0"),
+                )]);
+                let body = Full::new(frame).with_trailers(async move { Some(Ok(trailers)) });
+                let response = Response::builder().header(CONTENT_TYPE, "application/grpc");
+                response.body(Body::new(body)).unwrap()
+            }
+        };
+        let app = Router::new().route("/spire.api.server.bundle.v1.Bundle/GetBundle", post(answer));
+        let source =
+            IdentitySource::fixed(IdentitySnapshot { identity: Some(identity), bundles: Default::default() });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shutdown = CancellationToken::new();
+        let limits = ConnectionLimits::default();
+        tokio::spawn(serve(listener, source, ClientPolicy::AnyOrNone, limits, app, shutdown.clone()));
+        (address, shutdown)
+    }
+
+    #[tokio::test]
+    async fn trusts_the_ca_whose_root_was_named() {
+        let root = Root::new("real");
+        let (address, shutdown) = serve_bundle(root.server(CA), &[&root]).await;
+        let bundle = bootstrap(&address, root.fingerprint()).await.unwrap();
+        assert_eq!(bundle.authorities().len(), 1);
+        shutdown.cancel();
+    }
+
+    /// Roots are public: whoever stands between can send the right one, and their own beside it.
+    #[tokio::test]
+    async fn refuses_a_server_that_only_shows_the_right_root() {
+        let (real, attacker) = (Root::new("real"), Root::new("attacker"));
+        let (address, shutdown) = serve_bundle(attacker.server(CA), &[&real, &attacker]).await;
+        let failure = bootstrap(&address, real.fingerprint()).await.unwrap_err();
+        assert_eq!(failure.kind(), Kind::CheckFailed);
+        shutdown.cancel();
+    }
+
+    #[tokio::test]
+    async fn refuses_a_workload_that_plays_the_ca() {
+        let root = Root::new("real");
+        let workload = root.server("spiffe://example.org/ns/a/sa/b");
+        let (address, shutdown) = serve_bundle(workload, &[&root]).await;
+        let failure = bootstrap(&address, root.fingerprint()).await.unwrap_err();
+        assert!(failure.to_string().contains("/ns/a/sa/b"), "{failure}");
+        shutdown.cancel();
+    }
+
+    #[tokio::test]
+    async fn refuses_another_fingerprint() {
+        let (root, other) = (Root::new("real"), Root::new("other"));
+        let (address, shutdown) = serve_bundle(root.server(CA), &[&root]).await;
+        assert_eq!(bootstrap(&address, other.fingerprint()).await.unwrap_err().kind(), Kind::CheckFailed);
+        shutdown.cancel();
+    }
+}

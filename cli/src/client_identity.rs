@@ -119,7 +119,21 @@ fn endpoint(socket: &Path) -> std::io::Result<String> {
     }
     let path = text.strip_prefix("unix:").unwrap_or(&text);
     let path = path.strip_prefix("//").unwrap_or(path);
-    Ok(format!("unix:{}", std::path::absolute(path)?.display()))
+    let path = std::path::absolute(path)?;
+    match unfit_for_endpoint(&path) {
+        None => Ok(format!("unix:{}", path.display())),
+        Some(character) => Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            format!("the path of a Workload API may not hold {character:?}: it is part of a URI"),
+        )),
+    }
+}
+
+/// The first character of a path that would be escaped in the endpoint's URI: SPIFFE libraries connect to the escaped
+/// path, and find nothing there.
+pub(crate) fn unfit_for_endpoint(path: &Path) -> Option<char> {
+    let fits = |c: char| c.is_ascii_graphic() && !"\"#%<>?\\^`{|}".contains(c);
+    path.to_string_lossy().chars().find(|c| !fits(*c))
 }
 
 #[cfg(test)]
@@ -135,6 +149,16 @@ mod tests {
     #[case("tcp:127.0.0.1:1", "tcp:127.0.0.1:1")]
     fn reads_endpoints(#[case] given: &str, #[case] expected: &str) {
         assert_eq!(endpoint(Path::new(given)).unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case("/run/a b.sock", ' ')]
+    #[case("/run/a%20b.sock", '%')]
+    #[case("/run/a?b", '?')]
+    #[case("/run/\u{e9}", '\u{e9}')]
+    fn refuses_paths_that_a_uri_would_change(#[case] given: &str, #[case] unfit: char) {
+        let error = endpoint(Path::new(given)).unwrap_err();
+        assert!(error.to_string().contains(&format!("{unfit:?}")), "{error}");
     }
 
     #[tokio::test]

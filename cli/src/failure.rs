@@ -90,6 +90,7 @@ impl Failure {
         let kind = match error.kind() {
             io::ErrorKind::NotFound => Kind::NotFound,
             io::ErrorKind::PermissionDenied => Kind::Denied,
+            io::ErrorKind::InvalidInput => Kind::Refused,
             _ => Kind::Other,
         };
         Self::new(kind, what, error)

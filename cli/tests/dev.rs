@@ -156,10 +156,12 @@ fn tells_programs_the_same() {
     assert!(steps.iter().all(|step| step["result"] == "ok"), "{stdout}");
 }
 
-#[test]
-fn prints_commands_that_work() {
+#[rstest]
+#[case(&[])]
+#[case(&["--dir", "it's-another"])]
+fn prints_commands_that_work(#[case] arguments: &[&str]) {
     let home = Home::new();
-    let stack = Running::start(&home, &[]);
+    let stack = Running::start(&home, arguments);
     assert!(stack.commands().len() >= 5, "{:?}", stack.printed);
     for command in stack.commands() {
         let output = Command::new("sh").args(["-c", command]).current_dir(home.0.path()).output().unwrap();
@@ -229,8 +231,14 @@ fn names_the_step_that_fails() {
     assert!(text.contains("sa/planner"));
     fs::write(&manifest, text.replace("sa/planner", "sa/nobody")).unwrap();
 
-    let (status, stdout, stderr) = home.run(&["--exit", "--policies", changed.to_str().unwrap()]);
-    assert_eq!(status, 7, "{stderr}");
+    let output = secctl()
+        .current_dir(home.0.path())
+        .args(["dev", "--exit", "--policies", "policies"])
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(7), "{stderr}");
     assert!(stderr.contains("decide an allowed request"), "{stderr}");
     assert!(stdout.contains("FAILED"), "{stdout}");
     assert!(!home.path("secplane-dev/workload.sock").exists(), "the stack is stopped all the same");

@@ -11,7 +11,10 @@ use std::{
 use ca_daemon::keys::generate_wrapping_key;
 use tracing_subscriber::EnvFilter;
 
-use crate::failure::{Failure, Kind};
+use crate::{
+    client_identity::unfit_for_endpoint,
+    failure::{Failure, Kind},
+};
 
 /// The longest path of a Unix socket, its final NUL left out (Linux has 108 bytes, macOS 104).
 const MAX_SOCKET_PATH: usize = 103;
@@ -40,6 +43,11 @@ impl DevFolder {
         if absolute.join(LONGEST_SOCKET).as_os_str().len() > MAX_SOCKET_PATH {
             return Err(Failure::refused(what(), "the paths of the sockets in it would be too long")
                 .remedy("choose a shorter path with --dir"));
+        }
+        if let Some(character) = unfit_for_endpoint(&absolute) {
+            let why =
+                format!("its path holds {character:?}, which the URI of the Workload API's socket cannot");
+            return Err(Failure::refused(what(), why).remedy("choose a plainer path with --dir"));
         }
         let is_new = make_private(&absolute)
             .map_err(|error| Failure::from_io(what(), &error).remedy("choose another folder with --dir"))?;
@@ -182,6 +190,14 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let failure = DevFolder::prepare(&home.path().join("x".repeat(100)), home.path()).unwrap_err();
         assert!(failure.to_string().contains("shorter"), "{failure}");
+    }
+
+    #[test]
+    fn refuses_a_path_that_a_uri_would_change() {
+        let home = tempfile::tempdir().unwrap();
+        let failure = DevFolder::prepare(&home.path().join("a b"), home.path()).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Refused);
+        assert!(!home.path().join("a b").exists());
     }
 
     #[test]

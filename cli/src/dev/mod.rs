@@ -24,10 +24,13 @@ use crate::{
     output::Output,
 };
 
+/// The folder that the other commands look into by themselves.
+const DEFAULT_DIR: &str = "./secplane-dev";
+
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
     /// The folder for keys, database, sockets and log; made the first time, used again later
-    #[arg(long, value_name = "DIR", default_value = "./secplane-dev")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
     dir: PathBuf,
     /// The folder of AuthorizationPolicy manifests
     #[arg(long, value_name = "DIR", default_value = "./policies")]

@@ -5,6 +5,7 @@ use std::{env, path::Path};
 use serde::Serialize;
 
 use super::{
+    DEFAULT_DIR,
     folder::DevFolder,
     self_check::{Step, StepResult},
     stack::Stack,
@@ -132,23 +133,25 @@ impl Report for Running<'_> {
 fn commands(stack: &Stack) -> Vec<String> {
     let secctl = program();
     let shown = |name: &str| quoted(&stack.folder.show(name).display().to_string());
-    let admin = format!("--admin-socket {}", shown("ca/admin.sock"));
+    // The commands look for the CA in the usual folder by themselves.
+    let is_usual = stack.folder.shown == Path::new(DEFAULT_DIR);
+    let admin = if is_usual { String::new() } else { format!(" --admin-socket {}", shown("ca/admin.sock")) };
     let (svid, bundle) = (shown("planner"), shown("planner.tar.gz"));
     let id = format!("spiffe://{}/ns/travel/sa/planner", stack.trust_domain);
     let port = stack.bundle_address.port();
     let input = stack.folder.policies_shown().join("agent-to-agent/inputs/booking-calls-planner.json");
     let input = quoted(&input.display().to_string());
     vec![
-        format!("{secctl} ca status {admin}"),
+        format!("{secctl} ca status{admin}"),
         format!(
             "{secctl} trust-bundle show --server {} --fingerprint {}",
             stack.ca_address, stack.root_fingerprint
         ),
-        format!("{secctl} svid issue --spiffe-id {id} --out {svid} {admin}"),
+        format!("{secctl} svid issue --spiffe-id {id} --out {svid}{admin}"),
         format!("{secctl} bundle pull --bundle-service localhost:{port} --svid-dir {svid} --out {bundle}"),
         format!("{secctl} bundle inspect {bundle}"),
         format!("{secctl} policy eval --bundle {bundle} --decision inbound/request --input {input}"),
-        format!("{secctl} cert list {admin}"),
+        format!("{secctl} cert list{admin}"),
     ]
 }
 
