@@ -1,0 +1,8 @@
+//! `secctl dev`, and the commands against a stack that it runs.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod admin;
+mod bundles;
+mod cards;
+mod dev;
+mod home;
