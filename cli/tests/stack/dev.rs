@@ -85,6 +85,8 @@ fn ends_cleanly_when_told(#[case] signal: Signal) {
     let stack = Running::start(&home, &[]);
     assert!(home.path("secplane-dev/workload.sock").exists());
     assert_eq!(stack.end(signal).code(), Some(0));
+    let log = fs::read_to_string(home.path("secplane-dev/secplane.log")).unwrap();
+    assert!(log.contains("the authority has stopped"), "the CA did not end by itself: {log}");
     assert!(!home.path("secplane-dev/workload.sock").exists(), "a socket is left");
 }
 
