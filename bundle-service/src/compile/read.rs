@@ -1,6 +1,9 @@
 //! Looks into an archive that came from anywhere.
 
-use std::io::{self, Read};
+use std::{
+    collections::HashSet,
+    io::{self, Read},
+};
 
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
@@ -79,6 +82,9 @@ pub enum ArchiveError {
         /// What is wrong.
         reason: String,
     },
+    /// Two entries that OPA takes for one: the last would win in silence.
+    #[error("the archive holds `{0}` twice")]
+    Twice(String),
     /// No manifest, or two.
     #[error("the archive has {0} manifests instead of one")]
     Manifests(usize),
@@ -103,7 +109,7 @@ impl Archive {
                 "it unpacks to more than {MAX_UNPACKED_BYTES} bytes"
             )));
         }
-        let Found { mut manifests, entries, modules, data } = found;
+        let Found { mut manifests, entries, modules, data, .. } = found;
         let count = manifests.len();
         match manifests.pop() {
             Some(manifest) if count == 1 => Ok(Self { manifest, entries, modules, data }),
@@ -113,6 +119,8 @@ impl Archive {
 }
 
 struct Found {
+    /// Where OPA would put each entry.
+    places: HashSet<String>,
     manifests: Vec<BundleManifest>,
     entries: Vec<ArchiveEntry>,
     modules: Vec<ArchivedModule>,
@@ -122,7 +130,7 @@ struct Found {
 impl Default for Found {
     fn default() -> Self {
         let data = Value::Object(serde_json::Map::new());
-        Self { manifests: Vec::new(), entries: Vec::new(), modules: Vec::new(), data }
+        Self { places: HashSet::new(), manifests: Vec::new(), entries: Vec::new(), modules: Vec::new(), data }
     }
 }
 
@@ -135,6 +143,9 @@ impl Found {
             return Err(ArchiveError::TooLarge(format!("it has more than {MAX_ENTRIES} entries")));
         }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if !self.places.insert(place_of(&name)) {
+            return Err(ArchiveError::Twice(name));
+        }
         let size = entry.size();
         if size > MAX_ENTRY_BYTES {
             return Err(ArchiveError::TooLarge(format!("`{name}` has more than {MAX_ENTRY_BYTES} bytes")));
@@ -155,6 +166,21 @@ impl Found {
         }
         Ok(())
     }
+}
+
+/// The name by which OPA knows an entry: it cleans paths, so `/a`, `./a` and `b/../a` are one.
+fn place_of(name: &str) -> String {
+    let mut segments = Vec::new();
+    for segment in name.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment),
+        }
+    }
+    segments.join("/")
 }
 
 /// Puts a value at a folder's place in the data.
@@ -205,6 +231,14 @@ mod tests {
         let two = archive(&[MANIFEST, ("/x/foo.manifest", "{}")]);
         assert!(matches!(Archive::read(&two), Err(ArchiveError::Manifests(2))));
         assert!(matches!(Archive::read(&archive(&[])), Err(ArchiveError::Manifests(0))));
+    }
+
+    #[test]
+    fn refuses_two_entries_of_one_place() {
+        for second in ["/a/b.rego", "/a//b.rego", "/./a/b.rego"] {
+            let twice = archive(&[MANIFEST, ("/a/b.rego", "package a"), (second, "package a")]);
+            assert!(matches!(Archive::read(&twice), Err(ArchiveError::Twice(_))), "{second}");
+        }
     }
 
     #[test]
