@@ -1,6 +1,6 @@
 //! `secplane.ca.v1.Certificates`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use secplane_identity::SpiffeId;
 use secplane_proto::secplane::ca::v1::{
@@ -70,12 +70,13 @@ impl Certificates for CertificatesApi {
         let caller = self.0.authorize(&request, Permission::OwnCertificate)?;
         let RenewCertificateRequest { csr, ttl } = request.into_inner();
         let old = self.record_of(&caller).await?;
-        self.check_entry(&old)?;
+        let granted = self.granted_lifetime(&old)?;
+        let lifetime = renewed_lifetime(lifetime(ttl)?, granted)?;
         let subject = self.0.issuance.subject_of(&old).map_err(|error| error.to_status())?;
         let order = Order {
             request: CertificateRequest::parse(&csr).map_err(|error| error.to_status())?,
             subject,
-            lifetime: lifetime(ttl)?,
+            lifetime,
             requester: caller.to_string(),
             entry_id: old.entry_id.as_deref().and_then(|id| EntryId::parse(id).ok()),
             renews: Some(old),
@@ -187,25 +188,38 @@ impl CertificatesApi {
         })
     }
 
-    /// An identity that an entry granted is renewed only while the entry still grants it.
-    fn check_entry(&self, old: &CertificateRecord) -> Result<(), Status> {
-        let Some(entry_id) = &old.entry_id else { return Ok(()) };
+    /// The lifetime that the entry grants, if one granted the identity and says so: an identity that an entry granted
+    /// is renewed only while the entry still grants it, and for no longer than the entry says.
+    fn granted_lifetime(&self, old: &CertificateRecord) -> Result<Option<Duration>, Status> {
+        let Some(entry_id) = &old.entry_id else { return Ok(None) };
         let now = self.0.issuance.clock().now();
-        let still_granted =
-            EntryId::parse(entry_id).ok().and_then(|id| self.0.registry.entry(&id)).is_some_and(|entry| {
+        EntryId::parse(entry_id)
+            .ok()
+            .and_then(|id| self.0.registry.entry(&id))
+            .filter(|entry| {
                 let fields = entry.fields();
                 let same_names = fields.dns_names.iter().map(DnsName::as_str).eq(old.dns_names.iter());
                 !entry.is_expired(now)
                     && old.spiffe_id.as_deref() == Some(fields.spiffe_id.as_str())
                     && same_names
-            });
-        if still_granted {
-            Ok(())
-        } else {
-            Err(Status::permission_denied(format!(
-                "the registration entry {entry_id} no longer grants this identity; it cannot be renewed"
-            )))
-        }
+            })
+            .map(|entry| entry.fields().x509_svid_ttl)
+            .ok_or_else(|| {
+                Status::permission_denied(format!(
+                    "the registration entry {entry_id} no longer grants this identity; it cannot be renewed"
+                ))
+            })
+    }
+}
+
+fn renewed_lifetime(wanted: Option<Duration>, granted: Option<Duration>) -> Result<Option<Duration>, Status> {
+    match (wanted, granted) {
+        (Some(wanted), Some(granted)) if wanted > granted => Err(Status::invalid_argument(format!(
+            "a lifetime of {} s was asked for; the registration entry grants at most {} s",
+            wanted.as_secs(),
+            granted.as_secs()
+        ))),
+        (wanted, granted) => Ok(wanted.or(granted)),
     }
 }
 
@@ -289,4 +303,19 @@ fn kind_of_wire(kind: WireKind) -> Result<Option<CertificateKind>, Status> {
         WireKind::Server => Some(CertificateKind::Server),
         WireKind::Client => Some(CertificateKind::Client),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renews_for_no_longer_than_the_entry_grants() {
+        let minutes = |n: u64| Some(Duration::from_secs(n * 60));
+        assert_eq!(renewed_lifetime(None, minutes(1)).unwrap(), minutes(1));
+        assert_eq!(renewed_lifetime(minutes(1), minutes(1)).unwrap(), minutes(1));
+        assert_eq!(renewed_lifetime(minutes(5), None).unwrap(), minutes(5));
+        assert_eq!(renewed_lifetime(None, None).unwrap(), None);
+        assert!(renewed_lifetime(minutes(2), minutes(1)).is_err());
+    }
 }
