@@ -1,9 +1,9 @@
 //! Decisions and `test_` rules, evaluated under limits.
 //!
-//! The engine is not OPA: it lacks some functions ([`Evaluator::missing_builtins`]) and differs in corners. It is
-//! good for tests and for looking at a decision; what decides at a sidecar is the sidecar's OPA. A call of a
-//! built-in function is not interrupted by the limit, so evaluate here only policies of people who may use the
-//! machine.
+//! The engine is not OPA: it lacks some functions ([`Evaluator::missing_builtins`]) and takes some negations for true
+//! that OPA leaves undefined ([`warnings`](crate::check::warnings) names them). It is good for tests and for looking
+//! at a decision; what decides at a sidecar is the sidecar's OPA. A call of a built-in function is not interrupted
+//! by the limit, so evaluate here only policies of people who may use the machine.
 
 use std::{
     collections::BTreeSet,

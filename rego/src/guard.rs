@@ -18,6 +18,8 @@ pub const MAX_LINE_BYTES: usize = 8 * 1024;
 pub const MAX_NESTING: usize = 12;
 /// How many operators, `.`, indexes and calls one expression may chain, those around it included.
 pub const MAX_CHAIN: u32 = 256;
+/// The most imports: the parser compares each with all before it.
+pub const MAX_IMPORTS: usize = 256;
 /// The most work: each token counts for as often as the parser may come back to it, at worst three times as often
 /// with every `[` or `{` around it. A million is about a second without optimization.
 const MAX_WORK: u64 = 4_000_000;
@@ -97,6 +99,7 @@ struct Scanner<'a> {
     levels: Vec<Level>,
     last: Last,
     work: u64,
+    imports: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -104,7 +107,7 @@ impl<'a> Scanner<'a> {
         let bytes = text.as_bytes();
         let last = Last::Operator;
         let levels = vec![Level { chain: 0, weight: 1 }];
-        Self { file, text, bytes, at: 0, line: 1, line_start: 0, levels, last, work: 0 }
+        Self { file, text, bytes, at: 0, line: 1, line_start: 0, levels, last, work: 0, imports: 0 }
     }
 
     fn run(mut self) -> Result<(), Refusal> {
@@ -174,7 +177,16 @@ impl<'a> Scanner<'a> {
     fn word(&mut self) -> Result<(), Refusal> {
         let start = self.at;
         self.skip_while(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if &self.bytes[start..self.at] == b"in" { self.link() } else { self.operand() }
+        match &self.bytes[start..self.at] {
+            b"in" => return self.link(),
+            b"import" => self.imports += 1,
+            _ => {}
+        }
+        if self.imports > MAX_IMPORTS {
+            let message = format!("a module has at most {MAX_IMPORTS} imports");
+            return Err(self.refuse(Code::TooLarge, &message).suggest("split the module"));
+        }
+        self.operand()
     }
 
     fn operator(&mut self) -> Result<(), Refusal> {
@@ -357,6 +369,8 @@ mod tests {
         assert_eq!(check(&vec![b'\n'; MAX_LINES + 1]).unwrap_err().code, Code::TooLarge);
         assert_eq!(check(&vec![b' '; MAX_LINE_BYTES + 1]).unwrap_err().code, Code::TooLarge);
         assert_eq!(check(&vec![b'\n'; MAX_BYTES + 1]).unwrap_err().code, Code::TooLarge);
+        let imports = "import data.x\n".repeat(MAX_IMPORTS + 1);
+        assert_eq!(check(imports.as_bytes()).unwrap_err().code, Code::TooLarge);
     }
 
     /// The patterns that cost the parser most, as many of them as the guard lets through.

@@ -2,13 +2,23 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{Code, Refusal, guard::guard, isolate::isolated, read};
+use crate::{
+    Code, Refusal,
+    guard::guard,
+    isolate::isolated,
+    read::{
+        self,
+        negation::{Call, Negation},
+    },
+};
 
 /// A module that passed the guard and the parser. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Module {
     pub(crate) name: Arc<str>,
     pub(crate) text: Arc<str>,
+    /// Where each line begins.
+    pub(crate) lines: Arc<[usize]>,
     pub(crate) package: Vec<Arc<str>>,
     pub(crate) package_position: Position,
     pub(crate) imports: Arc<[Import]>,
@@ -97,6 +107,8 @@ pub struct Rule {
     pub is_default: bool,
     /// Whether it holds whatever the input is: it has no body.
     pub unconditional: bool,
+    /// Whether its document always has a value: it is a default, a constant without a body, a set or an object.
+    pub(crate) always_defined: bool,
     /// The text of its value, when that is a plain constant that it always has.
     pub constant: Option<Arc<str>>,
     /// The kinds of the values that its head and its `else` branches give.
@@ -111,6 +123,12 @@ pub struct Rule {
     pub bound: BTreeSet<Arc<str>>,
     /// Declarations by `some` and `every` that nothing uses.
     pub unused: Vec<(Arc<str>, Position)>,
+    /// The negations before which OPA evaluates something.
+    pub(crate) negations: Vec<Negation>,
+    /// Its calls.
+    pub(crate) calls: Vec<Call>,
+    /// The names of its parameters, if it is a function; `None` for one that is a pattern.
+    pub(crate) parameters: Vec<Option<Arc<str>>>,
     /// What this rule does that no rule may, found while reading.
     pub(crate) faults: Vec<(Position, Code, String)>,
 }
@@ -250,7 +268,10 @@ impl Module {
     /// A refusal of a place in this module.
     #[must_use]
     pub fn refuse(&self, position: Position, code: Code, message: String) -> Refusal {
-        Refusal::at(&self.name, &self.text, position, code, message)
+        let index = usize::try_from(position.0).unwrap_or(usize::MAX);
+        let start = index.checked_sub(1).and_then(|index| self.lines.get(index)).copied();
+        let line = start.and_then(|start| self.text.get(start..)).and_then(|rest| rest.lines().next());
+        Refusal::of_line(&self.name, line.unwrap_or_default(), position, code, message)
     }
 }
 

@@ -67,6 +67,8 @@ pub enum Code {
     ForbiddenReference,
     /// A built-in function that the module may not call.
     ForbiddenBuiltin,
+    /// A `not` that OPA leaves undefined when something below it is: only a warning.
+    UndefinedNegation,
 }
 
 impl fmt::Display for Code {
@@ -91,6 +93,7 @@ impl fmt::Display for Code {
             Self::Confinement => "confinement",
             Self::ForbiddenReference => "forbidden_reference",
             Self::ForbiddenBuiltin => "forbidden_builtin",
+            Self::UndefinedNegation => "undefined_negation",
         })
     }
 }
@@ -121,8 +124,19 @@ impl Refusal {
         let index = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
         let source_line = match line {
             0 => "",
-            _ => text.split('\n').nth(index).unwrap_or_default().trim_end_matches('\r'),
+            _ => text.lines().nth(index).unwrap_or_default(),
         };
+        Self::of_line(file, source_line, (line, column), code, message)
+    }
+
+    /// A refusal of a place in a line that is at hand.
+    pub(crate) fn of_line(
+        file: &Arc<str>,
+        source_line: &str,
+        (line, column): (u32, u32),
+        code: Code,
+        message: String,
+    ) -> Self {
         Self {
             location: Location { file: Arc::clone(file), line, column },
             code,

@@ -51,6 +51,9 @@ fn comment(line: &str) -> Option<&str> {
 }
 
 fn read(yaml: &str) -> Result<(), String> {
+    if yaml.trim().is_empty() {
+        return Err("this METADATA block is empty".to_owned());
+    }
     let annotation: Annotation = serde_saphyr::from_str(yaml)
         .map_err(|error| format!("this METADATA block is not the YAML of an annotation: {error}"))?;
     match annotation.scope.as_deref() {
@@ -70,6 +73,7 @@ mod tests {
     #[rstest]
     #[case("# METADATA\n# scope: nonsense\np := 1", Some(Code::Syntax))]
     #[case("# METADATA\n# title: [a\np := 1", Some(Code::Syntax))]
+    #[case("# METADATA\np := 1", Some(Code::Syntax))]
     #[case("# METADATA\n# entrypoint: maybe\np := 1", Some(Code::Syntax))]
     #[case("# METADATA\n# title: A rule\n# scope: rule\n# custom:\n#   a: 1\np := 1", None)]
     #[case("# Not METADATA\n# scope: nonsense\np := 1", None)]

@@ -1,7 +1,7 @@
 //! Calls: the function exists, is a function, and takes that many arguments.
 
 use super::{
-    Together,
+    MOST, Together,
     together::{Placed, constant},
 };
 use crate::{
@@ -10,20 +10,20 @@ use crate::{
 };
 
 pub(super) fn check(together: &Together<'_>) -> Vec<Refusal> {
-    let mut refusals = Vec::new();
-    for &placed in &together.rules {
-        for reference in &placed.rule.references {
-            let fault = match together.meaning(placed, reference) {
-                Meaning::Data(path) => of_data(together, placed, reference, &path),
-                Meaning::Builtin(name) => of_builtin(placed, reference, &name),
-                Meaning::Free | Meaning::Local | Meaning::Input => {
-                    reference.arguments.and_then(|_| undefined(placed, reference))
-                }
-            };
-            refusals.extend(fault);
+    let calls = together.rules.iter().flat_map(|&placed| {
+        placed.rule.references.iter().filter_map(move |reference| fault(together, placed, reference))
+    });
+    calls.take(MOST).collect()
+}
+
+fn fault(together: &Together<'_>, placed: Placed<'_>, reference: &Reference) -> Option<Refusal> {
+    match together.meaning(placed, reference) {
+        Meaning::Data(path) => of_data(together, placed, reference, &path),
+        Meaning::Builtin(name) => of_builtin(placed, reference, &name),
+        Meaning::Free | Meaning::Local | Meaning::Input => {
+            reference.arguments.and_then(|_| undefined(placed, reference))
         }
     }
-    refusals
 }
 
 fn of_data(
@@ -94,6 +94,8 @@ mod tests {
     #[case::unknown_data(&["package a\np := data.x.y(1)"], Code::UndefinedFunction)]
     #[case::rule_is_no_function(&["package a\nq := 1\np := q(1)"], Code::UndefinedFunction)]
     #[case::variable_is_no_function(&["package a\np if { x := 1; x(1) }"], Code::UndefinedFunction)]
+    #[case::no_arguments(&["package a\nf() := 1\np := f()"], Code::UndefinedFunction)]
+    #[case::print_has_no_value(&["package a\np := print(1)"], Code::Arity)]
     #[case::not_called(&["package a\nq(x) := x\np := q"], Code::UndefinedFunction)]
     #[case::tenant_makes_a_function_of_a_rule(
         &["package g\na if data.t.allow == true", "package t\nallow(x) := x"], Code::UndefinedFunction)]

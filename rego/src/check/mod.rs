@@ -7,6 +7,8 @@ mod conflicts;
 mod functions;
 mod imports;
 mod names;
+mod negation;
+mod objects;
 mod prepare;
 mod recursion;
 mod together;
@@ -16,6 +18,9 @@ mod with;
 use crate::{Module, Refusal};
 
 use together::Together;
+
+/// The most refusals that one check gives: whoever made more mistakes corrects some and asks again.
+const MOST: usize = 50;
 
 /// Whether an OPA would activate these modules together: empty when nothing speaks against it.
 ///
@@ -33,7 +38,11 @@ pub fn check(modules: &[&Module]) -> Vec<Refusal> {
         with::check,
         recursion::check,
     ];
-    let mut refusals: Vec<Refusal> = own.iter().flat_map(|check| check(&together)).collect();
+    let mut refusals = Vec::new();
+    for check in own {
+        let found = check(&together);
+        refusals.extend(found.into_iter().take(MOST));
+    }
     if refusals.is_empty() {
         // Last, because its messages are the least precise.
         refusals.extend(prepare::check(&together));
@@ -42,6 +51,13 @@ pub fn check(modules: &[&Module]) -> Vec<Refusal> {
     refusals.sort_by_cached_key(|r| (order(&r.location.file), r.location.line, r.location.column));
     refusals.dedup();
     refusals
+}
+
+/// Where the decision of an OPA may differ from one of [`evaluate`](mod@crate::evaluate): each a warning. An OPA
+/// activates modules that have them.
+#[must_use]
+pub fn warnings(modules: &[&Module]) -> Vec<Refusal> {
+    negation::check(&Together::new(modules))
 }
 
 #[cfg(test)]
@@ -86,6 +102,8 @@ pub(crate) mod tests {
     #[case::every(&["package a\np if { every i, x in input.xs { x > i } }"])]
     #[case::builtins_that_the_engine_lacks(&["package a\np if io.jwt.decode(input.t)\nq := crypto.sha256(\"x\")\nr := http.send({\"url\": \"x\", \"method\": \"get\"})"])]
     #[case::else_branches(&["package a\np := 1 if input.x else := y if { y := input.y } else := 3"])]
+    #[case::comprehension_below_not(&["package a\np if { not count([x | x = input.y[i]; i > 0]) == 1 }"])]
+    #[case::print_alone(&["package a\np if { print(1); not print(2) }"])]
     #[case::empty(&["package a"])]
     fn accepts_what_opa_activates(#[case] texts: &[&str]) {
         assert_eq!(refusals(texts), []);
@@ -122,6 +140,27 @@ pub(crate) mod tests {
             let _ = check(&[&module]);
         }
         assert!(times > 50);
+    }
+
+    /// Texts on which the engine or a check once took minutes.
+    #[rstest]
+    #[case::chained_statements(&(0..19_000).map(|n| format!("x{n} = x{}\n", n + 1)).collect::<String>())]
+    #[case::many_statements(&"some y in input.x; y == 1\n".repeat(15_000))]
+    #[case::many_undefined_functions(&"f(1);f(1);f(1);f(1);f(1)\n".repeat(18_000))]
+    #[case::many_unsafe_variables(&(0..18_000).map(|n| format!("q{n} > 1\n")).collect::<String>())]
+    fn is_done_in_time(#[case] body: &str) {
+        let started = std::time::Instant::now();
+        for text in [
+            format!("package a\np if {{\n{body}}}\n"),
+            format!(
+                "package a\n{}",
+                body.lines().map(|line| format!("p if {{ {line} }}\n")).collect::<String>()
+            ),
+        ] {
+            let module = Module::parse("a.rego", text.as_bytes()).unwrap();
+            assert!(check(&[&module]).len() <= 2 * MOST);
+        }
+        assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Names that rules and variables cannot have, and what reading the rules alone has shown.
 
-use super::Together;
+use super::{MOST, Together};
 use crate::{Code, Refusal, module::Segment};
 
 /// Words that the parser of this crate lets through as the name of a rule and OPA does not.
@@ -9,6 +9,9 @@ const KEYWORDS: [&str; 5] = ["contains", "every", "if", "in", "not"];
 pub(super) fn check(together: &Together<'_>) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     for placed in &together.rules {
+        if refusals.len() >= MOST {
+            break;
+        }
         let (module, rule) = (placed.module, placed.rule);
         for (position, code, message) in &rule.faults {
             refusals.push(module.refuse(*position, *code, message.clone()));

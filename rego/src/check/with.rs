@@ -1,6 +1,6 @@
 //! `with` replaces the input, a document below `data`, or a function; nothing else.
 
-use super::Together;
+use super::{MOST, Together};
 use crate::{
     Code, Refusal,
     module::{Meaning, Place},
@@ -9,6 +9,9 @@ use crate::{
 pub(super) fn check(together: &Together<'_>) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     for &placed in &together.rules {
+        if refusals.len() >= MOST {
+            break;
+        }
         for target in placed.rule.references.iter().filter(|r| r.place == Place::WithTarget) {
             let replaceable = match together.meaning(placed, target) {
                 Meaning::Input => target.root.as_ref() == "input",

@@ -1,6 +1,7 @@
 //! From the parser's syntax tree to [`Module`]: what the checks need, and nothing of the parser's own types.
 
 mod failure;
+pub(crate) mod negation;
 mod rule;
 mod walk;
 
@@ -16,6 +17,9 @@ use crate::{
     module::{Import, Position, Segment},
 };
 
+/// The most that the references of a module may cost the engine: twice as much for every index in one that is not
+/// constant. This much takes some ten megabytes.
+const MAX_REFERENCE_COST: u64 = 100_000;
 /// The parser counts a tab as four columns.
 const MAX_COLUMNS: NonZeroU32 = NonZeroU32::MIN.saturating_add(4 * MAX_LINE_BYTES as u32);
 
@@ -70,13 +74,26 @@ fn lower(name: &Arc<str>, text: &str, parsed: &ast::Module) -> Result<Module, Re
             Ok(Import { path, alias: import.r#as.as_ref().map(|span| span.text().into()), position })
         })
         .collect::<Result<Arc<[_]>, Refusal>>()?;
+    let mut cost = 0_u64;
+    let mut rules = Vec::new();
+    for parsed in &parsed.policy {
+        let (rule, more) = rule::rule(parsed);
+        cost = cost.saturating_add(more);
+        if cost > MAX_REFERENCE_COST {
+            let message = "the references up to this rule have too many indexes that are not constant";
+            let refusal = refuse(rule.position, Code::TooDeep, message);
+            return Err(refusal.suggest("walk deep documents step by step, with a variable for each step"));
+        }
+        rules.push(rule);
+    }
     Ok(Module {
         name: Arc::clone(name),
         text: text.into(),
+        lines: std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect(),
         package,
         package_position,
         imports,
-        rules: parsed.policy.iter().map(|rule| rule::rule(rule)).collect(),
+        rules: rules.into(),
     })
 }
 
@@ -129,4 +146,22 @@ fn constant_path(expression: &ast::Expr) -> Option<Vec<Arc<str>>> {
         Segment::Dynamic => None,
     });
     std::iter::once(Some(Arc::from(root.text()))).chain(steps).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Code, Module, check::check};
+
+    fn parse(indexes: usize, times: usize) -> Result<Module, Code> {
+        let rule = format!("p if input.a{}\n", (0..indexes).map(|n| format!("[x{n}]")).collect::<String>());
+        let text = format!("package a\n{}", rule.repeat(times));
+        Module::parse("a.rego", text.as_bytes()).map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn limits_indexes_that_are_not_constant() {
+        assert_eq!(check(&[&parse(4, 500).unwrap()]), []);
+        assert_eq!(parse(25, 1).unwrap_err(), Code::TooDeep);
+        assert_eq!(parse(9, 1000).unwrap_err(), Code::TooDeep);
+    }
 }

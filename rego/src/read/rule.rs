@@ -4,23 +4,27 @@ use std::sync::Arc;
 
 use regorus::unstable as ast;
 
-use super::{path_of, position, walk::Walk};
+use super::{negation::negations, path_of, position, walk::Walk};
 use crate::{
     Code,
     module::{Rule, RuleKind, Segment, ValueKind},
 };
 
-pub(super) fn rule(parsed: &ast::Rule) -> Rule {
+/// The rule, and what its references cost the engine.
+pub(super) fn rule(parsed: &ast::Rule) -> (Rule, u64) {
     let mut walk = Walk::default();
     let head = match parsed {
         ast::Rule::Default { refr, args, value, .. } => default_head(&mut walk, refr, args, value),
         ast::Rule::Spec { head, bodies, .. } => spec_head(&mut walk, head, bodies),
     };
-    Rule {
+    let (negations, calls) = negations(parsed);
+    let cost = walk.cost;
+    let rule = Rule {
         path: head.path,
         kind: head.kind,
         is_default: matches!(parsed, ast::Rule::Default { .. }),
         unconditional: matches!(parsed, ast::Rule::Spec { bodies, .. } if bodies.is_empty()),
+        always_defined: always_defined(parsed, head.kind),
         constant: always(parsed),
         values: head.values,
         position: position(parsed.span()),
@@ -28,7 +32,37 @@ pub(super) fn rule(parsed: &ast::Rule) -> Rule {
         references: walk.references,
         declared: walk.declared,
         bound: walk.bound,
+        negations,
+        calls,
+        parameters: parameters(parsed),
         faults: walk.faults,
+    };
+    (rule, cost)
+}
+
+fn parameters(parsed: &ast::Rule) -> Vec<Option<Arc<str>>> {
+    let (ast::Rule::Spec { head: ast::RuleHead::Func { args, .. }, .. } | ast::Rule::Default { args, .. }) =
+        parsed
+    else {
+        return Vec::new();
+    };
+    let name = |arg: &ast::Ref<ast::Expr>| match arg.as_ref() {
+        ast::Expr::Var { span, .. } => Some(span.text().into()),
+        _ => None,
+    };
+    args.iter().map(name).collect()
+}
+
+/// Whether the document has a value whatever the input is.
+fn always_defined(parsed: &ast::Rule, kind: RuleKind) -> bool {
+    match parsed {
+        ast::Rule::Default { .. } => true,
+        ast::Rule::Spec { head: ast::RuleHead::Compr { assign: Some(assign), .. }, bodies, .. }
+            if kind == RuleKind::Complete =>
+        {
+            bodies.is_empty() && is_constant(&assign.value)
+        }
+        ast::Rule::Spec { .. } => matches!(kind, RuleKind::PartialSet | RuleKind::PartialObject),
     }
 }
 
@@ -95,7 +129,8 @@ fn spec_head(walk: &mut Walk, head: &ast::RuleHead, bodies: &[ast::RuleBody]) ->
                 walk.declare(arg);
             }
             value(walk, assign.as_ref());
-            (path, RuleKind::Function(args.len()))
+            // Without arguments it is no function, whatever its parentheses say.
+            (path, if args.is_empty() { RuleKind::Complete } else { RuleKind::Function(args.len()) })
         }
     };
     for body in bodies {
@@ -165,6 +200,10 @@ fn call_kind(function: &ast::Expr) -> ValueKind {
         return ValueKind::Unknown;
     };
     let name = std::iter::once(root.text()).chain(names).collect::<Vec<_>>().join(".");
+    // OPA declares these as `any`; they take objects and make one.
+    if matches!(name.as_str(), "object.union" | "object.union_n" | "object.remove" | "object.filter") {
+        return ValueKind::Object;
+    }
     match crate::builtins::lookup(&name).and_then(|builtin| builtin.result) {
         Some("boolean") => ValueKind::Boolean,
         Some("object") => ValueKind::Object,

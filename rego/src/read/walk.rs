@@ -7,10 +7,10 @@ use std::{
 
 use regorus::unstable as ast;
 
-use super::{path_of, position};
+use super::{path_of, position, segment};
 use crate::{
     Code,
-    module::{Place, Position, Reference},
+    module::{Place, Position, Reference, Segment},
 };
 
 /// What was found in one rule so far.
@@ -22,6 +22,10 @@ pub(super) struct Walk {
     /// Declarations by `some` and `every`.
     introduced: BTreeMap<Arc<str>, Position>,
     place: Place,
+    /// Whether this is below a `not`, where nothing gets a value.
+    negated: bool,
+    /// What the references of this rule cost the engine.
+    pub(super) cost: u64,
 }
 
 impl Default for Walk {
@@ -33,12 +37,17 @@ impl Default for Walk {
             faults: Vec::new(),
             introduced: BTreeMap::new(),
             place: Place::Expression,
+            negated: false,
+            cost: 0,
         }
     }
 }
 
 /// The variable that is never the same one twice.
 const WILDCARD: &str = "_";
+
+/// The most statements in one body: the engine's scheduling takes time quadratic in them.
+const MAX_STATEMENTS: usize = 500;
 
 impl Walk {
     /// Names that `some` or `every` declared and nothing refers to.
@@ -49,9 +58,16 @@ impl Walk {
     }
 
     pub(super) fn query(&mut self, query: &ast::Query) {
+        // What a query below a `not` binds, it binds for itself.
+        let negated = std::mem::replace(&mut self.negated, false);
+        if query.stmts.len() > MAX_STATEMENTS {
+            let message = format!("a body has at most {MAX_STATEMENTS} statements");
+            self.faults.push((position(&query.span), Code::TooLarge, message));
+        }
         for statement in &query.stmts {
             self.statement(statement);
         }
+        self.negated = negated;
     }
 
     fn statement(&mut self, statement: &ast::LiteralStmt) {
@@ -71,7 +87,12 @@ impl Walk {
                 self.expression(domain);
                 self.query(query);
             }
-            ast::Literal::Expr { expr, .. } | ast::Literal::NotExpr { expr, .. } => self.expression(expr),
+            ast::Literal::Expr { expr, .. } => self.literal(expr),
+            ast::Literal::NotExpr { expr, .. } => {
+                self.negated = true;
+                self.literal(expr);
+                self.negated = false;
+            }
         }
         for modifier in &statement.with_mods {
             self.place = Place::WithTarget;
@@ -80,6 +101,22 @@ impl Walk {
             self.expression(&modifier.r#as);
             self.place = Place::Expression;
         }
+    }
+
+    fn literal(&mut self, expression: &ast::Expr) {
+        match expression {
+            ast::Expr::Call { fcn, params, .. } => self.call(fcn, params),
+            other => self.expression(other),
+        }
+    }
+
+    fn call(&mut self, function: &ast::Expr, arguments: &[ast::Ref<ast::Expr>]) {
+        self.reference(function, Some(arguments.len()));
+        // The last argument may be one more than the function takes: it is then unified with the result.
+        if let Some(last) = arguments.last() {
+            self.bind(last);
+        }
+        arguments.iter().for_each(|argument| self.expression(argument));
     }
 
     pub(super) fn expression(&mut self, expression: &ast::Expr) {
@@ -93,12 +130,13 @@ impl Walk {
                 self.reference(expression, None);
             }
             ast::Expr::Call { fcn, params, .. } => {
-                self.reference(fcn, Some(params.len()));
-                // The last argument may be one more than the function takes: it is then unified with the result.
-                if let Some(last) = params.last() {
-                    self.bind(last);
+                if let ast::Expr::Var { span, .. } = fcn.as_ref()
+                    && span.text() == "print"
+                {
+                    let message = "`print` has no value; it stands alone on a line".to_owned();
+                    self.faults.push((position(span), Code::Arity, message));
                 }
-                params.iter().for_each(|param| self.expression(param));
+                self.call(fcn, params);
             }
             ast::Expr::Array { items, .. } | ast::Expr::Set { items, .. } => {
                 items.iter().for_each(|item| self.expression(item));
@@ -162,17 +200,23 @@ impl Walk {
     /// The indexes of a path are expressions of their own, and may bind what they name.
     pub(super) fn indexes(&mut self, path: &ast::Expr) {
         let mut at = path;
+        // The engine's preparation doubles its work with every index of a path that is not constant.
+        let mut cost = 1_u64;
         loop {
             match at {
                 ast::Expr::RefDot { refr, .. } => at = refr,
                 ast::Expr::RefBrack { refr, index, .. } => {
+                    if !matches!(segment(index), Segment::Name(_)) {
+                        cost = cost.saturating_mul(2);
+                    }
                     self.bind(index);
                     self.expression(index);
                     at = refr;
                 }
-                _ => return,
+                _ => break,
             }
         }
+        self.cost = self.cost.saturating_add(cost - 1);
     }
 
     /// The variables of a pattern belong to this rule: an argument, the left side of `:=`, of `some … in`.
@@ -210,6 +254,9 @@ impl Walk {
 
     /// The variables of a pattern may get their value here.
     fn bind(&mut self, pattern: &ast::Expr) {
+        if self.negated {
+            return;
+        }
         match pattern {
             ast::Expr::Var { span, .. } => {
                 self.bound.insert(span.text().into());
