@@ -39,20 +39,22 @@ const FORBIDDEN_BUILTINS: [&str; 15] = [
 /// What a decision point is read for; none of it may be a function, or the reader no longer compiles.
 const READ_RULES: [&str; 4] = ["allow", "deny", "override", "reason"];
 
+/// The most refusals of one kind and module: whoever made more mistakes corrects some and asks again.
+const MOST: usize = 50;
+
 /// What a module of a tier does that it may not do.
 pub(crate) fn confine(kind: TierKind, module: &Module) -> Vec<Refusal> {
-    let mut refusals = Vec::new();
-    refusals.extend(package(kind, module));
-    for rule in module.rules() {
-        refusals.extend(rule_name(kind, module, rule));
-        refusals.extend(decision(kind, module, rule));
-    }
+    let rules = module.rules().iter();
+    let names = rules.clone().filter_map(|rule| rule_name(kind, module, rule));
+    let decisions = rules.clone().filter_map(|rule| decision(kind, module, rule));
+    let mut refusals: Vec<Refusal> =
+        package(kind, module).into_iter().chain(names.take(MOST)).chain(decisions.take(MOST)).collect();
     if kind != TierKind::Global {
-        refusals.extend(module.imports().iter().filter_map(|found| import(kind, module, found)));
-        for rule in module.rules() {
-            let faults = rule.references.iter().filter_map(|found| reference(kind, module, rule, found));
-            refusals.extend(faults);
-        }
+        refusals.extend(module.imports().iter().filter_map(|found| import(kind, module, found)).take(MOST));
+        let references = rules.flat_map(|rule| {
+            rule.references.iter().filter_map(move |found| reference(kind, module, rule, found))
+        });
+        refusals.extend(references.take(MOST));
     }
     refusals
 }
