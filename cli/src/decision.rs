@@ -5,7 +5,8 @@ use std::fmt;
 use bundle_service::compile::Archive;
 use clap::ValueEnum;
 use secplane_rego::{
-    Module,
+    Module, Refusal,
+    check::warnings,
     evaluate::{Evaluator, Limits},
 };
 use serde::{Serialize, Serializer};
@@ -54,6 +55,8 @@ pub(crate) struct Decision {
     pub(crate) reason: Option<String>,
     /// Functions that the policies call and this engine does not have: at a sidecar the decision may differ.
     pub(crate) missing_builtins: Vec<String>,
+    /// Places in the policies that OPA may take otherwise than this engine: at a sidecar the decision may differ.
+    pub(crate) opa_may_differ: Vec<Refusal>,
 }
 
 /// Decides with one bundle. It takes its time: never call it on the async runtime.
@@ -77,7 +80,8 @@ pub(crate) fn decide(bundle: &Archive, point: DecisionPoint, input: &Value) -> R
         Some(Value::Bool(allow)) => (allow, value("reason")?.as_ref().and_then(text)),
         other => read_object(other.as_ref()),
     };
-    Ok(Decision { allow, reason, missing_builtins: evaluator.missing_builtins().to_vec() })
+    let missing_builtins = evaluator.missing_builtins().to_vec();
+    Ok(Decision { allow, reason, missing_builtins, opa_may_differ: warnings(&references) })
 }
 
 /// The form `{"allow": bool, "reason": string}`; anything else denies.
@@ -142,6 +146,19 @@ mod tests {
         let decision =
             decide(&bundle(&[&text]), DecisionPoint::InboundRequest, &json!({"ok": true})).unwrap();
         assert_eq!((decision.allow, decision.reason.as_deref()), (allow, reason));
+    }
+
+    #[rstest]
+    // OPA denies this one: it leaves the negation undefined.
+    #[case("allow if not input.user in {\"mallory\"}", true, &[4])]
+    #[case("allow if not blocked\nblocked if input.user in {\"mallory\"}", true, &[])]
+    #[case("allow if { user := input.user; not user in {\"mallory\"} }", false, &[])]
+    fn names_where_opa_may_decide_otherwise(#[case] rules: &str, #[case] allow: bool, #[case] lines: &[u32]) {
+        let text = format!("package authbridge.inbound.request\n\ndefault allow := false\n{rules}\n");
+        let decision = decide(&bundle(&[&text]), DecisionPoint::InboundRequest, &json!({})).unwrap();
+        let found: Vec<_> = decision.opa_may_differ.iter().map(|place| place.location.line).collect();
+        assert_eq!((decision.allow, found.as_slice()), (allow, lines));
+        assert!(decision.opa_may_differ.iter().all(|place| place.location.file.as_ref() == "a.rego"));
     }
 
     #[test]

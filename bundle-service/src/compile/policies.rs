@@ -10,7 +10,7 @@ use secplane_identity::SpiffeId;
 use super::{
     Settings,
     bundle::{Bundle, Combination},
-    tier::{ParsedModule, Tier, check_together, completed},
+    tier::{ParsedModule, Tier, check_together, completed, warnings_of},
 };
 use crate::{
     policy::ResourceKey,
@@ -50,7 +50,8 @@ struct Resource {
     good: Option<(TierKey, Modules)>,
     /// What is wrong with the newest version.
     refusals: Vec<Refusal>,
-    warning: Option<Refusal>,
+    /// What its author should look at, although it takes effect.
+    warnings: Vec<Refusal>,
 }
 
 impl Policies {
@@ -96,6 +97,8 @@ impl Policies {
                 None
             }
         };
+        let mut warnings: Vec<Refusal> = newest.as_deref().map(warnings_of).unwrap_or_default();
+        warnings.extend(selection.disagreement(&object.key, object.scope, client_id));
         let resource = Resource {
             file: object.file.clone(),
             tier: placed.ok(),
@@ -103,7 +106,7 @@ impl Policies {
             accepted: false,
             good: self.resources.get(&object.key).and_then(|before| before.good.clone()),
             refusals,
-            warning: selection.disagreement(&object.key, object.scope, client_id),
+            warnings,
         };
         touched.extend(self.resources.get(&object.key).and_then(|before| before.tier.clone()));
         for tier in resource.tier.iter().chain(resource.good.iter().map(|(tier, _)| tier)) {
@@ -301,7 +304,7 @@ impl Policies {
     pub fn refusals(&self) -> Vec<Refusal> {
         let of = |resource: &Resource| {
             let file = resource.file.clone();
-            let all: Vec<Refusal> = resource.refusals.iter().chain(&resource.warning).cloned().collect();
+            let all: Vec<Refusal> = resource.refusals.iter().chain(&resource.warnings).cloned().collect();
             all.into_iter().map(move |refusal| Refusal {
                 file: Some(refusal.file.clone().unwrap_or_else(|| file.clone())),
                 ..refusal

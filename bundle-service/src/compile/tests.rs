@@ -4,13 +4,18 @@ use std::sync::Arc;
 
 use rstest::rstest;
 use secplane_identity::{SpiffeId, TrustDomain};
-use secplane_rego::{Module, check::check, evaluate};
+use secplane_rego::{
+    Module,
+    check::{check, warnings},
+    evaluate,
+};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
     policy::ResourceKey,
-    source::{SourceOptions, manifests::FileContent},
+    refusal::Severity,
+    source::{SourceOptions, directory, manifests::FileContent},
     tiers::TierKey,
 };
 
@@ -351,4 +356,44 @@ fn the_shipped_policies_compile() {
     let compiled = compile(&manifests.objects, &id("travel", "booking"), &settings());
     assert_eq!(compiled.refusals, []);
     assert_eq!(compiled.bundle.denied(), None);
+}
+
+/// OPA accepts such a module, so it is published; its author is told that OPA denies where our engine allows.
+#[test]
+fn publishes_what_only_has_a_warning() {
+    let text = "package authbridge.client.inbound.request\n\ndefault allow := false\nallow if not input.user in {\"eve\"}\n";
+    let mut policies = policies();
+    policies.apply(&[set("travel/web:client", &[("inbound/request.rego", text)])]);
+    let found = policies.refusals();
+    let [warning] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((warning.severity, warning.code.as_str()), (Severity::Warning, "undefined_negation"));
+    assert_eq!((warning.line, warning.column), (4, 10));
+    assert_eq!(warning.path.as_deref(), Some("inbound/request.rego"));
+    assert_eq!(warning.resource, Some(ResourceKey::new("travel", "web")));
+    assert!(warning.source_line.contains("not input.user in") && warning.suggestion.is_some());
+    let bundle = policies.bundle(&id("travel", "web")).unwrap();
+    assert_eq!(bundle.denied(), None);
+    assert_eq!(decide(&bundle, "client.inbound.request.allow", &json!({ "user": "ann" })), Some(json!(true)));
+
+    policies.apply(&[set(
+        "travel/web:client",
+        &[("inbound/request.rego", "package authbridge.client.inbound.request\n\nallow := true\n")],
+    )]);
+    assert_eq!(policies.refusals(), [], "the warning goes with its cause");
+}
+
+#[test]
+fn ships_policies_that_every_engine_decides_alike() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    let manifests = directory::read(&folder, &SourceOptions::default()).unwrap();
+    assert!(!manifests.objects.is_empty());
+    for object in &manifests.objects {
+        let compiled = compile(&manifests.objects, &id(&object.key.namespace, &object.key.name), &settings());
+        assert_eq!(compiled.refusals, []);
+        let archive = Archive::read(compiled.bundle.bytes()).unwrap();
+        let parse =
+            |module: &read::ArchivedModule| Module::parse(&module.name, module.text.as_bytes()).unwrap();
+        let modules: Vec<Module> = archive.modules.iter().map(parse).collect();
+        assert_eq!(warnings(&modules.iter().collect::<Vec<_>>()), []);
+    }
 }

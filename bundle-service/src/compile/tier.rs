@@ -1,6 +1,9 @@
 //! One tier: its modules, checked together and packed.
 
-use secplane_rego::{Module, check::check};
+use secplane_rego::{
+    Module,
+    check::{check, warnings},
+};
 
 use super::{
     archive::{Member, entry_name},
@@ -54,8 +57,22 @@ impl ParsedModule {
 /// What speaks against modules standing together, each with the resource that it is found in.
 pub(crate) fn check_together<'a>(modules: impl Iterator<Item = &'a ParsedModule> + Clone) -> Vec<Refusal> {
     let parsed: Vec<&Module> = modules.clone().map(|part| &part.module).collect();
+    owned(modules, check(&parsed))
+}
+
+/// What the authors of modules should look at, although it takes effect.
+pub(crate) fn warnings_of(modules: &[ParsedModule]) -> Vec<Refusal> {
+    let parsed: Vec<&Module> = modules.iter().map(|part| &part.module).collect();
+    owned(modules.iter(), warnings(&parsed)).into_iter().map(Refusal::warning).collect()
+}
+
+/// Refusals of modules, each as one of the resource that the module is of.
+fn owned<'a>(
+    modules: impl Iterator<Item = &'a ParsedModule> + Clone,
+    refusals: Vec<secplane_rego::Refusal>,
+) -> Vec<Refusal> {
     let owner = |file: &str| modules.clone().find(|part| part.module.name().as_ref() == file);
-    check(&parsed)
+    refusals
         .into_iter()
         .map(|refusal| match owner(&refusal.location.file) {
             Some(ParsedModule { owner: Some(key), path, .. }) => Refusal::of_rego(refusal, path).of(key),

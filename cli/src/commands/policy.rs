@@ -144,15 +144,21 @@ fn eval(output: Output, args: &EvalArgs) -> Result<(), Failure> {
     let text = files::read_text(&args.input, MAX_INPUT_BYTES)?;
     let input: Value = serde_json::from_str(&text)
         .map_err(|error| Failure::refused(format!("read the input `{}`", args.input.display()), error))?;
-    let Decision { allow, reason, missing_builtins } = decide(&bundle, args.decision, &input)?;
+    let Decision { allow, reason, missing_builtins, opa_may_differ } =
+        decide(&bundle, args.decision, &input)?;
     if !missing_builtins.is_empty() {
         note(format_args!(
             "note: this engine lacks {}; a rule that calls it fails here and may hold at a sidecar",
             missing_builtins.join(", ")
         ));
     }
+    if !opa_may_differ.is_empty() {
+        note("WARNING: at a sidecar the decision may differ from the one printed here");
+        opa_may_differ.iter().for_each(|place| note(visible(&format!("WARNING: {place}"))));
+    }
     let result = if allow { Verdict::Allow } else { Verdict::Deny };
-    output.report(&DecidedRequest { decision: args.decision, result, reason: reason.clone() })?;
+    let decided = DecidedRequest { decision: args.decision, result, reason: reason.clone(), opa_may_differ };
+    output.report(&decided)?;
     if allow || !args.fail {
         return Ok(());
     }
@@ -214,6 +220,8 @@ struct DecidedRequest {
     decision: DecisionPoint,
     result: Verdict,
     reason: Option<String>,
+    /// Where in the policies OPA may take something otherwise; empty when no such place is known.
+    opa_may_differ: Vec<secplane_rego::Refusal>,
 }
 
 impl Report for DecidedRequest {
