@@ -128,7 +128,8 @@ impl Policies {
         let mut members = self.members.remove(key).unwrap_or_default();
         members.retain(|name| self.resources.get(name).is_some_and(|resource| resource.belongs_to(key)));
         let mut fell_back = BTreeSet::new();
-        let standing = self.merge(key, &members, &mut fell_back);
+        let stood = self.stands(key, &members);
+        let standing = self.merge(key, &members, stood, &mut fell_back);
         if !members.is_empty() {
             self.members.insert(key.clone(), members);
         }
@@ -149,7 +150,21 @@ impl Policies {
         fell_back
     }
 
+    /// Whether a tier is in force by resources of its own, as it was before this change.
+    fn stands(&self, key: &TierKey, members: &BTreeSet<ResourceKey>) -> bool {
+        let tier = match key {
+            TierKey::Global => Some(&self.global),
+            TierKey::Namespace(_) | TierKey::Client(_) => self.tiers.get(key),
+        };
+        let has_stood =
+            |name| self.resources.get(name).is_some_and(|resource: &Resource| resource.good.is_some());
+        tier.is_some_and(|tier| tier.denied.is_none()) && members.iter().any(has_stood)
+    }
+
     /// The modules that stand together in a tier, or why the tier denies.
+    ///
+    /// A resource that does not stand and never did is left out where the tier stood without it: what was in force
+    /// stays in force. Where nothing was in force yet, what its author meant is unknown, and the tier denies.
     ///
     /// First all newest versions are tried together. When they do not stand together they are added one by one, those
     /// first that stood before: the one that does not fit is the one that changed.
@@ -157,6 +172,7 @@ impl Policies {
         &mut self,
         key: &TierKey,
         members: &BTreeSet<ResourceKey>,
+        stood: bool,
         fell_back: &mut BTreeSet<TierKey>,
     ) -> Result<Vec<ParsedModule>, String> {
         let newest: Vec<(ResourceKey, Modules)> = members
@@ -198,6 +214,7 @@ impl Policies {
             let Some(resource) = self.resources.get(&name) else { continue };
             match resource.fallback_in(key) {
                 Fallback::Elsewhere => {}
+                Fallback::Broken if stood => {}
                 Fallback::Broken => return Err(resource.reason(&name, key.kind())),
                 Fallback::Good(modules) => {
                     let with: Vec<Modules> = standing.values().chain([&modules]).cloned().collect();

@@ -199,9 +199,45 @@ fn a_conflict_is_put_on_the_resource_that_caused_it() {
         refusals.iter().all(|r| r.resource == Some(ResourceKey::new("team-a", "a-second"))),
         "{refusals:?}"
     );
-    assert!(!allowed(&mut policies, &id("team-a", "agent")), "it never was good, so the tier denies");
+    let after = policies.bundle(&id("team-a", "agent")).unwrap();
+    assert!(Arc::ptr_eq(&before, &after), "what was in force stays in force");
     policies.apply(&[gone("team-a", "a-second")]);
     assert_eq!(policies.bundle(&id("team-a", "agent")).unwrap().revision(), before.revision());
+}
+
+/// A tenant who adds a policy that is refused changes nothing, neither for others nor for their own namespace.
+#[test]
+fn a_refused_addition_to_a_tier_that_stands_changes_nothing() {
+    let hijack = "package authbridge.inbound.request\nallow := true\n";
+    let mut policies = policies();
+    policies.apply(&[set("team-a/p:namespace", &[("inbound/request.rego", NS_ALLOW)])]);
+    let before = policies.bundle(&id("team-a", "agent")).unwrap();
+    policies.apply(&[set("team-a/evil:namespace", &[("inbound/request.rego", hijack)])]);
+    assert_eq!(policies.refusals()[0].resource, Some(ResourceKey::new("team-a", "evil")));
+    assert!(Arc::ptr_eq(&before, &policies.bundle(&id("team-a", "agent")).unwrap()));
+    policies.apply(&[set("team-a/q:namespace", &[("a.rego", "package authbridge.ns.lib\n\nx := 1\n")])]);
+    assert!(allowed(&mut policies, &id("team-a", "agent")), "another's change goes on beside it");
+}
+
+/// Read for the first time together with what is refused, nothing was in force: the tier denies until it is corrected.
+#[test]
+fn a_tier_that_never_stood_denies_until_it_is_corrected() {
+    let both = |content: &str| {
+        [
+            set("team-a/p:namespace", &[("inbound/request.rego", NS_ALLOW)]),
+            set("team-a/evil:namespace", &[("a.rego", content)]),
+        ]
+    };
+    let mut policies = policies();
+    policies.apply(&both("package wrong\n"));
+    assert!(!allowed(&mut policies, &id("team-a", "agent")));
+    policies.apply(&[set("team-a/q:namespace", &[("b.rego", "package authbridge.ns.lib\n\nx := 1\n")])]);
+    assert!(
+        !allowed(&mut policies, &id("team-a", "agent")),
+        "a change elsewhere in the tier corrects nothing"
+    );
+    policies.apply(&both("package authbridge.ns.other\n\nx := 1\n"));
+    assert!(allowed(&mut policies, &id("team-a", "agent")));
 }
 
 #[test]
