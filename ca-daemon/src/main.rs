@@ -77,6 +77,9 @@ struct Init {
     /// Validity of the issuing CA, such as 24h.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     issuing_ca_validity: Option<Duration>,
+    /// Validity of X.509-SVIDs, such as 1h.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    x509_svid_validity: Option<Duration>,
     /// Validity of the server certificate, such as 12h.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     server_validity: Option<Duration>,
@@ -174,6 +177,7 @@ async fn run_init(arguments: Init) -> Result<(), Box<dyn Error>> {
     for (flag, key) in [
         (arguments.root_validity, &mut validity.root),
         (arguments.issuing_ca_validity, &mut validity.issuing_ca),
+        (arguments.x509_svid_validity, &mut validity.x509_svid),
         (arguments.server_validity, &mut validity.server),
         (arguments.client_validity, &mut validity.client),
     ] {
