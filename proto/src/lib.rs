@@ -40,6 +40,41 @@ pub mod spire {
                     tonic::include_proto!("spire.api.server.bundle.v1");
                 }
             }
+            /// Node agents.
+            pub mod agent {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.agent.v1");
+                }
+            }
+            /// Federated trust domains.
+            pub mod trustdomain {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.trustdomain.v1");
+                }
+            }
+            /// The life of the authorities.
+            pub mod localauthority {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.localauthority.v1");
+                }
+            }
+            /// What the authority is doing.
+            pub mod debug {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.debug.v1");
+                }
+            }
+            /// How much it logs.
+            pub mod logger {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.logger.v1");
+                }
+            }
         }
     }
 }
@@ -47,7 +82,8 @@ pub mod spire {
 /// Our own packages.
 pub mod secplane {
     #![allow(missing_docs, clippy::all, reason = "generated from proto/secplane")]
-    /// What the server API above lacks: client and server certificates, renewal, revocation, watches.
+    /// What the server API above lacks: client and server certificates, renewal, revocation,
+    /// the audit log, watches.
     pub mod ca {
         /// Version 1.
         pub mod v1 {
