@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use secplane_identity::Fingerprint;
-use secplane_proto::secplane::ca::v1::{GetStatusRequest, GetStatusResponse, authority_server::Authority};
+use secplane_proto::secplane::ca::v1::{
+    GetStatusRequest, GetStatusResponse, GetUpstreamRequestRequest, GetUpstreamRequestResponse,
+    ImportUpstreamChainRequest, ImportUpstreamChainResponse, IssueIstioCaRequest, IssueIstioCaResponse,
+    ListAuthoritiesRequest, ListAuthoritiesResponse, RekeyRequest, RekeyResponse,
+    authority_server::Authority,
+};
 use tonic::{Request, Response, Status};
 
 use super::services::Services;
@@ -34,5 +39,42 @@ impl Authority for AuthorityApi {
             started_at: unix(services.started_at),
             insecure: services.insecure,
         }))
+    }
+
+    async fn list_authorities(
+        &self,
+        request: Request<ListAuthoritiesRequest>,
+    ) -> Result<Response<ListAuthoritiesResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        Err(Status::unimplemented("this authority does not do this yet"))
+    }
+
+    async fn get_upstream_request(
+        &self,
+        request: Request<GetUpstreamRequestRequest>,
+    ) -> Result<Response<GetUpstreamRequestResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        Err(Status::unimplemented("this authority does not do this yet"))
+    }
+
+    async fn import_upstream_chain(
+        &self,
+        request: Request<ImportUpstreamChainRequest>,
+    ) -> Result<Response<ImportUpstreamChainResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        Err(Status::unimplemented("this authority does not do this yet"))
+    }
+
+    async fn issue_istio_ca(
+        &self,
+        request: Request<IssueIstioCaRequest>,
+    ) -> Result<Response<IssueIstioCaResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        Err(Status::unimplemented("this authority does not do this yet"))
+    }
+
+    async fn rekey(&self, request: Request<RekeyRequest>) -> Result<Response<RekeyResponse>, Status> {
+        self.0.authorize(&request, Permission::Admin)?;
+        Err(Status::unimplemented("this authority does not do this yet"))
     }
 }
