@@ -1,7 +1,7 @@
 //! The certificate authority of Secplane.
 //!
 //! A request for an identity enters at [`api`] or at the Workload API in [`agent`], is authorized ([`access`],
-//! [`attest`], [`registry`]), signed ([`authority`]), recorded ([`store`]), and only then leaves ([`issuance`]).
+//! [`attest`], [`registry`]), signed ([`authority`]), recorded ([`store`], [`audit`]), and only then leaves ([`issuance`]).
 //!
 //! [`CaDaemon`] is all of it in one value: the binary, `secctl dev` and the tests start it alike.
 
@@ -9,6 +9,7 @@ pub mod access;
 pub mod agent;
 pub mod api;
 pub mod attest;
+pub mod audit;
 pub mod authority;
 pub mod config;
 mod daemon;

@@ -77,6 +77,17 @@ impl Caller {
             Self::LocalAdmin(_) | Self::Anonymous { .. } | Self::Insecure { .. } => None,
         }
     }
+
+    /// Where they connected from, if it was over the network.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Svid { holder, .. } | Self::Certificate(holder) => Some(holder.address),
+            Self::Anonymous { address } => Some(*address),
+            Self::Insecure { address } => *address,
+            Self::LocalAdmin(_) => None,
+        }
+    }
 }
 
 /// The form in which a caller stands in records.
