@@ -10,10 +10,12 @@ use schemars::JsonSchema;
 use secplane_configuration::{LoadError, load, logging::LogConfig};
 use secplane_identity::{SpiffeId, TrustDomain};
 use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::{
     authority::{DnsName, Lifetimes},
     keys::WrappingKeySource,
+    store::StoreLocation,
 };
 
 /// The prefix of environment variables; nested keys are separated by `__`.
@@ -43,6 +45,9 @@ pub struct Config {
     pub workload_api: WorkloadApiConfig,
     /// Where the key comes from that all private keys are sealed under.
     pub wrapping_key: WrappingKeySource,
+    /// Where records and entries are kept.
+    #[serde(default)]
+    pub database: DatabaseConfig,
     /// How long certificates are valid.
     #[serde(default)]
     pub validity: ValidityConfig,
@@ -55,6 +60,38 @@ pub struct Config {
     /// What is logged and how.
     #[serde(default)]
     pub log: LogConfig,
+}
+
+/// The database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseConfig {
+    /// A file in `data_dir`, for one daemon.
+    Sqlite(SqliteConfig),
+    /// A PostgreSQL server, for any number of replicas.
+    Postgres(PostgresConfig),
+}
+
+/// SQLite has nothing to configure.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SqliteConfig {}
+
+/// PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresConfig {
+    /// Such as `postgres://ca@db.example.org/ca?sslmode=verify-full&sslrootcert=/etc/ca/db.pem`, without a password.
+    pub url: String,
+    /// Where the password comes from, if the server asks for one.
+    #[serde(default)]
+    pub password: Option<WrappingKeySource>,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self::Sqlite(SqliteConfig::default())
+    }
 }
 
 /// The Workload API.
@@ -124,6 +161,25 @@ impl Default for ValidityConfig {
 }
 
 impl Config {
+    /// What has no default, and the defaults for all the rest.
+    #[must_use]
+    pub fn minimal(trust_domain: TrustDomain, data_dir: PathBuf, wrapping_key: WrappingKeySource) -> Self {
+        Self {
+            trust_domain,
+            data_dir,
+            wrapping_key,
+            listen: default_listen(),
+            server_names: Vec::new(),
+            admin_socket: None,
+            workload_api: WorkloadApiConfig::default(),
+            database: DatabaseConfig::default(),
+            validity: ValidityConfig::default(),
+            insecure: false,
+            insecure_beyond_loopback: false,
+            log: LogConfig::default(),
+        }
+    }
+
     /// Reads a file, puts the environment over it, and checks the result.
     ///
     /// # Errors
@@ -213,6 +269,34 @@ impl Config {
             .socket
             .clone()
             .unwrap_or_else(|| self.data_dir.parent().unwrap_or(&self.data_dir).join("workload.sock"))
+    }
+
+    /// Where the database is, and how to log in.
+    ///
+    /// # Errors
+    /// When the URL is not one, or holds a password, which would be printed with the configuration.
+    pub fn store_location(&self) -> Result<StoreLocation, ConfigError> {
+        let invalid = |reason: String| ConfigError::Invalid { key: "database.postgres", reason };
+        let config = match &self.database {
+            DatabaseConfig::Sqlite(_) => return Ok(StoreLocation::Sqlite(self.data_dir.join("ca.db"))),
+            DatabaseConfig::Postgres(config) => config,
+        };
+        let after_scheme = config.url.split_once("://").map(|(_, rest)| rest).unwrap_or_default();
+        let login = after_scheme.split(['/', '?']).next().and_then(|authority| authority.rsplit_once('@'));
+        if login.is_some_and(|(login, _)| login.contains(':')) || after_scheme.contains("password=") {
+            return Err(invalid(
+                "its `url` holds a password; give it by `password: {file: …}` instead".into(),
+            ));
+        }
+        let mut options: PgConnectOptions = config
+            .url
+            .parse()
+            .map_err(|error: sqlx::Error| invalid(format!("its `url` is no URL of a database: {error}")))?;
+        if let Some(source) = &config.password {
+            let password = source.read_text().map_err(|error| invalid(error.to_string()))?;
+            options = options.password(password.trim_end_matches(['\r', '\n']));
+        }
+        Ok(StoreLocation::Postgres(Box::new(options)))
     }
 
     /// The lifetimes of leaves.

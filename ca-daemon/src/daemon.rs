@@ -35,12 +35,14 @@ use crate::{
     access::{Access, RevokedSerials},
     agent::{Agent, WorkloadApi},
     api::{Cuttable, Services, SocketError, UnixSocket},
+    audit::{LogKey, LogKeyError},
     config::{Config, ConfigError},
     founding::{Founded, FoundingError, found},
     instant::{Clock, unix},
     issuance::Issuance,
     keys::{KeyFiles, KeyStoreError, WrappingKeyError},
     registry::Registry,
+    replica::replica_id,
     rotation::{Rotation, RotationError},
     store::{Store, StoreError},
 };
@@ -88,10 +90,14 @@ impl CaDaemon {
         let wrapping = config.wrapping_key.read()?;
         let row_mac = wrapping.row_mac();
         let keys = Arc::new(KeyFiles::new(config.data_dir.join("keys"), wrapping)?);
-        let store = Store::open(&config.data_dir.join("ca.db")).await?;
+        let replica = replica_id(&config.data_dir)
+            .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
+        let store = Store::open(&config.store_location()?, &replica, clock.clone()).await?;
+        store.open_audit_log(audit_key(&keys).await?).await?;
 
         let Founded { root, issuing, bundle, is_new } = found(
             &config.trust_domain,
+            &replica,
             &store,
             &keys,
             config.validity.root,
@@ -117,6 +123,7 @@ impl CaDaemon {
         let (rotation, identity) = Rotation::start(
             Arc::clone(&issuance),
             Arc::clone(&root),
+            replica,
             keys,
             config.validity.issuing_ca,
             server_names,
@@ -253,6 +260,21 @@ impl CaDaemon {
     }
 }
 
+/// The key that signs this replica's audit log, made at the first start.
+async fn audit_key(keys: &Arc<KeyFiles>) -> Result<LogKey, StartError> {
+    const NAME: &str = "audit-log";
+    let keys = Arc::clone(keys);
+    let found = tokio::task::spawn_blocking(move || match keys.load_secret(NAME)? {
+        Some(pkcs8) => Ok(LogKey::from_pkcs8(&pkcs8)?),
+        None => {
+            let key = LogKey::generate()?;
+            keys.keep_secret(NAME, key.pkcs8())?;
+            Ok(key)
+        }
+    });
+    found.await.unwrap_or(Err(StartError::Founding(FoundingError::Interrupted)))
+}
+
 fn task_result(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> Result<(), RunError> {
     ended.unwrap_or_else(|error| Err(RunError::Panicked(error.to_string())))
 }
@@ -375,6 +397,9 @@ pub enum StartError {
     /// The keys' folder cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyStoreError),
+    /// The audit log's key cannot be used.
+    #[error(transparent)]
+    AuditKey(#[from] LogKeyError),
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),

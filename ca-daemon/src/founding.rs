@@ -10,10 +10,14 @@ use secplane_identity::{
 };
 
 use crate::{
+    audit::{Action, Event},
     authority::{CaError, IssuingCa, Root},
     instant::unix,
     keys::{KeyFiles, KeyStoreError},
-    store::{AuthorityKind, AuthorityRow, AuthorityState, Change, Store, StoreError, TrustDomainRow},
+    store::{
+        AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, Store, StoreError,
+        TrustDomainRow,
+    },
 };
 
 /// A root and an issuing CA below it, ready to issue.
@@ -34,6 +38,7 @@ pub struct Founded {
 /// When the store belongs to another trust domain, or a key is missing or does not open.
 pub async fn found(
     trust_domain: &TrustDomain,
+    replica: &str,
     store: &Store,
     keys: &Arc<KeyFiles>,
     root_lifetime: Duration,
@@ -47,9 +52,9 @@ pub async fn found(
         Some(row) => (find_root(trust_domain, store, keys).await?, row.bundle_sequence, false),
         None => (make_root(trust_domain, store, keys, root_lifetime, now).await?, 1, true),
     };
-    let issuing = match find_issuing(trust_domain, store, keys, &root).await? {
+    let issuing = match find_issuing(trust_domain, replica, store, keys, &root).await? {
         Some(issuing) if issuing.validity().half_life() > now => issuing,
-        _ => new_issuing_ca(&root, trust_domain, keys, store, issuing_lifetime, now).await?,
+        _ => new_issuing_ca(&root, trust_domain, replica, keys, store, issuing_lifetime, now).await?,
     };
     let bundle = TrustBundle::new(trust_domain.clone(), [&root.certificate().der])?
         .with_sequence(u64::try_from(sequence).unwrap_or(1));
@@ -61,22 +66,25 @@ async fn find_root(
     store: &Store,
     keys: &Arc<KeyFiles>,
 ) -> Result<Root, FoundingError> {
-    let row = store.active_authority(AuthorityKind::Root).await?.ok_or(FoundingError::NoRoot)?;
+    let row = active(store, AuthorityKind::Root, None).await?.ok_or(FoundingError::NoRoot)?;
     let key = load(keys, row.key_id.clone()).await?;
-    Ok(Root::restore(trust_domain, &row.certificate, &key)?)
+    Ok(Root::restore(trust_domain, &row.public, &key)?)
 }
 
 /// An issuing CA whose key is lost or that another root signed is no obstacle: a new one is made.
 async fn find_issuing(
     trust_domain: &TrustDomain,
+    replica: &str,
     store: &Store,
     keys: &Arc<KeyFiles>,
     root: &Root,
 ) -> Result<Option<IssuingCa>, FoundingError> {
-    let Some(row) = store.active_authority(AuthorityKind::Issuing).await? else { return Ok(None) };
+    let Some(row) = active(store, AuthorityKind::Issuing, Some(replica.to_owned())).await? else {
+        return Ok(None);
+    };
     match load(keys, row.key_id.clone()).await {
         Ok(key) => {
-            let issuing = IssuingCa::restore(trust_domain, &row.certificate, &key, root)?;
+            let issuing = IssuingCa::restore(trust_domain, &row.public, &key, root)?;
             let is_of_root = issuing.certificate().authority_key_id.as_deref() == Some(root.key_id());
             Ok(is_of_root.then_some(issuing))
         }
@@ -98,9 +106,15 @@ async fn make_root(
     let root = Root::create(trust_domain, &key, lifetime, now)?;
     // The key first: a key without a certificate is harmless, a certificate without its key is not.
     keep(keys, root.key_id().to_owned(), key).await?;
-    let row = row(AuthorityKind::Root, root.key_id(), root.certificate(), now);
+    let row = row(AuthorityKind::Root, root.key_id(), root.key_id(), "", root.certificate(), now);
     let trust_domain = TrustDomainRow { name: trust_domain.to_string(), bundle_sequence: 1 };
-    store.write(Change::Begin(trust_domain, row)).await?;
+    let event = Event::by_daemon(Action::AuthorityActivate, root.key_id()).with("kind", "root");
+    store
+        .commit(Commit {
+            changes: vec![Change::BeginTrustDomain(trust_domain), Change::AddAuthority(row)],
+            events: vec![event],
+        })
+        .await?;
     Ok(root)
 }
 
@@ -111,6 +125,7 @@ async fn make_root(
 pub async fn new_issuing_ca(
     root: &Root,
     trust_domain: &TrustDomain,
+    replica: &str,
     keys: &Arc<KeyFiles>,
     store: &Store,
     lifetime: Duration,
@@ -119,14 +134,33 @@ pub async fn new_issuing_ca(
     let key = PrivateKey::generate()?;
     let issuing = root.issue_ca(trust_domain, &key, lifetime, now)?;
     keep(keys, issuing.key_id().to_owned(), key).await?;
-    let row = row(AuthorityKind::Issuing, issuing.key_id(), issuing.certificate(), now);
-    store.write(Change::ActivateIssuing(row)).await?;
+    let row =
+        row(AuthorityKind::Issuing, issuing.key_id(), root.key_id(), replica, issuing.certificate(), now);
+    let mut changes = Vec::new();
+    if let Some(old) = active(store, AuthorityKind::Issuing, Some(replica.to_owned())).await? {
+        let new = AuthorityRow { state: AuthorityState::Old, ..old.clone() };
+        changes.push(Change::ReplaceAuthority { old, new });
+    }
+    changes.push(Change::AddAuthority(row));
+    let event = Event::by_daemon(Action::AuthorityRotate, issuing.key_id()).with("kind", "issuing");
+    store.commit(Commit { changes, events: vec![event] }).await?;
     Ok(issuing)
+}
+
+async fn active(
+    store: &Store,
+    kind: AuthorityKind,
+    replica: Option<String>,
+) -> Result<Option<AuthorityRow>, StoreError> {
+    let filter = AuthorityFilter { kind: Some(kind), state: Some(AuthorityState::Active), replica };
+    Ok(store.authorities(&filter).await?.into_iter().next())
 }
 
 fn row(
     kind: AuthorityKind,
     key_id: &str,
+    issuer_key_id: &str,
+    replica: &str,
     certificate: &secplane_identity::x509::Certificate,
     now: SystemTime,
 ) -> AuthorityRow {
@@ -134,9 +168,16 @@ fn row(
         key_id: key_id.to_owned(),
         kind,
         state: AuthorityState::Active,
-        certificate: certificate.der.to_vec(),
+        tainted: false,
+        public: certificate.der.to_vec(),
+        chain: Vec::new(),
+        issuer_key_id: issuer_key_id.to_owned(),
+        replica: replica.to_owned(),
+        key_storage: "file".to_owned(),
+        not_before: unix(certificate.not_before),
         not_after: unix(certificate.not_after),
         created_at: unix(now),
+        mac: None,
     }
 }
 

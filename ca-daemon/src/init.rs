@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     CaDaemon, Config, RunError, StartError,
     authority::{CertificateRequest, DnsName, NameError, Subject},
-    issuance::{IssueError, Order},
+    issuance::{IssueError, Order, Requester},
     whole_file,
 };
 
@@ -81,7 +81,7 @@ async fn write_pem_files(daemon: &CaDaemon, files: &PemFiles) -> Result<Vec<Path
             request,
             subject,
             lifetime: None,
-            requester: "ca-daemon init".to_owned(),
+            requester: Requester::local("ca-daemon init"),
             entry_id: None,
             renews: None,
         };

@@ -4,6 +4,7 @@
 //! moment loses no certificate that somebody received.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -13,14 +14,15 @@ use secplane_identity::{SpiffeId, TrustBundle, TrustDomain};
 use tokio::sync::watch;
 
 use crate::{
-    access::RevokedSerials,
+    access::{Caller, RevokedSerials},
+    audit::{Action, Event},
     authority::{
         CertificateRequest, DnsName, IssuingCa, Lifetimes, NameError, RequestError, SignError,
         SignedCertificate, Subject,
     },
     instant::{Clock, unix},
     registry::EntryId,
-    store::{CertificateRecord, Change, Revocation, Store, StoreError},
+    store::{CertificateRecord, Change, Commit, Revocation, Store, StoreError},
 };
 
 /// What is to be issued, and who asked.
@@ -32,12 +34,45 @@ pub struct Order {
     pub subject: Subject,
     /// How long it shall live; `None` for the default of its kind.
     pub lifetime: Option<Duration>,
-    /// Who asked, for the record.
-    pub requester: String,
+    /// Who asked.
+    pub requester: Requester,
     /// The entry that granted it.
     pub entry_id: Option<EntryId>,
     /// The certificate that it renews.
     pub renews: Option<CertificateRecord>,
+}
+
+/// Who asked for something, for the record and the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requester {
+    name: String,
+    address: Option<SocketAddr>,
+}
+
+impl Requester {
+    /// The daemon itself.
+    #[must_use]
+    pub fn daemon() -> Self {
+        Self::local("ca-daemon")
+    }
+
+    /// Somebody on this machine.
+    #[must_use]
+    pub fn local(name: impl Into<String>) -> Self {
+        Self { name: name.into(), address: None }
+    }
+
+    /// What they did to `target`, for the audit log.
+    #[must_use]
+    pub fn event(&self, action: Action, target: impl Into<String>) -> Event {
+        Event { actor: self.name.clone(), address: self.address, ..Event::by_daemon(action, target) }
+    }
+}
+
+impl From<&Caller> for Requester {
+    fn from(caller: &Caller) -> Self {
+        Self { name: caller.to_string(), address: caller.address() }
+    }
 }
 
 /// Issues certificates, records them, and revokes them.
@@ -79,13 +114,80 @@ impl Issuance {
     /// When the request asks for a name that was not granted, the lifetime is too long, or the record cannot be
     /// written: then nothing is handed out.
     pub async fn issue(&self, order: Order) -> Result<SignedCertificate, IssueError> {
-        order.request.check_names(&order.subject)?;
         let now = self.clock.now();
-        let signed =
-            self.issuing.load().sign(&order.request, order.subject, order.lifetime, &self.lifetimes, now)?;
-        let record = record(&signed, order.requester, order.entry_id, order.renews, now);
-        self.store.write(Change::Issue(vec![record])).await?;
-        Ok(signed)
+        let signed = self.sign(order, now);
+        match signed {
+            Ok((signed, record, event)) => {
+                let changes = vec![Change::Issue(vec![record])];
+                self.store.commit(Commit { changes, events: vec![event] }).await?;
+                Ok(signed)
+            }
+            Err((error, event)) => {
+                self.store.commit(Commit { changes: Vec::new(), events: vec![event] }).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`Issuance::issue`] for many, with one durable write for all of them. The answers are in the order of the
+    /// orders; one that is refused harms no other.
+    pub async fn issue_all(&self, orders: Vec<Order>) -> Vec<Result<SignedCertificate, IssueError>> {
+        let now = self.clock.now();
+        let mut results = Vec::with_capacity(orders.len());
+        let (mut records, mut events) = (Vec::with_capacity(orders.len()), Vec::with_capacity(orders.len()));
+        for order in orders {
+            match self.sign(order, now) {
+                Ok((signed, record, event)) => {
+                    records.push(record);
+                    events.push(event);
+                    results.push(Ok(signed));
+                }
+                Err((error, event)) => {
+                    events.push(event);
+                    results.push(Err(error));
+                }
+            }
+            // A long list must not keep others from the processor.
+            tokio::task::yield_now().await;
+        }
+        let changes = if records.is_empty() { Vec::new() } else { vec![Change::Issue(records)] };
+        match self.store.commit(Commit { changes, events }).await {
+            Ok(()) => results,
+            // Nothing is on record, so nothing is handed out.
+            Err(error) => {
+                let error = Arc::new(error);
+                let unrecorded = || Err(IssueError::Unrecorded(Arc::clone(&error)));
+                results.into_iter().map(|result| result.and_then(|_| unrecorded())).collect()
+            }
+        }
+    }
+
+    #[expect(clippy::result_large_err, reason = "both outcomes carry their entry of the audit log")]
+    fn sign(
+        &self,
+        order: Order,
+        now: SystemTime,
+    ) -> Result<(SignedCertificate, CertificateRecord, Event), (IssueError, Event)> {
+        let Order { request, subject, lifetime, requester, entry_id, renews } = order;
+        let action = if renews.is_some() { Action::CertificateRenew } else { Action::CertificateIssue };
+        let (kind, names) = (subject.kind(), subject.describe());
+        let signed = request.check_names(&subject).map_err(IssueError::from).and_then(|()| {
+            Ok(self.issuing.load().sign(&request, subject, lifetime, &self.lifetimes, now)?)
+        });
+        match signed {
+            Ok(signed) => {
+                let event =
+                    requester.event(action, &signed.serial).with("kind", kind.as_str()).with("names", names);
+                let key_sha256 = request.key().sha256();
+                let record = record(&signed, requester, entry_id, renews, key_sha256, now);
+                Ok((signed, record, event))
+            }
+            Err(error) => {
+                let event =
+                    requester.event(action, names).with("kind", kind.as_str()).failed(error.to_string());
+                Err((error, event))
+            }
+        }
     }
 
     /// What may be granted to the holder of a certificate that wants a successor: the same names.
@@ -126,10 +228,17 @@ impl Issuance {
     ///
     /// # Errors
     /// When there is no such certificate.
-    pub async fn revoke(&self, serial: &str, reason: String) -> Result<CertificateRecord, IssueError> {
+    pub async fn revoke(
+        &self,
+        serial: &str,
+        reason: String,
+        requester: &Requester,
+    ) -> Result<CertificateRecord, IssueError> {
         let record = self.record(serial).await?;
         let at = unix(self.clock.now());
-        self.store.write(Change::Revoke(Revocation { lineage: record.lineage.clone(), at, reason })).await?;
+        let event = requester.event(Action::CertificateRevoke, serial).with("reason", reason.clone());
+        let revocation = Revocation { lineage: record.lineage.clone(), at, reason };
+        self.store.commit(Commit { changes: vec![Change::Revoke(revocation)], events: vec![event] }).await?;
         self.revoked.add(self.store.lineage(&record.lineage).await?);
         self.record(serial).await
     }
@@ -186,9 +295,10 @@ impl Issuance {
 
 fn record(
     signed: &SignedCertificate,
-    requester: String,
+    requester: Requester,
     entry_id: Option<EntryId>,
     renews: Option<CertificateRecord>,
+    key_sha256: [u8; 32],
     now: SystemTime,
 ) -> CertificateRecord {
     let subject = &signed.subject;
@@ -203,12 +313,13 @@ fn record(
         not_before: unix(signed.validity.not_before),
         not_after: unix(signed.validity.not_after),
         issued_at: unix(now),
-        requester,
+        requester: requester.name,
         entry_id: entry_id.map(|id| id.as_str().to_owned()),
         lineage: renews.as_ref().map_or_else(|| signed.serial.clone(), |old| old.lineage.clone()),
         renews: renews.map(|old| old.serial),
         issuer_key_id: signed.issuer_key_id.clone(),
         certificate: signed.chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default(),
+        key_sha256: key_sha256.to_vec(),
         revoked_at: None,
         revocation_reason: None,
     }
@@ -226,6 +337,9 @@ pub enum IssueError {
     /// It cannot be recorded.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Several could not be recorded together.
+    #[error(transparent)]
+    Unrecorded(Arc<StoreError>),
     /// There is no such certificate.
     #[error("certificate {0} not found; `secctl cert list` shows what was issued")]
     NotFound(String),

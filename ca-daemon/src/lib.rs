@@ -19,6 +19,7 @@ pub mod instant;
 pub mod issuance;
 pub mod keys;
 pub mod registry;
+pub mod replica;
 pub mod rotation;
 pub mod store;
 mod whole_file;

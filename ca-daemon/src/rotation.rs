@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     authority::{CaError, CertificateRequest, DnsName, Root, Subject, Validity},
     founding::{self, FoundingError},
-    issuance::{Issuance, IssueError, Order},
+    issuance::{Issuance, IssueError, Order, Requester},
     keys::KeyFiles,
     store::StoreError,
 };
@@ -32,6 +32,7 @@ pub fn server_id(trust_domain: &TrustDomain) -> Result<SpiffeId, SpiffeIdError> 
 pub struct Rotation {
     issuance: Arc<Issuance>,
     root: Arc<Root>,
+    replica: String,
     keys: Arc<KeyFiles>,
     issuing_lifetime: std::time::Duration,
     server_names: Vec<DnsName>,
@@ -46,13 +47,14 @@ impl Rotation {
     pub async fn start(
         issuance: Arc<Issuance>,
         root: Arc<Root>,
+        replica: String,
         keys: Arc<KeyFiles>,
         issuing_lifetime: std::time::Duration,
         server_names: Vec<DnsName>,
     ) -> Result<(Self, IdentitySource), RotationError> {
         let first = server_identity(&issuance, &server_names).await?;
         let (publisher, source) = IdentitySource::channel(first);
-        Ok((Self { issuance, root, keys, issuing_lifetime, server_names, publisher }, source))
+        Ok((Self { issuance, root, replica, keys, issuing_lifetime, server_names, publisher }, source))
     }
 
     /// Renews until `shutdown`. A renewal that fails is reported and tried again.
@@ -94,6 +96,7 @@ impl Rotation {
         let issuing = founding::new_issuing_ca(
             &self.root,
             self.issuance.trust_domain(),
+            &self.replica,
             &self.keys,
             self.issuance.store(),
             self.issuing_lifetime,
@@ -125,7 +128,7 @@ async fn server_identity(
             request,
             subject: Subject::X509Svid { id, dns_names: server_names.to_vec() },
             lifetime: None,
-            requester: "ca-daemon".to_owned(),
+            requester: Requester::daemon(),
             entry_id: None,
             renews: None,
         })

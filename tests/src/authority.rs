@@ -7,11 +7,9 @@ use std::{
 
 use ca_daemon::{
     CaDaemon, Config, RunError, StartError,
-    config::{ValidityConfig, WorkloadApiConfig},
     instant::Clock,
     keys::{WrappingKeySource, generate_wrapping_key},
 };
-use secplane_configuration::logging::LogConfig;
 use secplane_identity::{Fingerprint, TrustBundle, TrustDomain};
 use secplane_proto::spire::api::server::bundle::v1::GetBundleRequest;
 use tempfile::TempDir;
@@ -51,18 +49,11 @@ impl CaFolder {
         let folder = tempfile::tempdir().unwrap();
         let wrapping_key = folder.path().join("wrapping.key");
         generate_wrapping_key(&wrapping_key).unwrap();
+        let trust_domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();
         let config = Config {
-            trust_domain: TrustDomain::parse(TRUST_DOMAIN).unwrap(),
-            data_dir: folder.path().join("data"),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             server_names: vec!["localhost".to_owned()],
-            admin_socket: None,
-            workload_api: WorkloadApiConfig::default(),
-            wrapping_key: WrappingKeySource::File(wrapping_key),
-            validity: ValidityConfig::default(),
-            insecure: false,
-            insecure_beyond_loopback: false,
-            log: LogConfig::default(),
+            ..Config::minimal(trust_domain, folder.path().join("data"), WrappingKeySource::File(wrapping_key))
         };
         Self { folder, config }
     }

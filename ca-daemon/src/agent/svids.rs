@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     authority::{CertificateRequest, SignedCertificate, Subject},
-    issuance::{Issuance, IssueError, Order},
+    issuance::{Issuance, IssueError, Order, Requester},
     registry::{Entry, EntryId},
 };
 
@@ -98,7 +98,7 @@ impl SvidCache {
                     dns_names: fields.dns_names.clone(),
                 },
                 lifetime: fields.x509_svid_ttl,
-                requester: requester.to_owned(),
+                requester: Requester::local(requester),
                 entry_id: Some(entry.id().clone()),
                 renews: None,
             })

@@ -17,7 +17,7 @@ use crate::{
     access::{Caller, Permission},
     authority::{CertificateKind, CertificateRequest, DnsName, SignedCertificate, Subject},
     instant::unix,
-    issuance::Order,
+    issuance::{Order, Requester},
     registry::EntryId,
     store::{CertificateFilter, CertificateRecord, Page},
 };
@@ -77,7 +77,7 @@ impl Certificates for CertificatesApi {
             request: CertificateRequest::parse(&csr).map_err(|error| error.to_status())?,
             subject,
             lifetime,
-            requester: caller.to_string(),
+            requester: Requester::from(&caller),
             entry_id: old.entry_id.as_deref().and_then(|id| EntryId::parse(id).ok()),
             renews: Some(old),
         };
@@ -150,7 +150,12 @@ impl Certificates for CertificatesApi {
         if reason.chars().count() > MAX_REASON_CHARACTERS {
             return Err(Status::invalid_argument("the reason is longer than 256 characters"));
         }
-        let revoked = self.0.issuance.revoke(&serial, reason).await.map_err(|error| error.to_status())?;
+        let revoked = self
+            .0
+            .issuance
+            .revoke(&serial, reason, &Requester::from(&caller))
+            .await
+            .map_err(|error| error.to_status())?;
         tracing::info!(%caller, serial, "a certificate was revoked");
         Ok(Response::new(RevokeCertificateResponse { certificate: Some(record(revoked)) }))
     }
@@ -168,7 +173,7 @@ impl CertificatesApi {
             request: CertificateRequest::parse(csr).map_err(|error| error.to_status())?,
             subject,
             lifetime: lifetime(ttl)?,
-            requester: caller.to_string(),
+            requester: Requester::from(caller),
             entry_id: None,
             renews: None,
         };

@@ -58,6 +58,7 @@ impl ToStatus for StoreError {
         match self {
             Self::Closed => Status::unavailable(self.to_string()),
             Self::Refused(_) => Status::failed_precondition(self.to_string()),
+            Self::Conflict(_) => Status::aborted(self.to_string()),
             _ => our_fault(self),
         }
     }
@@ -69,6 +70,7 @@ impl ToStatus for IssueError {
             Self::Request(error) => error.to_status(),
             Self::Sign(error) => error.to_status(),
             Self::Store(error) => error.to_status(),
+            Self::Unrecorded(error) => error.to_status(),
             Self::NotFound(_) => Status::not_found(self.to_string()),
             Self::Record { .. } => our_fault(self),
         }

@@ -19,7 +19,7 @@ use crate::{
     access::Permission,
     authority::{CertificateRequest, DnsName, Subject},
     instant::unix,
-    issuance::Order,
+    issuance::{Order, Requester},
 };
 
 pub(super) struct SvidApi(pub(super) Arc<Services>);
@@ -51,7 +51,7 @@ impl Svid for SvidApi {
                 request,
                 subject: Subject::X509Svid { id: id.clone(), dns_names },
                 lifetime,
-                requester: caller.to_string(),
+                requester: Requester::from(&caller),
                 entry_id: None,
                 renews: None,
             })

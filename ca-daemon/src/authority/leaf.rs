@@ -54,6 +54,21 @@ pub enum CertificateKind {
     Client,
 }
 
+impl CertificateKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::X509Svid, Self::Server, Self::Client];
+
+    /// Its name in records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::X509Svid => "x509-svid",
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
+}
+
 impl Subject {
     /// Which kind of certificate this makes.
     #[must_use]
@@ -105,7 +120,8 @@ impl Subject {
     }
 
     /// The names for a message.
-    pub(super) fn describe(&self) -> String {
+    #[must_use]
+    pub fn describe(&self) -> String {
         let mut names: Vec<String> = self.spiffe_id().map(|id| format!("URI:{id}")).into_iter().collect();
         names.extend(self.dns_names().iter().map(|name| format!("DNS:{name}")));
         names.extend(self.ip_addresses().iter().map(|address| format!("IP:{address}")));

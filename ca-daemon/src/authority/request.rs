@@ -175,6 +175,15 @@ pub struct RequestedKey {
 }
 
 impl RequestedKey {
+    /// The SHA-256 of the `SubjectPublicKeyInfo`: what a key is known by when it is revoked.
+    #[must_use]
+    pub fn sha256(&self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        let info = rcgen::PublicKeyData::subject_public_key_info(self);
+        hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &info).as_ref());
+        hash
+    }
+
     fn read(info: &SubjectPublicKeyInfo<'_>) -> Result<Self, RequestError> {
         let unsupported = || RequestError::KeyKind(info.algorithm.algorithm.to_id_string());
         let algorithm = match info.parsed().map_err(|_| unsupported())? {

@@ -10,7 +10,7 @@ use crate::{
     founding::{Founded, FoundingError, found},
     keys::{KeyFiles, WrappingKey},
     rotation::Rotation,
-    store::{CertificateFilter, Page},
+    store::{CertificateFilter, Page, testing},
 };
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -41,12 +41,21 @@ impl World {
     }
 
     async fn store(&self) -> Store {
-        Store::open(&self.folder.path().join("ca.db")).await.unwrap()
+        testing::open(self.folder.path(), self.clock()).await
     }
 
     async fn found(&self, store: &Store, trust_domain: &str) -> Result<Founded, FoundingError> {
         let trust_domain = TrustDomain::parse(trust_domain).unwrap();
-        found(&trust_domain, store, &self.keys(), HOUR * 24 * 365, HOUR * 24, self.clock().now()).await
+        found(
+            &trust_domain,
+            testing::REPLICA,
+            store,
+            &self.keys(),
+            HOUR * 24 * 365,
+            HOUR * 24,
+            self.clock().now(),
+        )
+        .await
     }
 
     async fn issuance(&self) -> (Arc<Issuance>, Arc<Root>) {
@@ -66,7 +75,7 @@ fn order(name: &str) -> Order {
         request: CertificateRequest::parse(&key.bare_request().unwrap()).unwrap(),
         subject: Subject::Client { common_name: name.into(), dns_names: vec![], ip_addresses: vec![] },
         lifetime: None,
-        requester: "test".into(),
+        requester: Requester::local("test"),
         entry_id: None,
         renews: None,
     }
@@ -142,7 +151,7 @@ async fn revokes_a_certificate_with_all_its_renewals() {
     let third = renew(&second.serial).await.unwrap();
     let other = issuance.issue(order("b")).await.unwrap();
 
-    issuance.revoke(&second.serial, "lost".into()).await.unwrap();
+    issuance.revoke(&second.serial, "lost".into(), &Requester::local("test")).await.unwrap();
     for serial in [&first.serial, &second.serial, &third.serial] {
         assert!(issuance.revoked.contains(serial));
         let record = issuance.record(serial).await.unwrap();
@@ -159,8 +168,16 @@ async fn revokes_a_certificate_with_all_its_renewals() {
 async fn rotates_the_server_certificate_and_the_issuing_ca_by_the_clock() {
     let world = World::new();
     let (issuance, root) = world.issuance().await;
-    let (rotation, source) =
-        Rotation::start(Arc::clone(&issuance), root, world.keys(), HOUR * 24, Vec::new()).await.unwrap();
+    let (rotation, source) = Rotation::start(
+        Arc::clone(&issuance),
+        root,
+        testing::REPLICA.into(),
+        world.keys(),
+        HOUR * 24,
+        Vec::new(),
+    )
+    .await
+    .unwrap();
     let first = source.current();
     let first_issuing = issuance.issuing().key_id().to_owned();
     let shutdown = tokio_util::sync::CancellationToken::new();

@@ -3,6 +3,7 @@
 use std::{fs, io, os::unix::fs::DirBuilderExt, path::PathBuf};
 
 use secplane_identity::{PrivateKey, private_key::PrivateKeyError};
+use zeroize::Zeroizing;
 
 use super::{
     WrappingKey,
@@ -64,6 +65,39 @@ impl KeyFiles {
         let secret = open(&self.wrapping, key_id, &sealed)
             .map_err(|source| KeyStoreError::Seal { path: path.clone(), source })?;
         PrivateKey::from_pkcs8(secret.to_vec()).map_err(|source| KeyStoreError::Key { path, source })
+    }
+
+    /// Keeps another secret than a CA's key, under a name of lower-case letters, digits and `-`.
+    ///
+    /// # Errors
+    /// When it cannot be sealed or written.
+    pub fn keep_secret(&self, name: &str, secret: &[u8]) -> Result<(), KeyStoreError> {
+        let path = self.secret_path(name)?;
+        let sealed = seal(&self.wrapping, name, secret)
+            .map_err(|source| KeyStoreError::Seal { path: path.clone(), source })?;
+        whole_file::write(&path, &sealed, 0o600).map_err(|source| KeyStoreError::Write { path, source })
+    }
+
+    /// Reads what [`KeyFiles::keep_secret`] kept; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it does not open.
+    pub fn load_secret(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreError> {
+        let path = self.secret_path(name)?;
+        let sealed = match fs::read(&path) {
+            Ok(sealed) => sealed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(KeyStoreError::Read { path, source }),
+        };
+        open(&self.wrapping, name, &sealed).map(Some).map_err(|source| KeyStoreError::Seal { path, source })
+    }
+
+    fn secret_path(&self, name: &str) -> Result<PathBuf, KeyStoreError> {
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        {
+            return Err(KeyStoreError::KeyId(name.to_owned()));
+        }
+        Ok(self.folder.join(format!("{name}.secret")))
     }
 
     /// Key identifiers are hex; nothing else becomes part of a path.

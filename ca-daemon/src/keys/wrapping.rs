@@ -35,20 +35,27 @@ impl WrappingKeySource {
     /// # Errors
     /// When it is not there, can be read by others, or is not 32 bytes.
     pub fn read(&self) -> Result<WrappingKey, WrappingKeyError> {
-        let text = match self {
-            Self::File(path) => read_private(path)?,
+        WrappingKey::parse(&self.read_text()?)
+    }
+
+    /// Reads the text of a secret that is kept where wrapping keys can be.
+    ///
+    /// # Errors
+    /// When it is not there, or can be read by others.
+    pub fn read_text(&self) -> Result<Zeroizing<String>, WrappingKeyError> {
+        match self {
+            Self::File(path) => read_private(path),
             Self::Credential(name) => {
                 let folder = env::var_os("CREDENTIALS_DIRECTORY").ok_or(WrappingKeyError::NoCredentials)?;
                 if name.contains('/') || name == ".." {
                     return Err(WrappingKeyError::CredentialName(name.clone()));
                 }
-                read_private(&Path::new(&folder).join(name))?
+                read_private(&Path::new(&folder).join(name))
             }
             Self::Env(name) => {
-                Zeroizing::new(env::var(name).map_err(|_| WrappingKeyError::NoVariable(name.clone()))?)
+                env::var(name).map(Zeroizing::new).map_err(|_| WrappingKeyError::NoVariable(name.clone()))
             }
-        };
-        WrappingKey::parse(&text)
+        }
     }
 }
 

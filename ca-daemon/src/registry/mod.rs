@@ -80,7 +80,7 @@ impl Registry {
     ) -> Result<Arc<Entry>, RegistryError> {
         let entry = Arc::new(Entry::new(fields, &self.trust_domain, now)?);
         self.write_index().reserve(&entry)?;
-        let change = Change::PutEntry(encoding::seal(&entry, &self.mac));
+        let change = Change::CreateEntry(encoding::seal(&entry, &self.mac));
         self.carry_out(change, Arc::clone(&entry), |index, entry| index.insert(entry)).await?;
         Ok(entry)
     }
@@ -97,7 +97,8 @@ impl Registry {
         let old = self.entry(id).ok_or_else(|| RegistryError::NotFound(id.clone()))?;
         let entry = Arc::new(old.changed(change, &self.trust_domain)?);
         self.write_index().reserve_update(&old, &entry)?;
-        let change = Change::PutEntry(encoding::seal(&entry, &self.mac));
+        let row = encoding::seal(&entry, &self.mac);
+        let change = Change::UpdateEntry { row, old_revision: old.revision() };
         self.carry_out(change, Arc::clone(&entry), |index, entry| {
             index.remove(entry.id());
             index.insert(entry);

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::*;
-use crate::keys::WrappingKey;
+use crate::{instant::Clock, keys::WrappingKey, store::testing};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const PARENT: &str = "spiffe://example.org/spire/agent/local";
@@ -17,7 +17,7 @@ fn mac() -> RowMac {
 }
 
 async fn open(folder: &Path) -> (Arc<Registry>, Store) {
-    let store = Store::open(&folder.join("ca.db")).await.unwrap();
+    let store = testing::open(folder, Clock::of(now)).await;
     let trust_domain = TrustDomain::parse("example.org").unwrap();
     (Arc::new(Registry::load(trust_domain, store.clone(), mac()).await.unwrap()), store)
 }
@@ -187,10 +187,12 @@ async fn leaves_out_a_row_that_somebody_else_wrote() {
     let victim = registry.create(fields("/b", &["uid:2"]), now()).await.unwrap();
     let mut forged = encoding::seal(&victim, &mac());
     forged.body.extend([0x38, 0x01]); // admin = true
-    store.write(Change::PutEntry(forged)).await.unwrap();
+    let old_revision = forged.revision;
+    store.write(Change::UpdateEntry { row: forged, old_revision }).await.unwrap();
     let mut moved = encoding::seal(&honest, &mac());
     moved.id = "copied".into();
-    store.write(Change::PutEntry(moved)).await.unwrap();
+    moved.likeness = None;
+    store.write(Change::CreateEntry(moved)).await.unwrap();
     store.close().await;
 
     let (registry, _) = open(folder.path()).await;

@@ -1,11 +1,14 @@
-//! The trust domain and its CA certificates.
+//! The trust domain, its CA certificates and its JWT keys.
 
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{FromRow, QueryBuilder};
 
-use super::{Store, StoreError};
+use super::{
+    Conflict, Store, StoreError,
+    database::{Transaction, on, within},
+};
 
 /// What the database belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct TrustDomainRow {
     /// The trust domain's name.
     pub name: String,
@@ -13,40 +16,74 @@ pub struct TrustDomainRow {
     pub bundle_sequence: i64,
 }
 
-/// Which CA certificate a row is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What an authority is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AuthorityKind {
-    /// A self-signed root.
+    /// A root, or the CA under an outside root: it signs issuing CAs.
     Root,
     /// An issuing CA.
     Issuing,
+    /// A key that signs JWT-SVIDs.
+    Jwt,
 }
 
-/// Whether a CA certificate signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where an authority stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AuthorityState {
+    /// Trusted, but it signs nothing yet.
+    Prepared,
     /// It signs.
     Active,
-    /// It no longer signs; what it signed is still valid.
+    /// It no longer signs; what it signed is still trusted.
     Old,
+    /// No longer trusted.
+    Revoked,
 }
 
-/// One CA certificate.
-#[derive(Debug, Clone)]
+/// One authority at rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityRow {
-    /// Lower-case hex of the subject key identifier; names the private key too.
+    /// Lower-case hex of the subject key identifier, or the key ID of a JWT key; names the private key too.
     pub key_id: String,
-    /// Root or issuing CA.
+    /// What it is.
     pub kind: AuthorityKind,
-    /// Whether it signs.
+    /// Where it stands.
     pub state: AuthorityState,
-    /// DER.
-    pub certificate: Vec<u8>,
+    /// On its way out.
+    pub tainted: bool,
+    /// DER: the certificate, or the public key of a JWT key.
+    pub public: Vec<u8>,
+    /// DER, one after another: what is between it and the root.
+    pub chain: Vec<u8>,
+    /// Of an issuing CA: the root above it. Of others: itself.
+    pub issuer_key_id: String,
+    /// Of an issuing CA: the replica that signs with it. Of others: empty.
+    pub replica: String,
+    /// Where its private key is.
+    pub key_storage: String,
+    /// Unix seconds.
+    pub not_before: i64,
     /// Unix seconds.
     pub not_after: i64,
     /// Unix seconds.
     pub created_at: i64,
+    /// Proof that this authority wrote the row; `None` in a row of the first schema.
+    pub mac: Option<Vec<u8>>,
 }
+
+/// Which authorities to read.
+#[derive(Debug, Clone, Default)]
+pub struct AuthorityFilter {
+    /// Only this kind.
+    pub kind: Option<AuthorityKind>,
+    /// Only this state.
+    pub state: Option<AuthorityState>,
+    /// Only issuing CAs of this replica.
+    pub replica: Option<String>,
+}
+
+const COLUMNS: &str = "key_id, kind, state, tainted, public, chain, issuer_key_id, replica, key_storage, \
+     not_before, not_after, created_at, mac";
 
 impl Store {
     /// What this database belongs to; `None` before the first start.
@@ -54,106 +91,200 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn trust_domain(&self) -> Result<Option<TrustDomainRow>, StoreError> {
-        let row = sqlx::query("SELECT name, bundle_sequence FROM trust_domain")
-            .fetch_optional(&self.readers)
-            .await?;
-        row.map(|row| {
-            Ok(TrustDomainRow {
-                name: row.try_get("name")?,
-                bundle_sequence: row.try_get("bundle_sequence")?,
-            })
-        })
-        .transpose()
+        let found = on!(&self.readers, pool => {
+            sqlx::query_as("SELECT name, bundle_sequence FROM trust_domain").fetch_optional(pool).await?
+        });
+        Ok(found)
     }
 
-    /// The active CA certificate of a kind, the newest if there are several.
+    /// The authorities that pass the filter, the newest first.
+    ///
+    /// # Errors
+    /// When the database fails or a row cannot be understood.
+    pub async fn authorities(&self, filter: &AuthorityFilter) -> Result<Vec<AuthorityRow>, StoreError> {
+        let rows: Vec<RawAuthority> = on!(&self.readers, pool => {
+            let mut query = QueryBuilder::new("SELECT ");
+            query.push(COLUMNS).push(" FROM authorities WHERE 1 = 1");
+            if let Some(kind) = filter.kind {
+                query.push(" AND kind = ").push_bind(kind.as_str());
+            }
+            if let Some(state) = filter.state {
+                query.push(" AND state = ").push_bind(state.as_str());
+            }
+            if let Some(replica) = &filter.replica {
+                query.push(" AND replica = ").push_bind(replica);
+            }
+            query.push(" ORDER BY created_at DESC, not_before DESC, key_id");
+            query.build_query_as().fetch_all(pool).await?
+        });
+        rows.into_iter().map(AuthorityRow::try_from).collect()
+    }
+
+    /// One authority.
     ///
     /// # Errors
     /// When the database fails or the row cannot be understood.
-    pub async fn active_authority(&self, kind: AuthorityKind) -> Result<Option<AuthorityRow>, StoreError> {
-        let row = sqlx::query(
-            "SELECT key_id, kind, state, certificate, not_after, created_at FROM authorities
-             WHERE kind = $1 AND state = 'active' ORDER BY created_at DESC, rowid DESC LIMIT 1",
-        )
-        .bind(kind.as_str())
-        .fetch_optional(&self.readers)
-        .await?;
-        row.map(|row| AuthorityRow::read(&row)).transpose()
+    pub async fn authority(&self, key_id: &str) -> Result<Option<AuthorityRow>, StoreError> {
+        let row: Option<RawAuthority> = on!(&self.readers, pool => {
+            let mut query = QueryBuilder::new("SELECT ");
+            query.push(COLUMNS).push(" FROM authorities WHERE key_id = ").push_bind(key_id);
+            query.build_query_as().fetch_optional(pool).await?
+        });
+        row.map(AuthorityRow::try_from).transpose()
     }
 }
 
-impl TrustDomainRow {
-    pub(super) async fn insert(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+/// Begins a trust domain. A second one is refused.
+pub(super) async fn begin(transaction: &mut Transaction, row: &TrustDomainRow) -> Result<(), StoreError> {
+    within!(transaction, connection => {
         sqlx::query("INSERT INTO trust_domain (only_one, name, bundle_sequence) VALUES (1, $1, $2)")
-            .bind(&self.name)
-            .bind(self.bundle_sequence)
+            .bind(&row.name)
+            .bind(row.bundle_sequence)
             .execute(connection)
             .await?;
-        Ok(())
-    }
+    });
+    Ok(())
 }
 
-impl AuthorityRow {
-    pub(super) async fn insert(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+/// The trust bundle has changed.
+pub(super) async fn advance_bundle(transaction: &mut Transaction) -> Result<(), StoreError> {
+    within!(transaction, connection => {
+        sqlx::query("UPDATE trust_domain SET bundle_sequence = bundle_sequence + 1").execute(connection).await?;
+    });
+    Ok(())
+}
+
+/// Adds an authority. A place that is taken (one active root, one prepared root, …) refuses it.
+pub(super) async fn add(transaction: &mut Transaction, row: &AuthorityRow) -> Result<(), StoreError> {
+    within!(transaction, connection => {
         sqlx::query(
-            "INSERT INTO authorities (key_id, kind, state, certificate, not_after, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO authorities (key_id, kind, state, tainted, public, chain, issuer_key_id, replica,
+                key_storage, not_before, not_after, created_at, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         )
-        .bind(&self.key_id)
-        .bind(self.kind.as_str())
-        .bind(self.state.as_str())
-        .bind(&self.certificate)
-        .bind(self.not_after)
-        .bind(self.created_at)
+        .bind(&row.key_id)
+        .bind(row.kind.as_str())
+        .bind(row.state.as_str())
+        .bind(i64::from(row.tainted))
+        .bind(&row.public)
+        .bind(&row.chain)
+        .bind(&row.issuer_key_id)
+        .bind(&row.replica)
+        .bind(&row.key_storage)
+        .bind(row.not_before)
+        .bind(row.not_after)
+        .bind(row.created_at)
+        .bind(&row.mac)
         .execute(connection)
         .await?;
-        Ok(())
-    }
+    });
+    Ok(())
+}
 
-    pub(super) async fn retire_issuing(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        sqlx::query("UPDATE authorities SET state = 'old' WHERE kind = 'issuing' AND state = 'active'")
-            .execute(connection)
-            .await?;
-        Ok(())
-    }
+/// Replaces an authority that still stands as `old` says: two replicas that take the same step take it once.
+pub(super) async fn replace(
+    transaction: &mut Transaction,
+    old: &AuthorityRow,
+    new: &AuthorityRow,
+) -> Result<(), StoreError> {
+    let changed = within!(transaction, connection => {
+        sqlx::query(
+            "UPDATE authorities SET state = $2, tainted = $3, mac = $4
+             WHERE key_id = $1 AND state = $5 AND tainted = $6",
+        )
+        .bind(&old.key_id)
+        .bind(new.state.as_str())
+        .bind(i64::from(new.tainted))
+        .bind(&new.mac)
+        .bind(old.state.as_str())
+        .bind(i64::from(old.tainted))
+        .execute(connection)
+        .await?
+        .rows_affected()
+    });
+    if changed == 1 { Ok(()) } else { Err(Conflict::Changed.into()) }
+}
 
-    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+/// Forgets an authority.
+pub(super) async fn forget(transaction: &mut Transaction, key_id: &str) -> Result<(), StoreError> {
+    within!(transaction, connection => {
+        sqlx::query("DELETE FROM authorities WHERE key_id = $1").bind(key_id).execute(connection).await?;
+    });
+    Ok(())
+}
+
+#[derive(FromRow)]
+struct RawAuthority {
+    key_id: String,
+    kind: String,
+    state: String,
+    tainted: i64,
+    public: Vec<u8>,
+    chain: Vec<u8>,
+    issuer_key_id: String,
+    replica: String,
+    key_storage: String,
+    not_before: i64,
+    not_after: i64,
+    created_at: i64,
+    mac: Option<Vec<u8>>,
+}
+
+impl TryFrom<RawAuthority> for AuthorityRow {
+    type Error = StoreError;
+
+    fn try_from(raw: RawAuthority) -> Result<Self, StoreError> {
         let unknown = |reason: String| StoreError::Row { table: "authorities", reason };
-        let kind: String = row.try_get("kind")?;
-        let state: String = row.try_get("state")?;
         Ok(Self {
-            key_id: row.try_get("key_id")?,
-            kind: AuthorityKind::parse(&kind).ok_or_else(|| unknown(format!("kind `{kind}`")))?,
-            state: AuthorityState::parse(&state).ok_or_else(|| unknown(format!("state `{state}`")))?,
-            certificate: row.try_get("certificate")?,
-            not_after: row.try_get("not_after")?,
-            created_at: row.try_get("created_at")?,
+            kind: AuthorityKind::parse(&raw.kind).ok_or_else(|| unknown(format!("kind `{}`", raw.kind)))?,
+            state: AuthorityState::parse(&raw.state)
+                .ok_or_else(|| unknown(format!("state `{}`", raw.state)))?,
+            key_id: raw.key_id,
+            tainted: raw.tainted != 0,
+            public: raw.public,
+            chain: raw.chain,
+            issuer_key_id: raw.issuer_key_id,
+            replica: raw.replica,
+            key_storage: raw.key_storage,
+            not_before: raw.not_before,
+            not_after: raw.not_after,
+            created_at: raw.created_at,
+            mac: raw.mac,
         })
     }
 }
 
 impl AuthorityKind {
-    fn as_str(self) -> &'static str {
+    /// As it stands in the database and in messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Root => "root",
             Self::Issuing => "issuing",
+            Self::Jwt => "jwt",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Root, Self::Issuing].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Root, Self::Issuing, Self::Jwt].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
 impl AuthorityState {
-    fn as_str(self) -> &'static str {
+    /// As it stands in the database and in messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
+            Self::Prepared => "prepared",
             Self::Active => "active",
             Self::Old => "old",
+            Self::Revoked => "revoked",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Old].into_iter().find(|state| state.as_str() == text)
+        [Self::Prepared, Self::Active, Self::Old, Self::Revoked]
+            .into_iter()
+            .find(|state| state.as_str() == text)
     }
 }

@@ -1,8 +1,11 @@
 //! The record of every certificate that was issued.
 
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{FromRow, QueryBuilder};
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    database::{Transaction, in_steps, on, within},
+};
 use crate::authority::CertificateKind;
 
 /// What is on record of one certificate. Times are Unix seconds.
@@ -40,6 +43,8 @@ pub struct CertificateRecord {
     pub issuer_key_id: String,
     /// DER of the leaf.
     pub certificate: Vec<u8>,
+    /// SHA-256 of the SubjectPublicKeyInfo; empty in a row of the first schema.
+    pub key_sha256: Vec<u8>,
     /// When it was revoked.
     pub revoked_at: Option<i64>,
     /// Why.
@@ -78,8 +83,8 @@ pub struct Page {
 }
 
 const COLUMNS: &str = "position, serial, kind, spiffe_id, common_name, dns_names, ip_addresses, not_before, \
-     not_after, issued_at, requester, entry_id, renews, lineage, issuer_key_id, certificate, revoked_at, \
-     revocation_reason";
+     not_after, issued_at, requester, entry_id, renews, lineage, issuer_key_id, certificate, key_sha256, \
+     revoked_at, revocation_reason";
 
 impl Store {
     /// One page of the records, newest first.
@@ -91,21 +96,23 @@ impl Store {
         filter: &CertificateFilter,
         page: Page,
     ) -> Result<Vec<CertificateRecord>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-        query.push(COLUMNS).push(" FROM certificates WHERE position < ");
-        query.push_bind(page.before.unwrap_or(i64::MAX));
-        if let Some(id) = &filter.spiffe_id {
-            query.push(" AND spiffe_id = ").push_bind(id);
-        }
-        if let Some(kind) = filter.kind {
-            query.push(" AND kind = ").push_bind(kind_text(kind));
-        }
-        if let Some(instant) = filter.valid_after {
-            query.push(" AND not_after > ").push_bind(instant);
-        }
-        query.push(" ORDER BY position DESC LIMIT ").push_bind(i64::from(page.size));
-        let rows = query.build().fetch_all(&self.readers).await?;
-        rows.iter().map(CertificateRecord::read).collect()
+        let rows: Vec<RawRecord> = on!(&self.readers, pool => {
+            let mut query = QueryBuilder::new("SELECT ");
+            query.push(COLUMNS).push(" FROM certificates WHERE position < ");
+            query.push_bind(page.before.unwrap_or(i64::MAX));
+            if let Some(id) = &filter.spiffe_id {
+                query.push(" AND spiffe_id = ").push_bind(id);
+            }
+            if let Some(kind) = filter.kind {
+                query.push(" AND kind = ").push_bind(kind.as_str());
+            }
+            if let Some(instant) = filter.valid_after {
+                query.push(" AND not_after > ").push_bind(instant);
+            }
+            query.push(" ORDER BY position DESC LIMIT ").push_bind(i64::from(page.size));
+            query.build_query_as().fetch_all(pool).await?
+        });
+        rows.into_iter().map(CertificateRecord::try_from).collect()
     }
 
     /// The record of one certificate.
@@ -113,10 +120,12 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn certificate(&self, serial: &str) -> Result<Option<CertificateRecord>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-        query.push(COLUMNS).push(" FROM certificates WHERE serial = ").push_bind(serial);
-        let row = query.build().fetch_optional(&self.readers).await?;
-        row.as_ref().map(CertificateRecord::read).transpose()
+        let row: Option<RawRecord> = on!(&self.readers, pool => {
+            let mut query = QueryBuilder::new("SELECT ");
+            query.push(COLUMNS).push(" FROM certificates WHERE serial = ").push_bind(serial);
+            query.build_query_as().fetch_optional(pool).await?
+        });
+        row.map(CertificateRecord::try_from).transpose()
     }
 
     /// The serials of revoked certificates that have not expired at `now` (Unix seconds).
@@ -124,12 +133,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn revoked_serials(&self, now: i64) -> Result<Vec<String>, StoreError> {
-        let rows =
-            sqlx::query("SELECT serial FROM certificates WHERE revoked_at IS NOT NULL AND not_after >= $1")
+        let serials = on!(&self.readers, pool => {
+            sqlx::query_scalar("SELECT serial FROM certificates WHERE revoked_at IS NOT NULL AND not_after >= $1")
                 .bind(now)
-                .fetch_all(&self.readers)
-                .await?;
-        rows.iter().map(|row| Ok(row.try_get("serial")?)).collect()
+                .fetch_all(pool)
+                .await?
+        });
+        Ok(serials)
     }
 
     /// The serials of a lineage: a certificate and all that renewed it.
@@ -137,114 +147,154 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn lineage(&self, lineage: &str) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT serial FROM certificates WHERE serial = $1
-             UNION SELECT serial FROM certificates WHERE lineage = $1 AND renews IS NOT NULL",
-        )
-        .bind(lineage)
-        .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(|row| Ok(row.try_get("serial")?)).collect()
+        let serials = on!(&self.readers, pool => {
+            sqlx::query_scalar(
+                "SELECT serial FROM certificates WHERE serial = $1
+                 UNION SELECT serial FROM certificates WHERE lineage = $1 AND renews IS NOT NULL",
+            )
+            .bind(lineage)
+            .fetch_all(pool)
+            .await?
+        });
+        Ok(serials)
     }
 }
 
-impl CertificateRecord {
-    pub(super) async fn insert(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        if self.renews.is_some() {
-            self.refuse_if_revoked(connection).await?;
-        }
-        sqlx::query(
-            "INSERT INTO certificates (serial, kind, spiffe_id, common_name, dns_names, ip_addresses, not_before,
-                not_after, issued_at, requester, entry_id, renews, lineage, issuer_key_id, certificate)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-        )
-        .bind(&self.serial)
-        .bind(kind_text(self.kind))
-        .bind(&self.spiffe_id)
-        .bind(&self.common_name)
-        .bind(self.dns_names.join(" "))
-        .bind(self.ip_addresses.join(" "))
-        .bind(self.not_before)
-        .bind(self.not_after)
-        .bind(self.issued_at)
-        .bind(&self.requester)
-        .bind(&self.entry_id)
-        .bind(&self.renews)
-        .bind(&self.lineage)
-        .bind(&self.issuer_key_id)
-        .bind(&self.certificate)
-        .execute(connection)
-        .await?;
-        Ok(())
-    }
-
-    /// In the same transaction as the insertion, so that a revocation cannot slip in between.
-    async fn refuse_if_revoked(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        let revoked = sqlx::query("SELECT 1 FROM certificates WHERE serial = $1 AND revoked_at IS NOT NULL")
-            .bind(&self.lineage)
-            .fetch_optional(connection)
+/// Records certificates. What renews one has to be looked at by [`refuse_revoked`] before.
+pub(super) async fn insert(
+    transaction: &mut Transaction,
+    records: &[&CertificateRecord],
+) -> Result<(), StoreError> {
+    for step in in_steps(records) {
+        within!(transaction, connection => {
+            QueryBuilder::new(
+                "INSERT INTO certificates (serial, kind, spiffe_id, common_name, dns_names, ip_addresses, \
+                 not_before, not_after, issued_at, requester, entry_id, renews, lineage, issuer_key_id, \
+                 certificate, key_sha256) ",
+            )
+            .push_values(step, |mut values, record| {
+                values
+                    .push_bind(&record.serial)
+                    .push_bind(record.kind.as_str())
+                    .push_bind(&record.spiffe_id)
+                    .push_bind(&record.common_name)
+                    .push_bind(record.dns_names.join(" "))
+                    .push_bind(record.ip_addresses.join(" "))
+                    .push_bind(record.not_before)
+                    .push_bind(record.not_after)
+                    .push_bind(record.issued_at)
+                    .push_bind(&record.requester)
+                    .push_bind(&record.entry_id)
+                    .push_bind(&record.renews)
+                    .push_bind(&record.lineage)
+                    .push_bind(&record.issuer_key_id)
+                    .push_bind(&record.certificate)
+                    .push_bind(&record.key_sha256);
+            })
+            .build()
+            .execute(connection)
             .await?;
-        match revoked {
-            Some(_) => Err(StoreError::Refused(format!("certificate {} has been revoked", self.lineage))),
-            None => Ok(()),
-        }
+        });
     }
+    Ok(())
+}
 
-    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
-        let kind: String = row.try_get("kind")?;
-        let words = |column| -> Result<Vec<String>, StoreError> {
-            let text: String = row.try_get(column)?;
-            Ok(text.split_whitespace().map(str::to_owned).collect())
-        };
-        Ok(Self {
-            position: row.try_get("position")?,
-            serial: row.try_get("serial")?,
-            kind: parse_kind(&kind)
-                .ok_or_else(|| StoreError::Row { table: "certificates", reason: format!("kind `{kind}`") })?,
-            spiffe_id: row.try_get("spiffe_id")?,
-            common_name: row.try_get("common_name")?,
-            dns_names: words("dns_names")?,
-            ip_addresses: words("ip_addresses")?,
-            not_before: row.try_get("not_before")?,
-            not_after: row.try_get("not_after")?,
-            issued_at: row.try_get("issued_at")?,
-            requester: row.try_get("requester")?,
-            entry_id: row.try_get("entry_id")?,
-            renews: row.try_get("renews")?,
-            lineage: row.try_get("lineage")?,
-            issuer_key_id: row.try_get("issuer_key_id")?,
-            certificate: row.try_get("certificate")?,
-            revoked_at: row.try_get("revoked_at")?,
-            revocation_reason: row.try_get("revocation_reason")?,
-        })
+/// In the same transaction as the insertion, so that a revocation cannot slip in between.
+pub(super) async fn refuse_revoked(transaction: &mut Transaction, lineage: &str) -> Result<(), StoreError> {
+    let revoked: Option<Option<i64>> = match transaction {
+        Transaction::Sqlite(transaction) => {
+            sqlx::query_scalar("SELECT revoked_at FROM certificates WHERE serial = $1")
+                .bind(lineage)
+                .fetch_optional(&mut **transaction)
+                .await?
+        }
+        // The lock makes another replica's revocation wait for this renewal, or this one see that revocation.
+        Transaction::Postgres(transaction) => {
+            sqlx::query_scalar("SELECT revoked_at FROM certificates WHERE serial = $1 FOR SHARE")
+                .bind(lineage)
+                .fetch_optional(&mut **transaction)
+                .await?
+        }
+    };
+    match revoked.flatten() {
+        Some(_) => Err(StoreError::Refused(format!("certificate {lineage} has been revoked"))),
+        None => Ok(()),
     }
 }
 
-impl Revocation {
-    pub(super) async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+/// Marks a certificate and its renewals as revoked.
+pub(super) async fn revoke(transaction: &mut Transaction, revocation: &Revocation) -> Result<(), StoreError> {
+    if let Transaction::Postgres(transaction) = transaction {
+        // Renewals under way on other replicas end first; the statement below sees what they wrote.
+        sqlx::query("SELECT 1 FROM certificates WHERE serial = $1 FOR UPDATE")
+            .bind(&revocation.lineage)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    within!(transaction, connection => {
         sqlx::query(
             "UPDATE certificates SET revoked_at = $2, revocation_reason = $3
              WHERE revoked_at IS NULL AND (serial = $1 OR (lineage = $1 AND renews IS NOT NULL))",
         )
-        .bind(&self.lineage)
-        .bind(self.at)
-        .bind(&self.reason)
+        .bind(&revocation.lineage)
+        .bind(revocation.at)
+        .bind(&revocation.reason)
         .execute(connection)
         .await?;
-        Ok(())
-    }
+    });
+    Ok(())
 }
 
-fn kind_text(kind: CertificateKind) -> &'static str {
-    match kind {
-        CertificateKind::X509Svid => "x509-svid",
-        CertificateKind::Server => "server",
-        CertificateKind::Client => "client",
-    }
+#[derive(FromRow)]
+struct RawRecord {
+    position: i64,
+    serial: String,
+    kind: String,
+    spiffe_id: Option<String>,
+    common_name: Option<String>,
+    dns_names: String,
+    ip_addresses: String,
+    not_before: i64,
+    not_after: i64,
+    issued_at: i64,
+    requester: String,
+    entry_id: Option<String>,
+    renews: Option<String>,
+    lineage: String,
+    issuer_key_id: String,
+    certificate: Vec<u8>,
+    key_sha256: Option<Vec<u8>>,
+    revoked_at: Option<i64>,
+    revocation_reason: Option<String>,
 }
 
-fn parse_kind(text: &str) -> Option<CertificateKind> {
-    [CertificateKind::X509Svid, CertificateKind::Server, CertificateKind::Client]
-        .into_iter()
-        .find(|kind| kind_text(*kind) == text)
+impl TryFrom<RawRecord> for CertificateRecord {
+    type Error = StoreError;
+
+    fn try_from(raw: RawRecord) -> Result<Self, StoreError> {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        Ok(Self {
+            position: raw.position,
+            serial: raw.serial,
+            kind: CertificateKind::ALL.into_iter().find(|kind| kind.as_str() == raw.kind).ok_or_else(
+                || StoreError::Row { table: "certificates", reason: format!("kind `{}`", raw.kind) },
+            )?,
+            spiffe_id: raw.spiffe_id,
+            common_name: raw.common_name,
+            dns_names: words(&raw.dns_names),
+            ip_addresses: words(&raw.ip_addresses),
+            not_before: raw.not_before,
+            not_after: raw.not_after,
+            issued_at: raw.issued_at,
+            requester: raw.requester,
+            entry_id: raw.entry_id,
+            renews: raw.renews,
+            lineage: raw.lineage,
+            issuer_key_id: raw.issuer_key_id,
+            certificate: raw.certificate,
+            key_sha256: raw.key_sha256.unwrap_or_default(),
+            revoked_at: raw.revoked_at,
+            revocation_reason: raw.revocation_reason,
+        })
+    }
 }

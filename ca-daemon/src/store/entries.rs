@@ -1,12 +1,15 @@
 //! Registration entries as they are kept: whole, with a proof of who wrote them.
 
-use futures_util::{Stream, TryStreamExt};
-use sqlx::{Row, SqliteConnection};
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use sqlx::{FromRow, QueryBuilder};
 
-use super::{Store, StoreError};
+use super::{
+    Conflict, Store, StoreError,
+    database::{Transaction, in_steps, on, within},
+};
 
 /// One entry at rest. What `body` and `mac` mean is the registry's business.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct EntryRow {
     /// The entry's ID.
     pub id: String,
@@ -18,44 +21,116 @@ pub struct EntryRow {
     pub body: Vec<u8>,
     /// Proof that this authority wrote the row.
     pub mac: Vec<u8>,
+    /// What makes it similar to another; `None` in a row of the first schema.
+    pub likeness: Option<Vec<u8>>,
 }
 
 impl Store {
     /// Every entry, one after another.
-    pub fn entries(&self) -> impl Stream<Item = Result<EntryRow, StoreError>> + '_ {
-        sqlx::query("SELECT id, revision, created_at, body, mac FROM entries")
-            .fetch(&self.readers)
-            .map_err(StoreError::from)
-            .and_then(|row| async move {
-                Ok(EntryRow {
-                    id: row.try_get("id")?,
-                    revision: row.try_get("revision")?,
-                    created_at: row.try_get("created_at")?,
-                    body: row.try_get("body")?,
-                    mac: row.try_get("mac")?,
-                })
-            })
+    #[must_use]
+    pub fn entries(&self) -> BoxStream<'_, Result<EntryRow, StoreError>> {
+        on!(&self.readers, pool => {
+            sqlx::query_as("SELECT id, revision, created_at, body, mac, likeness FROM entries")
+                .fetch(pool)
+                .map_err(StoreError::from)
+                .boxed()
+        })
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn entry(&self, id: &str) -> Result<Option<EntryRow>, StoreError> {
+        let found = on!(&self.readers, pool => {
+            sqlx::query_as("SELECT id, revision, created_at, body, mac, likeness FROM entries WHERE id = $1")
+                .bind(id)
+                .fetch_optional(pool)
+                .await?
+        });
+        Ok(found)
+    }
+
+    /// The entry that is similar.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn entry_like(&self, likeness: &[u8]) -> Result<Option<EntryRow>, StoreError> {
+        let found = on!(&self.readers, pool => {
+            sqlx::query_as("SELECT id, revision, created_at, body, mac, likeness FROM entries WHERE likeness = $1")
+                .bind(likeness)
+                .fetch_optional(pool)
+                .await?
+        });
+        Ok(found)
     }
 }
 
-impl EntryRow {
-    pub(super) async fn put(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO entries (id, revision, created_at, body, mac) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, body = excluded.body, mac = excluded.mac",
-        )
-        .bind(&self.id)
-        .bind(self.revision)
-        .bind(self.created_at)
-        .bind(&self.body)
-        .bind(&self.mac)
-        .execute(connection)
-        .await?;
-        Ok(())
+/// Adds entries. A place that is taken refuses all of them.
+pub(super) async fn create(transaction: &mut Transaction, rows: &[&EntryRow]) -> Result<(), StoreError> {
+    for step in in_steps(rows) {
+        within!(transaction, connection => {
+            QueryBuilder::new("INSERT INTO entries (id, revision, created_at, body, mac, likeness) ")
+                .push_values(step, |mut values, row| {
+                    values
+                        .push_bind(&row.id)
+                        .push_bind(row.revision)
+                        .push_bind(row.created_at)
+                        .push_bind(&row.body)
+                        .push_bind(&row.mac)
+                        .push_bind(&row.likeness);
+                })
+                .build()
+                .execute(connection)
+                .await?;
+        });
     }
+    Ok(())
+}
 
-    pub(super) async fn delete(connection: &mut SqliteConnection, id: &str) -> Result<(), StoreError> {
+/// Replaces an entry that is still at `old_revision`.
+pub(super) async fn update(
+    transaction: &mut Transaction,
+    row: &EntryRow,
+    old_revision: i64,
+) -> Result<(), StoreError> {
+    let changed = within!(transaction, connection => {
+        sqlx::query(
+            "UPDATE entries SET revision = $2, body = $3, mac = $4, likeness = $5 WHERE id = $1 AND revision = $6",
+        )
+        .bind(&row.id)
+        .bind(row.revision)
+        .bind(&row.body)
+        .bind(&row.mac)
+        .bind(&row.likeness)
+        .bind(old_revision)
+        .execute(connection)
+        .await?
+        .rows_affected()
+    });
+    if changed == 1 { Ok(()) } else { Err(Conflict::Changed.into()) }
+}
+
+/// Fills in the likeness of a row of the first schema.
+pub(super) async fn fill_likeness(
+    transaction: &mut Transaction,
+    id: &str,
+    likeness: &[u8],
+) -> Result<(), StoreError> {
+    within!(transaction, connection => {
+        sqlx::query("UPDATE entries SET likeness = $2 WHERE id = $1 AND likeness IS NULL")
+            .bind(id)
+            .bind(likeness)
+            .execute(connection)
+            .await?;
+    });
+    Ok(())
+}
+
+/// Removes an entry; one that is gone already is no failure.
+pub(super) async fn delete(transaction: &mut Transaction, id: &str) -> Result<(), StoreError> {
+    within!(transaction, connection => {
         sqlx::query("DELETE FROM entries WHERE id = $1").bind(id).execute(connection).await?;
-        Ok(())
-    }
+    });
+    Ok(())
 }

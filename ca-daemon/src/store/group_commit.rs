@@ -1,51 +1,54 @@
 //! One writer for all: changes that arrive while a commit is under way share the next one.
 //!
-//! A durable commit costs the same for one change as for a hundred, so this is what lets the authority record
+//! A durable commit costs about the same for one change as for a hundred, so this is what lets the authority record
 //! every certificate before it hands it out.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use sqlx::{SqliteConnection, SqlitePool};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     StoreError,
-    authorities::{AuthorityRow, TrustDomainRow},
-    certificates::{CertificateRecord, Revocation},
-    entries::EntryRow,
+    audit::AuditTail,
+    change::{Change, apply, tell_others},
+    database::Pools,
+};
+use crate::{
+    audit::{Event, LogKey},
+    instant::Clock,
 };
 
-/// How many changes may wait for the writer; further callers wait for a place.
+/// How many commits may wait for the writer; further callers wait for a place.
 const QUEUE: usize = 4096;
-/// How many changes one transaction takes at the most.
+/// How many commits one transaction takes at the most.
 const BATCH: usize = 512;
+/// How long one transaction may take before its connection counts as lost.
+const LONGEST_TRANSACTION: Duration = Duration::from_secs(60);
+/// How long entries of the audit log may stand without a signed checkpoint.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
-/// One change of the database. Each is atomic by itself.
-#[derive(Debug, Clone)]
-pub enum Change {
-    /// Records certificates; all of them or none.
-    Issue(Vec<CertificateRecord>),
-    /// Marks a certificate and its renewals as revoked.
-    Revoke(Revocation),
-    /// Adds an entry, or replaces the one of that ID.
-    PutEntry(EntryRow),
-    /// Removes an entry.
-    DeleteEntry(String),
-    /// Begins a trust domain with its first root.
-    Begin(TrustDomainRow, AuthorityRow),
-    /// Makes an issuing CA the active one; the one before becomes old.
-    ActivateIssuing(AuthorityRow),
+/// What belongs together: it becomes durable as a whole or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// What is changed.
+    pub changes: Vec<Change>,
+    /// What the audit log says of it.
+    pub events: Vec<Event>,
 }
 
-struct Job {
-    change: Change,
-    done: oneshot::Sender<Result<(), StoreError>>,
+enum Job {
+    Commit(Commit, oneshot::Sender<Result<(), StoreError>>),
+    OpenLog(LogKey, oneshot::Sender<Result<(), StoreError>>),
 }
 
-/// Where changes are handed in. Cheap to clone.
+/// Where commits are handed in. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Writer {
     jobs: Arc<Mutex<Option<mpsc::Sender<Job>>>>,
@@ -54,10 +57,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(pool: SqlitePool) -> Self {
+    pub(super) fn start(pools: Pools, replica: String, clock: Clock) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let weak = sender.downgrade();
-        let task = tokio::spawn(commit_all(pool, receiver));
+        let committer = Committer { pools, replica, clock, log: None };
+        let task = tokio::spawn(committer.commit_all(receiver));
         Self {
             jobs: Arc::new(Mutex::new(Some(sender))),
             sender: weak,
@@ -65,10 +69,22 @@ impl Writer {
         }
     }
 
-    pub(super) async fn write(&self, change: Change) -> Result<(), StoreError> {
+    pub(super) async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        self.hand_in(|done| Job::Commit(commit, done)).await
+    }
+
+    /// Begins or continues this replica's audit log.
+    pub(super) async fn open_log(&self, key: LogKey) -> Result<(), StoreError> {
+        self.hand_in(|done| Job::OpenLog(key, done)).await
+    }
+
+    async fn hand_in(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Job,
+    ) -> Result<(), StoreError> {
         let (done, result) = oneshot::channel();
         let sender = self.sender.upgrade().ok_or(StoreError::Closed)?;
-        sender.send(Job { change, done }).await.map_err(|_| StoreError::Closed)?;
+        sender.send(job(done)).await.map_err(|_| StoreError::Closed)?;
         drop(sender);
         result.await.map_err(|_| StoreError::Closed)?
     }
@@ -84,57 +100,162 @@ impl Writer {
     }
 }
 
-async fn commit_all(pool: SqlitePool, mut receiver: mpsc::Receiver<Job>) {
-    let mut jobs = Vec::with_capacity(BATCH);
-    while receiver.recv_many(&mut jobs, BATCH).await > 0 {
-        if let Err(error) = commit_together(&pool, &jobs).await {
-            tracing::debug!(%error, "a shared commit failed; each change gets its own");
-            commit_one_by_one(&pool, &mut jobs).await;
-        } else {
-            for job in jobs.drain(..) {
+/// The one who writes.
+struct Committer {
+    pools: Pools,
+    replica: String,
+    clock: Clock,
+    log: Option<AuditLog>,
+}
+
+struct AuditLog {
+    key: LogKey,
+    /// `None` after a commit whose end is not known: then the database says where the log ends.
+    tail: Option<AuditTail>,
+    /// When the next checkpoint is due, if entries stand without one.
+    sign_at: Option<Instant>,
+}
+
+type Pending = (Commit, oneshot::Sender<Result<(), StoreError>>);
+
+impl Committer {
+    async fn commit_all(mut self, mut receiver: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(BATCH);
+        loop {
+            let received = match self.log.as_ref().and_then(|log| log.sign_at) {
+                Some(due) => timeout_at(due, receiver.recv_many(&mut jobs, BATCH)).await,
+                None => Ok(receiver.recv_many(&mut jobs, BATCH).await),
+            };
+            match received {
+                Ok(0) => break,
+                Ok(_) => self.carry_out(&mut jobs).await,
+                Err(_) => self.sign_when_idle().await,
+            }
+        }
+        self.sign_when_idle().await;
+        self.pools.close().await;
+    }
+
+    async fn carry_out(&mut self, jobs: &mut Vec<Job>) {
+        let mut batch: Vec<Pending> = Vec::with_capacity(jobs.len());
+        for job in jobs.drain(..) {
+            match job {
+                Job::Commit(commit, done) => batch.push((commit, done)),
+                Job::OpenLog(key, done) => {
+                    let result = self.open_log(key).await;
+                    let _ = done.send(result);
+                }
+            }
+        }
+        if batch.is_empty() {
+            return;
+        }
+        if batch.len() > 1 {
+            let together: Vec<_> = batch.iter().map(|(commit, _)| commit).collect();
+            match self.commit(&together).await {
                 // A caller that went away no longer waits; its change stands all the same.
-                let _ = job.done.send(Ok(()));
+                Ok(()) => return batch.into_iter().for_each(|(_, done)| drop(done.send(Ok(())))),
+                Err(error) => {
+                    tracing::debug!(%error, "a shared commit failed; each change gets its own");
+                }
             }
         }
+        // Whoever caused a failure is told, and the others are not harmed.
+        for (commit, done) in batch {
+            let result = self.commit(&[&commit]).await;
+            let _ = done.send(result);
+        }
     }
-    pool.close().await;
-}
 
-async fn commit_together(pool: &SqlitePool, jobs: &[Job]) -> Result<(), StoreError> {
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-    for job in jobs {
-        apply(&mut transaction, &job.change).await?;
+    async fn open_log(&mut self, key: LogKey) -> Result<(), StoreError> {
+        let tail = AuditTail::open(&self.pools, &self.replica, &key, self.clock.now()).await?;
+        self.log = Some(AuditLog { key, tail: Some(tail), sign_at: None });
+        Ok(())
     }
-    transaction.commit().await?;
-    Ok(())
-}
 
-/// After a shared commit was refused: whoever caused it is told, and the others are not harmed.
-async fn commit_one_by_one(pool: &SqlitePool, jobs: &mut Vec<Job>) {
-    for job in jobs.drain(..) {
-        let result = commit_together(pool, std::slice::from_ref(&job)).await;
-        let _ = job.done.send(result);
+    /// One durable transaction.
+    async fn commit(&mut self, commits: &[&Commit]) -> Result<(), StoreError> {
+        let events: Vec<_> = commits.iter().flat_map(|commit| &commit.events).collect();
+        let changes: Vec<_> = commits.iter().flat_map(|commit| &commit.changes).collect();
+        let result = match timeout(LONGEST_TRANSACTION, self.transact(&changes, &events)).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Sql(sqlx::Error::PoolTimedOut)),
+        };
+        if let (Err(_), Some(log)) = (&result, &mut self.log) {
+            // Whether it was committed after all may not be known.
+            log.tail = None;
+        }
+        result
     }
-}
 
-async fn apply(connection: &mut SqliteConnection, change: &Change) -> Result<(), StoreError> {
-    match change {
-        Change::Issue(records) => {
-            for record in records {
-                record.insert(connection).await?;
+    async fn transact(&mut self, changes: &[&Change], events: &[&Event]) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut tail = match &mut self.log {
+            Some(log) if !events.is_empty() => Some(log.tail(&self.pools, &self.replica, now).await?),
+            Some(_) => None,
+            None if events.is_empty() => None,
+            None => return Err(no_log(&self.replica)),
+        };
+        let mut transaction = self.pools.begin().await?;
+        apply(&mut transaction, changes).await?;
+        if let (Some(tail), Some(log)) = (&mut tail, &self.log) {
+            tail.append(events, now);
+            if log.sign_at.is_some_and(|due| due <= Instant::now()) {
+                tail.sign(&log.key, now)?;
             }
-            Ok(())
+            tail.write(&mut transaction).await?;
         }
-        Change::Revoke(revocation) => revocation.apply(connection).await,
-        Change::PutEntry(row) => row.put(connection).await,
-        Change::DeleteEntry(id) => EntryRow::delete(connection, id).await,
-        Change::Begin(trust_domain, root) => {
-            trust_domain.insert(connection).await?;
-            root.insert(connection).await
+        tell_others(&self.replica, &mut transaction, changes).await?;
+        transaction.commit().await?;
+        if let (Some(tail), Some(log)) = (tail, &mut self.log) {
+            log.has_become(tail);
         }
-        Change::ActivateIssuing(row) => {
-            AuthorityRow::retire_issuing(connection).await?;
-            row.insert(connection).await
+        Ok(())
+    }
+
+    /// Entries do not stand for long without a checkpoint that covers them.
+    async fn sign_when_idle(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        if log.sign_at.take().is_none() {
+            return;
+        }
+        if let Err(error) = log.sign(&self.pools, &self.replica, self.clock.now()).await {
+            tracing::error!(%error, "the audit log could not be signed; it is tried again");
+            log.tail = None;
+            log.sign_at = Some(Instant::now() + CHECKPOINT_EVERY);
         }
     }
+}
+
+impl AuditLog {
+    /// The end of the log as it is on disk.
+    async fn tail(&mut self, pools: &Pools, replica: &str, now: SystemTime) -> Result<AuditTail, StoreError> {
+        match &self.tail {
+            Some(tail) => Ok(tail.clone()),
+            None => AuditTail::open(pools, replica, &self.key, now).await,
+        }
+    }
+
+    fn has_become(&mut self, tail: AuditTail) {
+        self.sign_at = match self.sign_at {
+            _ if tail.is_signed() => None,
+            Some(due) => Some(due),
+            None => Some(Instant::now() + CHECKPOINT_EVERY),
+        };
+        self.tail = Some(tail);
+    }
+
+    async fn sign(&mut self, pools: &Pools, replica: &str, now: SystemTime) -> Result<(), StoreError> {
+        let mut tail = self.tail(pools, replica, now).await?;
+        tail.sign(&self.key, now)?;
+        let mut transaction = pools.begin().await?;
+        tail.write(&mut transaction).await?;
+        transaction.commit().await?;
+        self.has_become(tail);
+        Ok(())
+    }
+}
+
+fn no_log(replica: &str) -> StoreError {
+    StoreError::AuditLog { log_id: replica.to_owned(), reason: "it has not been opened".to_owned() }
 }

@@ -1,66 +1,83 @@
-//! The database: what has been issued and registered. SQLite in WAL mode, one writer, several readers.
+//! The database: what has been issued and registered, in SQLite (one daemon) or PostgreSQL (any number).
 //!
-//! Every change goes through one [`Writer`](group_commit::Writer), which commits many of them in one durable
-//! transaction; a call returns when its change is on disk.
+//! Every change goes through one [`Writer`](group_commit::Writer), which commits many of them, with their entries of
+//! the audit log, in one durable transaction; a call returns when its change is on disk. Reading has connections of
+//! its own.
 
+mod audit;
 mod authorities;
 mod certificates;
+mod change;
+mod database;
 mod entries;
 mod group_commit;
+mod listen;
+mod notices;
 mod open;
+mod secrets;
+#[cfg(test)]
+pub(crate) mod testing;
 
-use sqlx::SqlitePool;
+use tokio::sync::broadcast;
 
-pub use authorities::{AuthorityKind, AuthorityRow, AuthorityState, TrustDomainRow};
+pub use audit::AuditLogRow;
+pub use authorities::{AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, TrustDomainRow};
 pub use certificates::{CertificateFilter, CertificateRecord, Page, Revocation};
+pub use change::Change;
 pub use entries::EntryRow;
-pub use group_commit::Change;
+pub use group_commit::Commit;
+pub use notices::Notice;
+pub use open::StoreLocation;
 
 /// The database of one authority. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    readers: SqlitePool,
+    readers: database::Pools,
     writer: group_commit::Writer,
+    notices: listen::Listener,
 }
 
 /// Why the database cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file cannot be opened or created.
-    #[error("the database {path} cannot be opened: {source}")]
+    /// It cannot be opened or created.
+    #[error("the database {name} cannot be opened: {source}")]
     Open {
-        /// The file.
-        path: String,
+        /// The file, or the server and database.
+        name: String,
         /// Why.
         source: sqlx::Error,
     },
     /// A newer program wrote it.
     #[error(
-        "the database {path} was written by a newer version of this program (schema {found}, this program knows {known}); \
+        "the database {name} was written by a newer version of this program (schema {found}, this program knows {known}); \
          run that version, or restore a backup made before the upgrade"
     )]
     Newer {
-        /// The file.
-        path: String,
+        /// The file, or the server and database.
+        name: String,
         /// The schema version found.
         found: i64,
         /// The newest one known here.
         known: i64,
     },
     /// The schema cannot be brought up to date.
-    #[error("the schema of the database {path} cannot be brought up to date: {source}")]
+    #[error("the schema of the database {name} cannot be brought up to date: {source}")]
     Migrate {
-        /// The file.
-        path: String,
+        /// The file, or the server and database.
+        name: String,
         /// Why.
         source: sqlx::migrate::MigrateError,
     },
     /// A statement failed.
     #[error("the database failed: {0}")]
-    Sql(#[from] sqlx::Error),
+    Sql(#[source] sqlx::Error),
     /// A change was refused by the database.
     #[error("the database refused a change: {0}")]
     Refused(String),
+    /// A change contradicts what stands in the database by now.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
     /// A row cannot be understood.
     #[error("a row of table {table} cannot be understood: {reason}")]
     Row {
@@ -69,22 +86,81 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The audit log's rows contradict one another.
+    #[error("the audit log {log_id} cannot be continued: {reason}")]
+    AuditLog {
+        /// Which.
+        log_id: String,
+        /// Why.
+        reason: String,
+    },
     /// The writer has stopped.
     #[error("the database is closed; the daemon is shutting down")]
     Closed,
 }
 
+/// What a change contradicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// An entry of that ID stands already.
+    #[error("an entry of this ID stands already")]
+    EntryId,
+    /// An entry of the same SPIFFE ID, parent and selectors stands already.
+    #[error("a similar entry stands already")]
+    SimilarEntry,
+    /// Somebody else changed the row since it was read.
+    #[error("it was changed by somebody else since it was read")]
+    Changed,
+    /// Another row is in that place already.
+    #[error("another one is in that place already")]
+    Taken,
+}
+
+impl From<sqlx::Error> for StoreError {
+    /// A place that is taken is no failure of the database.
+    fn from(error: sqlx::Error) -> Self {
+        let Some(database) = error.as_database_error().filter(|error| error.is_unique_violation()) else {
+            return Self::Sql(error);
+        };
+        // SQLite names the columns, PostgreSQL the constraint.
+        let said = format!("{} {}", database.constraint().unwrap_or_default(), database.message());
+        Self::Conflict(if said.contains("likeness") {
+            Conflict::SimilarEntry
+        } else if said.contains("entries_pkey") || said.contains("entries.id") {
+            Conflict::EntryId
+        } else {
+            Conflict::Taken
+        })
+    }
+}
+
 impl Store {
-    /// Makes a change durable. Many callers' changes share one commit.
+    /// Makes changes durable, all of them or none, together with what the audit log says of them. Many callers'
+    /// commits share one transaction.
     ///
     /// # Errors
-    /// When the database refuses it, or is closed.
+    /// When the database refuses a change, fails, or is closed.
+    pub async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        self.writer.commit(commit).await
+    }
+
+    /// Makes one change durable of which the audit log says nothing.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
     pub async fn write(&self, change: Change) -> Result<(), StoreError> {
-        self.writer.write(change).await
+        self.commit(Commit { changes: vec![change], events: Vec::new() }).await
+    }
+
+    /// What other replicas change from now on. With SQLite there are none.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
     }
 
     /// Waits until every accepted change is on disk, then closes the database.
     pub async fn close(self) {
+        self.notices.close().await;
         self.writer.close().await;
         self.readers.close().await;
     }

@@ -1,65 +1,177 @@
 //! Opening the database and bringing its schema up to date.
 
-use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::{
+    Executor, PgPool, SqlitePool,
     migrate::{MigrateError, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Store, StoreError, group_commit::Writer};
+use super::{Store, StoreError, database::Pools, group_commit::Writer, listen::Listener};
+use crate::instant::Clock;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 const READERS: u32 = 4;
+const POSTGRES_READERS: u32 = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection to PostgreSQL may take, and how long callers wait for a free one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Store {
-    /// Opens the database file, creating it and its schema the first time.
-    ///
-    /// # Errors
-    /// When the file cannot be opened, is no database, or was written by a newer version.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // What was acknowledged survives a power failure, not only a crash.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        create_private(path).map_err(|error| StoreError::Open {
-            path: path.display().to_string(),
-            source: sqlx::Error::Io(error),
-        })?;
-        let shown = || path.display().to_string();
-        let open = |source| StoreError::Open { path: shown(), source };
+/// Where the database is.
+#[derive(Debug, Clone)]
+pub enum StoreLocation {
+    /// A file of this daemon alone.
+    Sqlite(PathBuf),
+    /// A server that any number of replicas share.
+    Postgres(Box<PgConnectOptions>),
+}
 
-        let writing = SqlitePoolOptions::new()
-            .max_connections(1)
-            .min_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options.clone())
-            .await
-            .map_err(open)?;
-        MIGRATIONS.run(&writing).await.map_err(|source| match source {
-            MigrateError::VersionMissing(found) => {
-                let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
-                StoreError::Newer { path: shown(), found, known }
-            }
-            source => StoreError::Migrate { path: shown(), source },
-        })?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options.read_only(true))
-            .await
-            .map_err(open)?;
-        Ok(Self { readers, writer: Writer::start(writing) })
+impl StoreLocation {
+    /// For messages: without a password.
+    fn name(&self) -> String {
+        match self {
+            Self::Sqlite(path) => path.display().to_string(),
+            Self::Postgres(options) => format!(
+                "{} on {}",
+                options.get_database().unwrap_or(options.get_username()),
+                options.get_host()
+            ),
+        }
     }
 }
 
+impl Store {
+    /// Opens the database, creating its schema the first time. `replica` is the daemon's own ID, and no other daemon
+    /// on the same database has it.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is no database, or was written by a newer version.
+    pub async fn open(location: &StoreLocation, replica: &str, clock: Clock) -> Result<Self, StoreError> {
+        let (readers, writing, listener) = match location {
+            StoreLocation::Sqlite(path) => {
+                let (readers, writing) = open_sqlite(path.clone(), location).await?;
+                (Pools::Sqlite(readers), Pools::Sqlite(writing), Listener::silent())
+            }
+            StoreLocation::Postgres(options) => {
+                let (readers, writing) = open_postgres(options, replica, location).await?;
+                let listener = Listener::start(readers.clone(), replica.to_owned());
+                (Pools::Postgres(readers), Pools::Postgres(writing), listener)
+            }
+        };
+        Ok(Self { readers, writer: Writer::start(writing, replica.to_owned(), clock), notices: listener })
+    }
+}
+
+async fn open_sqlite(
+    path: PathBuf,
+    location: &StoreLocation,
+) -> Result<(SqlitePool, SqlitePool), StoreError> {
+    let open = |source| StoreError::Open { name: location.name(), source };
+    create_private(&path).map_err(|error| open(sqlx::Error::Io(error)))?;
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // What was acknowledged survives a power failure, not only a crash.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT);
+    let writing = SqlitePoolOptions::new()
+        .max_connections(1)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        // The one who uses it owns it; a ping before each use would cost a round trip to its thread.
+        .test_before_acquire(false)
+        .connect_with(options.clone())
+        .await
+        .map_err(open)?;
+    SQLITE_MIGRATIONS.run(&writing).await.map_err(|error| migration(error, &SQLITE_MIGRATIONS, location))?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .connect_with(options.read_only(true))
+        .await
+        .map_err(open)?;
+    Ok((readers, writing))
+}
+
 /// SQLite would create the file for everyone to read; its journals take over the mode that they find.
-fn create_private(path: &Path) -> io::Result<()> {
+fn create_private(path: &std::path::Path) -> io::Result<()> {
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
+}
+
+async fn open_postgres(
+    options: &PgConnectOptions,
+    replica: &str,
+    location: &StoreLocation,
+) -> Result<(PgPool, PgPool), StoreError> {
+    let open = |source| StoreError::Open { name: location.name(), source };
+    let options = options.clone().application_name("ca-daemon").options([("statement_timeout", "30s")]);
+    let replica: Arc<str> = replica.into();
+    let writing = PgPoolOptions::new()
+        .max_connections(1)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .after_connect(move |connection, _| {
+            let replica = Arc::clone(&replica);
+            Box::pin(async move {
+                // A server that is set to acknowledge early must not do so for us.
+                connection.execute("SET synchronous_commit = on").await?;
+                be_the_only(connection, &replica).await
+            })
+        })
+        .connect_with(options.clone())
+        .await
+        .map_err(open)?;
+    POSTGRES_MIGRATIONS
+        .run(&writing)
+        .await
+        .map_err(|error| migration(error, &POSTGRES_MIGRATIONS, location))?;
+    let readers = PgPoolOptions::new()
+        .max_connections(POSTGRES_READERS)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_with(options)
+        .await
+        .map_err(open)?;
+    Ok((readers, writing))
+}
+
+/// Two daemons of one replica ID would write one audit log: a copied data folder must not start. The lock ends with
+/// the connection, so it outlives no daemon that was killed for longer than the server takes to notice.
+async fn be_the_only(connection: &mut sqlx::PgConnection, replica: &str) -> Result<(), sqlx::Error> {
+    const TRIES: u32 = 50;
+    const PAUSE: Duration = Duration::from_millis(100);
+    for _ in 0..TRIES {
+        let is_ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 1))")
+            .bind(format!("secplane replica {replica}"))
+            .fetch_one(&mut *connection)
+            .await?;
+        if is_ours {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(sqlx::Error::Configuration(
+        format!(
+            "another daemon with the replica ID {replica} is connected; a copied data folder needs an ID of its own: \
+             delete its file `replica`"
+        )
+        .into(),
+    ))
+}
+
+fn migration(error: MigrateError, known: &Migrator, location: &StoreLocation) -> StoreError {
+    match error {
+        MigrateError::VersionMissing(found) => {
+            let known = known.iter().map(|migration| migration.version).max().unwrap_or(0);
+            StoreError::Newer { name: location.name(), found, known }
+        }
+        source => StoreError::Migrate { name: location.name(), source },
+    }
 }

@@ -154,21 +154,15 @@ fn bundle_failure(error: bundle_service::StartError, args: &DevArgs) -> Failure 
 }
 
 fn ca_config(args: &DevArgs, folder: &DevFolder) -> ca_daemon::Config {
+    let wrapping_key = WrappingKeySource::File(folder.wrapping_key());
     ca_daemon::Config {
-        trust_domain: args.trust_domain.clone(),
-        data_dir: folder.ca(),
         listen: loopback(args.ca_port),
         server_names: vec!["localhost".to_owned()],
-        admin_socket: None,
         workload_api: config::WorkloadApiConfig {
             socket: Some(folder.workload_api()),
             ..config::WorkloadApiConfig::default()
         },
-        wrapping_key: WrappingKeySource::File(folder.wrapping_key()),
-        validity: config::ValidityConfig::default(),
-        insecure: false,
-        insecure_beyond_loopback: false,
-        log: Default::default(),
+        ..ca_daemon::Config::minimal(args.trust_domain.clone(), folder.ca(), wrapping_key)
     }
 }
 

@@ -1,0 +1,166 @@
+//! What can be changed in the database, and how a transaction carries it out.
+
+use super::{
+    StoreError,
+    authorities::{self, AuthorityRow, TrustDomainRow},
+    certificates::{self, CertificateRecord, Revocation},
+    database::Transaction,
+    entries::{self, EntryRow},
+    notices::{CHANNEL, Notice, payloads},
+    secrets,
+};
+
+/// One change of the database.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Records certificates.
+    Issue(Vec<CertificateRecord>),
+    /// Marks a certificate and its renewals as revoked.
+    Revoke(Revocation),
+    /// Adds an entry.
+    CreateEntry(EntryRow),
+    /// Replaces an entry that is still at this revision.
+    UpdateEntry {
+        /// What it becomes.
+        row: EntryRow,
+        /// What it was made of.
+        old_revision: i64,
+    },
+    /// Fills in the likeness of an entry of the first schema.
+    FillLikeness {
+        /// The entry.
+        id: String,
+        /// Its likeness.
+        likeness: Vec<u8>,
+    },
+    /// Removes an entry.
+    DeleteEntry(String),
+    /// Adds a sealed secret that must not be there yet.
+    AddSecret {
+        /// What names it.
+        name: String,
+        /// The sealed secret.
+        sealed: Vec<u8>,
+    },
+    /// Adds a sealed secret or replaces it.
+    PutSecret {
+        /// What names it.
+        name: String,
+        /// The sealed secret.
+        sealed: Vec<u8>,
+    },
+    /// Removes a sealed secret.
+    DeleteSecret(String),
+    /// Begins a trust domain.
+    BeginTrustDomain(TrustDomainRow),
+    /// The trust bundle has changed: its sequence number grows.
+    AdvanceBundle,
+    /// Adds an authority; refused when its place is taken.
+    AddAuthority(AuthorityRow),
+    /// Moves an authority on in its life, if it still stands as `old` says.
+    ReplaceAuthority {
+        /// As it was read.
+        old: AuthorityRow,
+        /// As it shall be: another state, or tainted.
+        new: AuthorityRow,
+    },
+    /// Forgets an authority.
+    ForgetAuthority(String),
+}
+
+impl Change {
+    /// What other replicas must be told.
+    fn notice(&self) -> Option<Notice> {
+        match self {
+            Self::CreateEntry(row) | Self::UpdateEntry { row, .. } => {
+                Some(Notice::Entries(vec![row.id.clone()]))
+            }
+            Self::DeleteEntry(id) => Some(Notice::Entries(vec![id.clone()])),
+            Self::Revoke(_) => Some(Notice::Revocations),
+            Self::BeginTrustDomain(_)
+            | Self::AdvanceBundle
+            | Self::AddAuthority(_)
+            | Self::ReplaceAuthority { .. }
+            | Self::ForgetAuthority(_) => Some(Notice::Authorities),
+            Self::Issue(_)
+            | Self::FillLikeness { .. }
+            | Self::AddSecret { .. }
+            | Self::PutSecret { .. }
+            | Self::DeleteSecret(_) => None,
+        }
+    }
+}
+
+/// Other replicas hear of it when the transaction is committed.
+pub(super) async fn tell_others(
+    replica: &str,
+    transaction: &mut Transaction,
+    changes: &[&Change],
+) -> Result<(), StoreError> {
+    let Transaction::Postgres(transaction) = transaction else { return Ok(()) };
+    for payload in payloads(replica, changes.iter().filter_map(|change| change.notice())) {
+        sqlx::query("SELECT pg_notify($1, $2)")
+            .bind(CHANNEL)
+            .bind(payload)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Carries changes out in their order; runs of additions share statements.
+pub(super) async fn apply(transaction: &mut Transaction, changes: &[&Change]) -> Result<(), StoreError> {
+    let mut issued = Vec::new();
+    let mut created = Vec::new();
+    for change in changes {
+        match change {
+            Change::Issue(records) => {
+                for record in records {
+                    if record.renews.is_some() {
+                        certificates::refuse_revoked(transaction, &record.lineage).await?;
+                    }
+                }
+                issued.extend(records);
+            }
+            Change::CreateEntry(row) => created.push(row),
+            other => {
+                flush(transaction, &mut issued, &mut created).await?;
+                apply_one(transaction, other).await?;
+            }
+        }
+    }
+    flush(transaction, &mut issued, &mut created).await
+}
+
+async fn flush(
+    transaction: &mut Transaction,
+    issued: &mut Vec<&CertificateRecord>,
+    created: &mut Vec<&EntryRow>,
+) -> Result<(), StoreError> {
+    certificates::insert(transaction, issued).await?;
+    entries::create(transaction, created).await?;
+    issued.clear();
+    created.clear();
+    Ok(())
+}
+
+async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(), StoreError> {
+    match change {
+        Change::Issue(records) => {
+            certificates::insert(transaction, &records.iter().collect::<Vec<_>>()).await
+        }
+        Change::CreateEntry(row) => entries::create(transaction, &[row]).await,
+        Change::Revoke(revocation) => certificates::revoke(transaction, revocation).await,
+        Change::UpdateEntry { row, old_revision } => entries::update(transaction, row, *old_revision).await,
+        Change::FillLikeness { id, likeness } => entries::fill_likeness(transaction, id, likeness).await,
+        Change::DeleteEntry(id) => entries::delete(transaction, id).await,
+        Change::AddSecret { name, sealed } => secrets::add(transaction, name, sealed).await,
+        Change::PutSecret { name, sealed } => secrets::put(transaction, name, sealed).await,
+        Change::DeleteSecret(name) => secrets::delete(transaction, name).await,
+        Change::BeginTrustDomain(row) => authorities::begin(transaction, row).await,
+        Change::AdvanceBundle => authorities::advance_bundle(transaction).await,
+        Change::AddAuthority(row) => authorities::add(transaction, row).await,
+        Change::ReplaceAuthority { old, new } => authorities::replace(transaction, old, new).await,
+        Change::ForgetAuthority(key_id) => authorities::forget(transaction, key_id).await,
+    }
+}
