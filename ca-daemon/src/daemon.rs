@@ -95,7 +95,7 @@ impl CaDaemon {
         let store = Store::open(&config.store_location()?, &replica, clock.clone()).await?;
         store.open_audit_log(audit_key(&keys).await?).await?;
 
-        let Founded { root, issuing, bundle, is_new } = found(
+        let Founded { domain_ca, issuing, bundle, is_new } = found(
             &config.trust_domain,
             &replica,
             &store,
@@ -105,8 +105,8 @@ impl CaDaemon {
             clock.now(),
         )
         .await?;
-        let root = Arc::new(root);
-        let root_fingerprint = root.fingerprint();
+        let domain_ca = Arc::new(domain_ca);
+        let root_fingerprint = domain_ca.root_fingerprint();
         let revoked = Arc::new(RevokedSerials::new(store.revoked_serials(unix(clock.now())).await?));
         let issuance = Arc::new(Issuance::new(
             issuing,
@@ -122,7 +122,7 @@ impl CaDaemon {
             .map_err(|error| ConfigError::Invalid { key: "server_names", reason: error.to_string() })?;
         let (rotation, identity) = Rotation::start(
             Arc::clone(&issuance),
-            Arc::clone(&root),
+            Arc::clone(&domain_ca),
             replica,
             keys,
             config.validity.issuing_ca,
@@ -148,7 +148,7 @@ impl CaDaemon {
             access: Access::new(Arc::clone(&registry), revoked),
             issuance,
             registry,
-            root,
+            domain_ca,
             started_at: clock.now(),
             insecure: config.insecure,
             shutdown: shutdown.clone(),

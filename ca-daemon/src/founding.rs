@@ -11,7 +11,7 @@ use secplane_identity::{
 
 use crate::{
     audit::{Action, Event},
-    authority::{CaError, IssuingCa, Root},
+    authority::{CaError, CaKey, DomainCa, IssuingCa, split_certificates},
     instant::unix,
     keys::{KeyFiles, KeyStoreError},
     store::{
@@ -20,10 +20,10 @@ use crate::{
     },
 };
 
-/// A root and an issuing CA below it, ready to issue.
+/// The CA of a trust domain and an issuing CA below it, ready to issue.
 pub struct Founded {
-    /// The root.
-    pub root: Root,
+    /// The CA of the trust domain.
+    pub domain_ca: DomainCa,
     /// The issuing CA.
     pub issuing: IssuingCa,
     /// What is trusted.
@@ -45,48 +45,54 @@ pub async fn found(
     issuing_lifetime: Duration,
     now: SystemTime,
 ) -> Result<Founded, FoundingError> {
-    let (root, sequence, is_new) = match store.trust_domain().await? {
+    let (domain_ca, sequence, is_new) = match store.trust_domain().await? {
         Some(row) if row.name != trust_domain.as_str() => {
             return Err(FoundingError::OtherTrustDomain { found: row.name, wanted: trust_domain.clone() });
         }
         Some(row) => (find_root(trust_domain, store, keys).await?, row.bundle_sequence, false),
         None => (make_root(trust_domain, store, keys, root_lifetime, now).await?, 1, true),
     };
-    let issuing = match find_issuing(trust_domain, replica, store, keys, &root).await? {
+    let issuing = match find_issuing(replica, store, keys, &domain_ca, now).await? {
         Some(issuing) if issuing.validity().half_life() > now => issuing,
-        _ => new_issuing_ca(&root, trust_domain, replica, keys, store, issuing_lifetime, now).await?,
+        _ => new_issuing_ca(&domain_ca, replica, keys, store, issuing_lifetime, now).await?,
     };
-    let bundle = TrustBundle::new(trust_domain.clone(), [&root.certificate().der])?
+    let bundle = TrustBundle::new(trust_domain.clone(), domain_ca.roots().map(|root| &root.der))?
         .with_sequence(u64::try_from(sequence).unwrap_or(1));
-    Ok(Founded { root, issuing, bundle, is_new })
+    Ok(Founded { domain_ca, issuing, bundle, is_new })
 }
 
 async fn find_root(
     trust_domain: &TrustDomain,
     store: &Store,
     keys: &Arc<KeyFiles>,
-) -> Result<Root, FoundingError> {
+) -> Result<DomainCa, FoundingError> {
     let row = active(store, AuthorityKind::Root, None).await?.ok_or(FoundingError::NoRoot)?;
     let key = load(keys, row.key_id.clone()).await?;
-    Ok(Root::restore(trust_domain, &row.public, &key)?)
+    let above = split_certificates(&row.chain)?;
+    Ok(DomainCa::restore(trust_domain, &row.public, &above, CaKey::try_from(&key)?)?)
 }
 
-/// An issuing CA whose key is lost or that another root signed is no obstacle: a new one is made.
+/// An issuing CA whose key is lost, that has expired or that another CA signed is no obstacle: a new one is made.
 async fn find_issuing(
-    trust_domain: &TrustDomain,
     replica: &str,
     store: &Store,
     keys: &Arc<KeyFiles>,
-    root: &Root,
+    domain_ca: &DomainCa,
+    now: SystemTime,
 ) -> Result<Option<IssuingCa>, FoundingError> {
     let Some(row) = active(store, AuthorityKind::Issuing, Some(replica.to_owned())).await? else {
         return Ok(None);
     };
     match load(keys, row.key_id.clone()).await {
         Ok(key) => {
-            let issuing = IssuingCa::restore(trust_domain, &row.public, &key, root)?;
-            let is_of_root = issuing.certificate().authority_key_id.as_deref() == Some(root.key_id());
-            Ok(is_of_root.then_some(issuing))
+            let key = CaKey::try_from(&key)?;
+            match IssuingCa::restore(&row.public, key, domain_ca, now) {
+                Ok(issuing) => Ok(Some(issuing)),
+                Err(error) => {
+                    tracing::warn!(%error, "the issuing CA is not usable; a new one takes its place");
+                    Ok(None)
+                }
+            }
         }
         Err(error) => {
             tracing::warn!(%error, "the issuing CA's key is not usable; a new issuing CA takes its place");
@@ -101,9 +107,9 @@ async fn make_root(
     keys: &Arc<KeyFiles>,
     lifetime: Duration,
     now: SystemTime,
-) -> Result<Root, FoundingError> {
+) -> Result<DomainCa, FoundingError> {
     let key = PrivateKey::generate()?;
-    let root = Root::create(trust_domain, &key, lifetime, now)?;
+    let root = DomainCa::self_signed(trust_domain, CaKey::try_from(&key)?, lifetime, now)?;
     // The key first: a key without a certificate is harmless, a certificate without its key is not.
     keep(keys, root.key_id().to_owned(), key).await?;
     let row = row(AuthorityKind::Root, root.key_id(), root.key_id(), "", root.certificate(), now);
@@ -123,8 +129,7 @@ async fn make_root(
 /// # Errors
 /// When it cannot be signed, or its key or record not be written.
 pub async fn new_issuing_ca(
-    root: &Root,
-    trust_domain: &TrustDomain,
+    domain_ca: &DomainCa,
     replica: &str,
     keys: &Arc<KeyFiles>,
     store: &Store,
@@ -132,10 +137,16 @@ pub async fn new_issuing_ca(
     now: SystemTime,
 ) -> Result<IssuingCa, FoundingError> {
     let key = PrivateKey::generate()?;
-    let issuing = root.issue_ca(trust_domain, &key, lifetime, now)?;
+    let issuing = domain_ca.issue_ca(&key, lifetime, now)?;
     keep(keys, issuing.key_id().to_owned(), key).await?;
-    let row =
-        row(AuthorityKind::Issuing, issuing.key_id(), root.key_id(), replica, issuing.certificate(), now);
+    let row = row(
+        AuthorityKind::Issuing,
+        issuing.key_id(),
+        domain_ca.key_id(),
+        replica,
+        issuing.certificate(),
+        now,
+    );
     let mut changes = Vec::new();
     if let Some(old) = active(store, AuthorityKind::Issuing, Some(replica.to_owned())).await? {
         let new = AuthorityRow { state: AuthorityState::Old, ..old.clone() };

@@ -10,7 +10,7 @@ use secplane_identity::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    authority::{CaError, CertificateRequest, DnsName, Root, Subject, Validity},
+    authority::{CaError, CertificateRequest, DnsName, DomainCa, Subject, Validity},
     founding::{self, FoundingError},
     issuance::{Issuance, IssueError, Order, Requester},
     keys::KeyFiles,
@@ -31,7 +31,7 @@ pub fn server_id(trust_domain: &TrustDomain) -> Result<SpiffeId, SpiffeIdError> 
 /// Renews the issuing CA and the server's identity as they age.
 pub struct Rotation {
     issuance: Arc<Issuance>,
-    root: Arc<Root>,
+    domain_ca: Arc<DomainCa>,
     replica: String,
     keys: Arc<KeyFiles>,
     issuing_lifetime: std::time::Duration,
@@ -46,7 +46,7 @@ impl Rotation {
     /// When it cannot be issued or recorded.
     pub async fn start(
         issuance: Arc<Issuance>,
-        root: Arc<Root>,
+        domain_ca: Arc<DomainCa>,
         replica: String,
         keys: Arc<KeyFiles>,
         issuing_lifetime: std::time::Duration,
@@ -54,7 +54,7 @@ impl Rotation {
     ) -> Result<(Self, IdentitySource), RotationError> {
         let first = server_identity(&issuance, &server_names).await?;
         let (publisher, source) = IdentitySource::channel(first);
-        Ok((Self { issuance, root, replica, keys, issuing_lifetime, server_names, publisher }, source))
+        Ok((Self { issuance, domain_ca, replica, keys, issuing_lifetime, server_names, publisher }, source))
     }
 
     /// Renews until `shutdown`. A renewal that fails is reported and tried again.
@@ -94,8 +94,7 @@ impl Rotation {
     /// The key is on disk before the certificate is in the database, and that before it signs anything.
     async fn renew_issuing(&self) -> Result<(), RotationError> {
         let issuing = founding::new_issuing_ca(
-            &self.root,
-            self.issuance.trust_domain(),
+            &self.domain_ca,
             &self.replica,
             &self.keys,
             self.issuance.store(),

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`spiffe_id`] | the names: [`TrustDomain`], [`SpiffeId`] |
 //! | [`x509`] | reading a certificate, and verifying a chain as an X.509-SVID |
-//! | [`trust_bundle`] | the roots of a trust domain, as PEM and as a SPIFFE bundle document |
+//! | [`trust_bundle`] | the roots and JWT keys of a trust domain, as PEM and as a SPIFFE bundle document |
+//! | [`jwk`] | public keys as JSON Web Keys |
 //! | [`private_key`] | a private key in memory, wiped when dropped |
 //! | [`source`] | one's own identity as it changes: key, chain and roots under one generation |
 //! | [`workload_api`] | the source that follows a SPIFFE Workload API socket |
@@ -16,6 +17,7 @@
 //! it is verified against.
 
 pub mod connect;
+pub mod jwk;
 pub mod private_key;
 pub mod serve;
 pub mod source;
@@ -27,7 +29,7 @@ pub mod trust_bundle;
 pub mod workload_api;
 pub mod x509;
 
-pub use private_key::PrivateKey;
+pub use private_key::{KeyKind, PrivateKey};
 pub use source::{IdentityPublisher, IdentitySnapshot, IdentitySource, X509Identity};
 pub use spiffe_id::{SpiffeId, TrustDomain};
-pub use trust_bundle::{Fingerprint, TrustBundle, TrustBundleSet};
+pub use trust_bundle::{Fingerprint, JwtAuthority, TrustBundle, TrustBundleSet};

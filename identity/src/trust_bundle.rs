@@ -1,32 +1,33 @@
-//! Trust bundles: the roots of one trust domain (SPIFFE Trust Domain and Bundle).
+//! Trust bundles: the roots and JWT keys of one trust domain (SPIFFE Trust Domain and Bundle).
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::digest;
-use base64::{
-    Engine,
-    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
-};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use serde::Deserialize;
-use serde_json::json;
-use x509_parser::{prelude::FromDer, public_key::PublicKey, x509::SubjectPublicKeyInfo};
+use serde_json::{Map, Value, json};
 
 use crate::{
     TrustDomain,
+    jwk::{self, JwkError},
     x509::{Certificate, CertificateError},
 };
 
-/// The most roots that one bundle may hold.
+/// The most roots that one bundle may hold, and the most JWT keys.
 pub const MAX_AUTHORITIES: usize = 256;
+/// The longest key ID of a JWT key, in bytes.
+pub const MAX_KEY_ID_BYTES: usize = 255;
 /// The largest bundle document that is read, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
 
-/// The X.509 roots of one trust domain, each known to be a readable CA certificate.
+/// The X.509 roots of one trust domain, each known to be a readable CA certificate, and the keys that its JWT-SVIDs
+/// are signed with.
 #[derive(Debug, Clone)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     authorities: Vec<Authority>,
+    jwt_authorities: Vec<JwtAuthority>,
     sequence: u64,
     refresh_hint_seconds: u64,
 }
@@ -35,6 +36,20 @@ pub struct TrustBundle {
 struct Authority {
     certificate: Certificate,
     anchor: TrustAnchor<'static>,
+}
+
+/// A public key that JWT-SVIDs of a trust domain are verified with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtAuthority {
+    /// What the `kid` of a token's header says; not empty, and one of its kind in a bundle.
+    pub key_id: String,
+    /// DER of the SubjectPublicKeyInfo.
+    pub public_key_info: Vec<u8>,
+    /// When the last token that it signed has expired; `None` when the source does not say, as a SPIFFE bundle
+    /// document cannot.
+    pub expires_at: Option<SystemTime>,
+    /// On its way out: what it signed is still valid, and to be replaced.
+    pub tainted: bool,
 }
 
 impl TrustBundle {
@@ -60,7 +75,27 @@ impl TrustBundle {
                 .to_owned();
             authorities.push(Authority { certificate, anchor });
         }
-        Ok(Self { trust_domain, authorities, sequence: 0, refresh_hint_seconds: 300 })
+        let jwt_authorities = Vec::new();
+        Ok(Self { trust_domain, authorities, jwt_authorities, sequence: 0, refresh_hint_seconds: 300 })
+    }
+
+    /// The same bundle with these JWT keys instead of its own.
+    ///
+    /// # Errors
+    /// When there are too many, two have one key ID, or a key is of a kind that a bundle document cannot say.
+    pub fn with_jwt_authorities(self, keys: Vec<JwtAuthority>) -> Result<Self, TrustBundleError> {
+        if keys.len() > MAX_AUTHORITIES {
+            return Err(TrustBundleError::TooMany);
+        }
+        for (position, key) in keys.iter().enumerate() {
+            let is_taken = keys[..position].iter().any(|other| other.key_id == key.key_id);
+            if key.key_id.is_empty() || key.key_id.len() > MAX_KEY_ID_BYTES || is_taken {
+                return Err(TrustBundleError::KeyId(key.key_id.clone()));
+            }
+            jwk::members(&key.public_key_info)
+                .map_err(|source| TrustBundleError::JwtKey { key_id: key.key_id.clone(), source })?;
+        }
+        Ok(Self { jwt_authorities: keys, ..self })
     }
 
     /// The same bundle with a sequence number, which grows with every change of the content.
@@ -88,24 +123,25 @@ impl TrustBundle {
     }
 
     /// Reads a SPIFFE bundle document (SPIFFE Trust Domain and Bundle, section 4): the first `x5c` certificate of
-    /// each `x509-svid` key. Keys of other uses are passed over.
+    /// each `x509-svid` key, and each `jwt-svid` key. Keys of other uses and of unknown kinds are passed over.
     ///
     /// # Errors
-    /// When it is not such a document or a certificate in it is not a CA certificate.
+    /// When it is not such a document, a certificate in it is not a CA certificate, or a JWT key has no key ID, that
+    /// of another, or is malformed.
     pub fn from_spiffe_json(trust_domain: TrustDomain, text: &str) -> Result<Self, TrustBundleError> {
         if text.len() > MAX_DOCUMENT_BYTES {
             return Err(TrustBundleError::TooLarge(text.len()));
         }
         let document: BundleDocument =
             serde_json::from_str(text).map_err(|e| TrustBundleError::Json(e.to_string()))?;
-        let roots = document
-            .keys
-            .iter()
-            .filter(|key| key.usage.as_deref() == Some("x509-svid"))
+        let of_use = |usage| document.keys.iter().filter(move |key| key.usage.as_deref() == Some(usage));
+        let roots = of_use("x509-svid")
             .filter_map(|key| key.x5c.first())
             .map(|text| BASE64_STANDARD.decode(text).map_err(|e| TrustBundleError::Json(format!("x5c: {e}"))))
             .collect::<Result<Vec<_>, _>>()?;
-        let bundle = Self::new(trust_domain, roots)?;
+        let jwt_keys =
+            of_use("jwt-svid").filter_map(|key| key.jwt_authority().transpose()).collect::<Result<_, _>>()?;
+        let bundle = Self::new(trust_domain, roots)?.with_jwt_authorities(jwt_keys)?;
         Ok(Self {
             sequence: document.spiffe_sequence.unwrap_or(0),
             refresh_hint_seconds: document.spiffe_refresh_hint.unwrap_or(300),
@@ -117,14 +153,39 @@ impl TrustBundle {
     ///
     /// # Errors
     /// When the public key of a root is of a kind that a JWK cannot say.
-    pub fn to_spiffe_json(&self) -> Result<serde_json::Value, TrustBundleError> {
-        let keys =
-            self.authorities.iter().map(|a| json_web_key(&a.certificate)).collect::<Result<Vec<_>, _>>()?;
+    pub fn to_spiffe_json(&self) -> Result<Value, TrustBundleError> {
+        let roots = self.authorities.iter().map(|root| {
+            let mut key = jwk::members(&root.certificate.public_key_info)
+                .map_err(|error| TrustBundleError::Unusable(error.to_string()))?;
+            key.insert("use".into(), "x509-svid".into());
+            key.insert("x5c".into(), json!([BASE64_STANDARD.encode(&root.certificate.der)]));
+            Ok(key)
+        });
+        let keys = roots.chain(self.jwt_keys()).collect::<Result<Vec<_>, TrustBundleError>>()?;
         Ok(json!({
             "spiffe_sequence": self.sequence,
             "spiffe_refresh_hint": self.refresh_hint_seconds,
             "keys": keys,
         }))
+    }
+
+    /// The JWT keys alone as a JWK Set (RFC 7517, section 5), as the Workload API hands them out
+    /// (SPIFFE Workload API, section 6.2.2).
+    ///
+    /// # Errors
+    /// Never, for a bundle was made of keys that a JWK can say.
+    pub fn to_jwt_key_set(&self) -> Result<Value, TrustBundleError> {
+        Ok(json!({ "keys": self.jwt_keys().collect::<Result<Vec<_>, _>>()? }))
+    }
+
+    fn jwt_keys(&self) -> impl Iterator<Item = Result<Map<String, Value>, TrustBundleError>> {
+        self.jwt_authorities.iter().map(|authority| {
+            let mut key = jwk::members(&authority.public_key_info)
+                .map_err(|source| TrustBundleError::JwtKey { key_id: authority.key_id.clone(), source })?;
+            key.insert("use".into(), "jwt-svid".into());
+            key.insert("kid".into(), authority.key_id.clone().into());
+            Ok(key)
+        })
     }
 
     /// The roots as PEM, one after another.
@@ -142,6 +203,18 @@ impl TrustBundle {
     /// The roots.
     pub fn authorities(&self) -> impl ExactSizeIterator<Item = &Certificate> {
         self.authorities.iter().map(|a| &a.certificate)
+    }
+
+    /// The keys that JWT-SVIDs of the trust domain are verified with.
+    #[must_use]
+    pub fn jwt_authorities(&self) -> &[JwtAuthority] {
+        &self.jwt_authorities
+    }
+
+    /// The JWT key of an ID.
+    #[must_use]
+    pub fn jwt_authority(&self, key_id: &str) -> Option<&JwtAuthority> {
+        self.jwt_authorities.iter().find(|key| key.key_id == key_id)
     }
 
     /// Grows with every change of the content; 0 when the source does not say.
@@ -200,45 +273,26 @@ struct BundleKey {
     #[serde(rename = "use")]
     usage: Option<String>,
     #[serde(default)]
+    kid: String,
+    #[serde(default)]
     x5c: Vec<String>,
+    #[serde(flatten)]
+    members: Map<String, Value>,
 }
 
-fn json_web_key(certificate: &Certificate) -> Result<serde_json::Value, TrustBundleError> {
-    let unsupported = || TrustBundleError::Unusable("its public key has no JWK form".into());
-    let (_, info) =
-        SubjectPublicKeyInfo::from_der(&certificate.public_key_info).map_err(|_| unsupported())?;
-    let x5c = BASE64_STANDARD.encode(&certificate.der);
-    match info.parsed().map_err(|_| unsupported())? {
-        PublicKey::EC(point) => {
-            // An uncompressed point is 0x04, then X and Y of equal length (SEC 1, section 2.3.3).
-            let coordinates = point.data().strip_prefix(&[4]).ok_or_else(unsupported)?;
-            let curve = match coordinates.len() {
-                64 => "P-256",
-                96 => "P-384",
-                132 => "P-521",
-                _ => return Err(unsupported()),
-            };
-            let (x, y) = coordinates.split_at(coordinates.len() / 2);
-            Ok(json!({
-                "use": "x509-svid", "kty": "EC", "crv": curve,
-                "x": BASE64_URL_SAFE_NO_PAD.encode(x),
-                "y": BASE64_URL_SAFE_NO_PAD.encode(y),
-                "x5c": [x5c],
-            }))
-        }
-        PublicKey::RSA(rsa) => Ok(json!({
-            "use": "x509-svid", "kty": "RSA",
-            "n": BASE64_URL_SAFE_NO_PAD.encode(without_leading_zeros(rsa.modulus)),
-            "e": BASE64_URL_SAFE_NO_PAD.encode(without_leading_zeros(rsa.exponent)),
-            "x5c": [x5c],
-        })),
-        _ => Err(unsupported()),
+impl BundleKey {
+    /// `None` for a key of an unknown kind.
+    fn jwt_authority(&self) -> Result<Option<JwtAuthority>, TrustBundleError> {
+        let key_id = self.kid.clone();
+        let public_key_info = jwk::public_key_info(&self.members)
+            .map_err(|source| TrustBundleError::JwtKey { key_id: key_id.clone(), source })?;
+        Ok(public_key_info.map(|public_key_info| JwtAuthority {
+            key_id,
+            public_key_info,
+            expires_at: None,
+            tainted: false,
+        }))
     }
-}
-
-fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
-    let zeros = bytes.iter().take_while(|b| **b == 0).count();
-    &bytes[zeros..]
 }
 
 /// The bundles that one trusts, by trust domain. They are never merged into one pool.
@@ -323,7 +377,7 @@ pub enum TrustBundleError {
     #[error("a root of the trust bundle cannot be used: {0}")]
     Unusable(String),
     /// More than [`MAX_AUTHORITIES`].
-    #[error("the trust bundle has more than {MAX_AUTHORITIES} roots")]
+    #[error("the trust bundle has more than {MAX_AUTHORITIES} roots or JWT keys")]
     TooMany,
     /// Larger than [`MAX_DOCUMENT_BYTES`].
     #[error("the trust bundle has {0} bytes; at most {MAX_DOCUMENT_BYTES} are read")]
@@ -334,6 +388,19 @@ pub enum TrustBundleError {
     /// Not a SPIFFE bundle document.
     #[error("the text is not a SPIFFE bundle document: {0}")]
     Json(String),
+    /// A key ID that no JWT key can have, or that two have.
+    #[error(
+        "the trust bundle has a JWT key with the key ID `{0}`, which is empty, longer than {MAX_KEY_ID_BYTES} bytes or taken"
+    )]
+    KeyId(String),
+    /// A JWT key that cannot be used.
+    #[error("the trust bundle's JWT key `{key_id}` cannot be used: {source}")]
+    JwtKey {
+        /// Which one.
+        key_id: String,
+        /// What is wrong with it.
+        source: JwkError,
+    },
     /// Not a fingerprint.
     #[error("a fingerprint is a SHA-256 in hex: 64 digits, with or without colons")]
     Fingerprint,
@@ -345,7 +412,10 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::testing::{TestCa, leaf};
+    use crate::{
+        KeyKind, PrivateKey,
+        testing::{TestCa, leaf},
+    };
 
     fn trust_domain() -> TrustDomain {
         TrustDomain::parse("example.org").unwrap()
@@ -373,11 +443,54 @@ mod tests {
     #[test]
     fn passes_over_keys_of_other_uses() {
         let text =
-            r#"{"keys":[{"use":"jwt-svid","kty":"EC","kid":"a"},{"use":"new","kty":"x"},{"kty":"x"}]}"#;
+            r#"{"keys":[{"use":"jwt-svid","kty":"new","kid":"a"},{"use":"new","kty":"EC"},{"kty":"x"}]}"#;
         assert_eq!(TrustBundle::from_spiffe_json(trust_domain(), text).unwrap().authorities().len(), 0);
     }
 
+    fn jwt_key(key_id: &str, kind: KeyKind) -> JwtAuthority {
+        use rcgen::PublicKeyData;
+        let pair = PrivateKey::generate_kind(kind).unwrap().signing_pair().unwrap();
+        JwtAuthority {
+            key_id: key_id.to_owned(),
+            public_key_info: pair.subject_public_key_info(),
+            expires_at: None,
+            tainted: false,
+        }
+    }
+
+    #[test]
+    fn carries_jwt_keys() {
+        let keys = vec![jwt_key("a", KeyKind::EcP256), jwt_key("b", KeyKind::Rsa2048)];
+        let root = TestCa::root("example.org");
+        let bundle = root.bundle().with_jwt_authorities(keys.clone()).unwrap();
+        assert_eq!(bundle.jwt_authority("b"), Some(&keys[1]));
+        assert_eq!(bundle.jwt_authority("c"), None);
+
+        let document = bundle.to_spiffe_json().unwrap();
+        let uses: Vec<_> = document["keys"].as_array().unwrap().iter().map(|key| &key["use"]).collect();
+        assert_eq!(uses, ["x509-svid", "jwt-svid", "jwt-svid"]);
+        assert!(document["keys"][0].get("kid").is_none() && document["keys"][1].get("x5c").is_none());
+        let again = TrustBundle::from_spiffe_json(trust_domain(), &document.to_string()).unwrap();
+        assert_eq!(again.jwt_authorities(), keys);
+        assert_eq!(ders(&again), ders(&bundle));
+
+        let key_set = bundle.to_jwt_key_set().unwrap();
+        assert_eq!(key_set["keys"].as_array().unwrap().len(), 2);
+        assert_eq!(key_set["keys"][0]["kid"], "a");
+    }
+
+    #[test]
+    fn rejects_jwt_keys_that_cannot_be_told_apart() {
+        let bundle = || TestCa::root("example.org").bundle();
+        let twice = vec![jwt_key("a", KeyKind::EcP256), jwt_key("a", KeyKind::EcP256)];
+        assert!(matches!(bundle().with_jwt_authorities(twice), Err(TrustBundleError::KeyId(_))));
+        let nameless = vec![jwt_key("", KeyKind::EcP256)];
+        assert!(matches!(bundle().with_jwt_authorities(nameless), Err(TrustBundleError::KeyId(_))));
+    }
+
     #[rstest]
+    #[case(r#"{"keys":[{"use":"jwt-svid","kty":"EC","crv":"P-256","kid":"a"}]}"#)]
+    #[case(r#"{"keys":[{"use":"jwt-svid","kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#)]
     #[case("{}")]
     #[case("[]")]
     #[case(r#"{"keys":[{"use":"x509-svid","x5c":["!"]}]}"#)]
@@ -391,7 +504,7 @@ mod tests {
         let root = TestCa::root("example.org");
         let leaf = root.sign(&leaf("spiffe://example.org/a")).0;
         assert!(matches!(TrustBundle::new(trust_domain(), [&leaf]), Err(TrustBundleError::NotACa(_))));
-        let key = crate::PrivateKey::generate().unwrap();
+        let key = PrivateKey::generate().unwrap();
         let mixed = format!("{}{}", root.bundle().to_pem(), key.to_pem().as_str());
         assert!(matches!(TrustBundle::from_pem(trust_domain(), &mixed), Err(TrustBundleError::Pem(_))));
         assert!(TrustBundle::from_pem(trust_domain(), "").is_err());

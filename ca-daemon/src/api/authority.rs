@@ -31,7 +31,12 @@ impl Authority for AuthorityApi {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             trust_domain: bundle.trust_domain().to_string(),
             root_fingerprints: bundle.authorities().map(|r| Fingerprint::of(&r.der).to_string()).collect(),
-            root_expires_at: unix(services.root.certificate().not_after),
+            root_expires_at: services
+                .domain_ca
+                .roots()
+                .map(|root| unix(root.not_after))
+                .min()
+                .unwrap_or_default(),
             issuing_ca_key_id: issuing.key_id().to_owned(),
             issuing_ca_expires_at: unix(issuing.certificate().not_after),
             bundle_sequence: bundle.sequence(),

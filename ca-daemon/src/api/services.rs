@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     access::{Access, Caller, Permission},
-    authority::Root,
+    authority::DomainCa,
     issuance::Issuance,
     registry::Registry,
 };
@@ -35,8 +35,8 @@ pub struct Services {
     pub registry: Arc<Registry>,
     /// Who may do what.
     pub access: Access,
-    /// The root.
-    pub root: Arc<Root>,
+    /// The CA of the trust domain.
+    pub domain_ca: Arc<DomainCa>,
     /// When the daemon started.
     pub started_at: SystemTime,
     /// Whether it runs with `--insecure`.

@@ -174,7 +174,7 @@ impl Subject {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         if self.kind() == CertificateKind::X509Svid {
-            params.key_usages.extend([KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyAgreement]);
+            params.key_usages.extend(key.exchange_usage());
         }
         params.extended_key_usages = self.extended_key_usages();
         params.use_authority_key_identifier_extension = true;

@@ -1,16 +1,28 @@
 //! The signing core: no I/O, no clock of its own.
 //!
-//! A self-signed [`Root`] signs issuing CAs ([`IssuingCa`]); an issuing CA signs leaves. Trust bundles hold roots
-//! only, so that an issuing CA can be replaced without anyone noticing. What a leaf may say is decided here, in
-//! [`Subject`]; a [`CertificateRequest`] contributes its public key and nothing else.
+//! The CA of a trust domain ([`DomainCa`]: a self-signed root, or a CA below somebody else's) signs issuing CAs
+//! ([`IssuingCa`]); an issuing CA signs leaves. Trust bundles hold roots only, so that an issuing CA can be replaced
+//! without anyone noticing. What a leaf may say is decided here, in [`Subject`]; a [`CertificateRequest`] contributes
+//! its public key and nothing else.
 
 mod ca;
+mod ca_key;
+mod crl;
+mod domain_ca;
+mod issuing_ca;
 mod leaf;
 mod names;
 mod request;
+mod subject_name;
+#[cfg(test)]
+mod testing;
 mod validity;
 
-pub use ca::{CaError, IssuingCa, Root};
+pub use ca::{CaError, MAX_CERTIFICATES_ABOVE_ISSUING};
+pub use ca_key::CaKey;
+pub use crl::{CrlError, CrlReason, RevocationList, RevokedCertificate};
+pub use domain_ca::{DomainCa, split_certificates};
+pub use issuing_ca::IssuingCa;
 pub use leaf::{CertificateKind, SignError, SignedCertificate, Subject};
 pub use names::{DnsName, NameError};
 pub use request::{CertificateRequest, RequestError, RequestedNames};

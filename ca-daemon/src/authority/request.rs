@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use rcgen::{PublicKeyData, SignatureAlgorithm};
+use rcgen::{KeyUsagePurpose, PublicKeyData, SignatureAlgorithm};
 use x509_parser::{
     asn1_rs::Header,
     certification_request::X509CertificationRequest,
@@ -205,9 +205,21 @@ impl RequestedKey {
         Ok(Self { algorithm, bits: info.subject_public_key.data.to_vec() })
     }
 
-    /// Takes the key of a pair that was made here.
-    pub(super) fn of(pair: &rcgen::KeyPair) -> Self {
-        Self { algorithm: pair.algorithm(), bits: pair.public_key_raw().to_vec() }
+    /// Takes a key that is in our hands.
+    pub(super) fn of(key: &impl PublicKeyData) -> Self {
+        Self { algorithm: key.algorithm(), bits: key.der_bytes().to_vec() }
+    }
+
+    /// What the key can do in a key exchange beside signing: RSA can encipher (RFC 3279, section 2.3.1), EC can agree
+    /// and not encipher (RFC 8813, section 3), Ed25519 can do neither (RFC 9295, section 3).
+    pub(super) fn exchange_usage(&self) -> Option<KeyUsagePurpose> {
+        if *self.algorithm == rcgen::PKCS_ED25519 {
+            None
+        } else if *self.algorithm == rcgen::PKCS_RSA_SHA256 {
+            Some(KeyUsagePurpose::KeyEncipherment)
+        } else {
+            Some(KeyUsagePurpose::KeyAgreement)
+        }
     }
 
     /// The key identifier: SHA-1 of the key's bits (RFC 5280, section 4.2.1.2, method 1). It names the key and

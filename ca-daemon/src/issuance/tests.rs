@@ -6,7 +6,7 @@ use secplane_identity::PrivateKey;
 
 use super::*;
 use crate::{
-    authority::Root,
+    authority::DomainCa,
     founding::{Founded, FoundingError, found},
     keys::{KeyFiles, WrappingKey},
     rotation::Rotation,
@@ -58,14 +58,14 @@ impl World {
         .await
     }
 
-    async fn issuance(&self) -> (Arc<Issuance>, Arc<Root>) {
+    async fn issuance(&self) -> (Arc<Issuance>, Arc<DomainCa>) {
         let store = self.store().await;
         let founded = self.found(&store, "example.org").await.unwrap();
         let lifetimes = Lifetimes { x509_svid: HOUR, server: HOUR, client: HOUR, longest: HOUR * 24 };
         let revoked = Arc::new(RevokedSerials::default());
         let issuance =
             Issuance::new(founded.issuing, founded.bundle, lifetimes, revoked, store, self.clock());
-        (Arc::new(issuance), Arc::new(founded.root))
+        (Arc::new(issuance), Arc::new(founded.domain_ca))
     }
 }
 
@@ -88,7 +88,7 @@ async fn finds_the_same_root_again() {
     let first = world.found(&store, "example.org").await.unwrap();
     let second = world.found(&store, "example.org").await.unwrap();
     assert!(first.is_new && !second.is_new);
-    assert_eq!(first.root.fingerprint(), second.root.fingerprint());
+    assert_eq!(first.domain_ca.root_fingerprint(), second.domain_ca.root_fingerprint());
     assert_eq!(first.issuing.key_id(), second.issuing.key_id());
     let other = world.found(&store, "other.org").await;
     assert!(matches!(other, Err(FoundingError::OtherTrustDomain { .. })));
@@ -106,7 +106,7 @@ async fn makes_a_new_issuing_ca_when_the_old_one_is_half_over_or_its_key_is_lost
     std::fs::remove_file(key).unwrap();
     let third = world.found(&store, "example.org").await.unwrap();
     assert_ne!(second.issuing.key_id(), third.issuing.key_id());
-    let root = world.folder.path().join("keys").join(format!("{}.key", third.root.key_id()));
+    let root = world.folder.path().join("keys").join(format!("{}.key", third.domain_ca.key_id()));
     std::fs::remove_file(root).unwrap();
     assert!(world.found(&store, "example.org").await.is_err(), "a lost root is not made anew in silence");
 }
