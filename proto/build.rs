@@ -1,6 +1,6 @@
 //! Compiles the `.proto` files in pure Rust: no `protoc` is needed.
 
-use std::error::Error;
+use std::{env, error::Error, fmt::Write, fs, path::Path};
 
 const FILES: &[&str] = &[
     "spire/api/types/types.proto",
@@ -22,6 +22,25 @@ const FILES: &[&str] = &[
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
+    let mut methods: Vec<String> = descriptors
+        .file
+        .iter()
+        .flat_map(|file| file.service.iter().map(move |service| (file.package(), service)))
+        .flat_map(|(package, service)| {
+            let dot = if package.is_empty() { "" } else { "." };
+            service
+                .method
+                .iter()
+                .map(move |method| format!("/{package}{dot}{}/{}", service.name(), method.name()))
+        })
+        .collect();
+    methods.sort();
+    let mut list = String::from("&[\n");
+    for method in methods {
+        writeln!(list, "    {method:?},")?;
+    }
+    list.push_str("]\n");
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("methods.rs"), list)?;
     tonic_prost_build::configure()
         .generate_default_stubs(false)
         // An audit record has one encoding: a hash map's order differs from one process to the next.

@@ -60,6 +60,38 @@ pub struct Config {
     /// What is logged and how.
     #[serde(default)]
     pub log: LogConfig,
+    /// Plain HTTP for health, metrics, revocation lists and the trust bundle.
+    #[serde(default)]
+    pub operations: OperationsConfig,
+    /// Traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// The listener for operations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OperationsConfig {
+    /// Where `/live`, `/ready`, `/metrics`, `/crl/` and `/bundle` are served, without TLS. Port 0 takes a free one;
+    /// `null` turns it off.
+    #[schemars(with = "Option<String>")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// Telemetry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// OpenTelemetry by OTLP over gRPC.
+    pub otlp: OtlpConfig,
+}
+
+/// A collector of traces.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OtlpConfig {
+    /// The collector that traces are sent to, such as `http://127.0.0.1:4317`. Without it there are none.
+    pub endpoint: Option<String>,
 }
 
 /// The database.
@@ -144,6 +176,12 @@ impl Default for WorkloadApiConfig {
     }
 }
 
+impl Default for OperationsConfig {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082)) }
+    }
+}
+
 impl Default for ValidityConfig {
     fn default() -> Self {
         const HOUR: u64 = 3600;
@@ -177,6 +215,8 @@ impl Config {
             insecure: false,
             insecure_beyond_loopback: false,
             log: LogConfig::default(),
+            operations: OperationsConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 
@@ -206,6 +246,21 @@ impl Config {
         }
         if let Err(error) = self.log.check() {
             return refuse("log.filter", error.to_string());
+        }
+        if let Some(endpoint) = &self.telemetry.otlp.endpoint
+            && !endpoint.starts_with("http://")
+        {
+            return refuse(
+                "telemetry.otlp.endpoint",
+                format!("`{endpoint}` does not begin with http://; name a collector on this machine"),
+            );
+        }
+        for (key, socket) in
+            [("admin_socket", self.admin_socket()), ("workload_api.socket", self.workload_api_socket())]
+        {
+            if let Some(reason) = unreachable_socket(&socket) {
+                return refuse(key, reason);
+            }
         }
         let v = &self.validity;
         for (key, lifetime) in [
@@ -305,6 +360,31 @@ impl Config {
         let v = &self.validity;
         Lifetimes { x509_svid: v.x509_svid, server: v.server, client: v.client, longest: v.longest }
     }
+}
+
+/// Why clients could not name a Unix socket in the address that they are given (`unix:///path`): it is a URI, and
+/// gRPC and SPIFFE libraries differ in what they do with the rest.
+#[must_use]
+pub fn unreachable_socket(path: &Path) -> Option<String> {
+    /// `sun_path` with its final zero (unix(7)), less the `.new` that it is bound under.
+    const MAX_BYTES: usize = 107 - 4;
+    let shown = path.display();
+    let Some(text) = path.to_str() else {
+        return Some(format!("{shown} is not UTF-8"));
+    };
+    let is_fit = |c: char| c.is_ascii_graphic() && !matches!(c, '%' | '?' | '#' | '\\' | '"' | '<' | '>');
+    if let Some(unfit) = text.chars().find(|c| !is_fit(*c)) {
+        return Some(format!(
+            "{shown} holds {unfit:?}, which clients cannot write in a socket address; choose a path of letters, digits and -._/"
+        ));
+    }
+    if text.len() > MAX_BYTES {
+        return Some(format!(
+            "{shown} has {} bytes, and a socket's path has at most {MAX_BYTES}",
+            text.len()
+        ));
+    }
+    None
 }
 
 /// Why there is no configuration.

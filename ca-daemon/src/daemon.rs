@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use arc_swap::ArcSwap;
 use futures_util::{Stream, TryStreamExt, future};
 use secplane_identity::{
     Fingerprint, IdentitySource, TrustDomain,
@@ -34,13 +35,14 @@ use tower::util::MapResponseLayer;
 use crate::{
     access::{Access, RevokedSerials},
     agent::{Agent, WorkloadApi},
-    api::{Cuttable, Services, SocketError, UnixSocket},
+    api::{Cuttable, Services, SocketError, SocketLimits, UnixSocket},
     audit::{LogKey, LogKeyError},
     config::{Config, ConfigError},
     founding::{Founded, FoundingError, found},
     instant::{Clock, unix},
     issuance::Issuance,
     keys::{KeyFiles, KeyStoreError, WrappingKeyError},
+    operations::{Metrics, Observations, Readiness, calls, listener, metrics::Listener, routes},
     registry::Registry,
     replica::replica_id,
     rotation::{Rotation, RotationError},
@@ -49,8 +51,12 @@ use crate::{
 
 /// Whoever may open the admin socket may do everything: only its owner.
 const ADMIN_SOCKET_MODE: u32 = 0o600;
+/// Whoever opens it is trusted; the limit is for programs that forget to close.
+const ADMIN_SOCKET_LIMITS: SocketLimits = SocketLimits { connections: 512, of_one_user: 512 };
 /// Any user may ask who they are.
 const WORKLOAD_SOCKET_MODE: u32 = 0o777;
+/// Each workload has a connection; no user may take more than half of them.
+const WORKLOAD_SOCKET_LIMITS: SocketLimits = SocketLimits { connections: 8192, of_one_user: 4096 };
 
 /// A daemon that is bound and ready, but does not serve yet.
 pub struct CaDaemon {
@@ -59,6 +65,7 @@ pub struct CaDaemon {
     grpc_address: SocketAddr,
     admin: UnixSocket,
     workload: UnixSocket,
+    operations: Option<(TcpListener, SocketAddr)>,
     root_fingerprint: Fingerprint,
     is_new: bool,
     services: Arc<Services>,
@@ -92,7 +99,9 @@ impl CaDaemon {
         let keys = Arc::new(KeyFiles::new(config.data_dir.join("keys"), wrapping)?);
         let replica = replica_id(&config.data_dir)
             .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
-        let store = Store::open(&config.store_location()?, &replica, clock.clone()).await?;
+        let metrics = Arc::new(Metrics::new());
+        let store =
+            Store::open(&config.store_location()?, &replica, clock.clone(), Arc::clone(&metrics)).await?;
         store.open_audit_log(audit_key(&keys).await?).await?;
 
         let Founded { domain_ca, issuing, bundle, is_new } = found(
@@ -135,8 +144,15 @@ impl CaDaemon {
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let grpc_address =
             grpc.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let admin = UnixSocket::bind(&config.admin_socket(), ADMIN_SOCKET_MODE).await?;
-        let workload = UnixSocket::bind(&config.workload_api_socket(), WORKLOAD_SOCKET_MODE).await?;
+        let admin = UnixSocket::bind(&config.admin_socket(), ADMIN_SOCKET_MODE, ADMIN_SOCKET_LIMITS).await?;
+        let workload =
+            UnixSocket::bind(&config.workload_api_socket(), WORKLOAD_SOCKET_MODE, WORKLOAD_SOCKET_LIMITS)
+                .await?;
+
+        let operations = match config.operations.listen {
+            Some(address) => Some(listen_for_operations(address).await?),
+            None => None,
+        };
 
         let shutdown = CancellationToken::new();
         let agent_id = config.agent_id().map_err(|error| ConfigError::Invalid {
@@ -144,7 +160,12 @@ impl CaDaemon {
             reason: error.to_string(),
         })?;
         let agent = Agent::new(agent_id, Arc::clone(&registry), Arc::clone(&issuance), shutdown.clone());
+        let readiness = Arc::new(Readiness::new(replica.clone(), Arc::clone(&issuance), identity.clone()));
         let services = Arc::new(Services {
+            settings: Arc::new(ArcSwap::from_pointee(config.clone())),
+            metrics,
+            readiness,
+            identity: identity.clone(),
             access: Access::new(Arc::clone(&registry), revoked),
             issuance,
             registry,
@@ -171,6 +192,7 @@ impl CaDaemon {
             grpc_address,
             admin,
             workload,
+            operations,
             root_fingerprint,
             is_new,
             services,
@@ -199,6 +221,12 @@ impl CaDaemon {
     #[must_use]
     pub fn workload_api_socket(&self) -> &Path {
         self.workload.path()
+    }
+
+    /// Where health and metrics are served; `None` when they are not.
+    #[must_use]
+    pub fn operations_address(&self) -> Option<SocketAddr> {
+        self.operations.as_ref().map(|(_, address)| *address)
     }
 
     /// The trust domain.
@@ -230,16 +258,35 @@ impl CaDaemon {
     /// # Errors
     /// When a listener fails. Everything else is stopped then, too.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self { config, grpc, admin, workload, services, agent, rotation, identity, store, .. } = self;
+        let Self {
+            config,
+            grpc,
+            admin,
+            workload,
+            operations,
+            services,
+            agent,
+            rotation,
+            identity,
+            store,
+            ..
+        } = self;
         let stop = self.shutdown;
         let mut tasks = JoinSet::new();
 
         tasks.spawn(rotation_task(rotation, stop.clone()));
-        tasks.spawn(serve_unix(admin, services.routes(), stop.clone()));
+        let counted = |listener| Counted { metrics: Arc::clone(&services.metrics), listener };
+        tasks.spawn(serve_unix(admin, services.routes(), counted(Listener::Admin), stop.clone()));
         let workload_routes = Routes::new(WorkloadApi::service(agent));
-        tasks.spawn(serve_unix(workload, workload_routes, stop.clone()));
+        let workload_routes =
+            calls::observed(workload_routes.into_axum_router(), Arc::clone(&services.metrics));
+        let workload_routes = Routes::from(workload_routes);
+        tasks.spawn(serve_unix(workload, workload_routes, counted(Listener::Workload), stop.clone()));
+        if let Some((listener, _)) = operations {
+            tasks.spawn(serve_operations(listener, Arc::clone(&services), stop.clone()));
+        }
         if config.insecure {
-            tasks.spawn(serve_insecure(grpc, services.routes(), stop.clone()));
+            tasks.spawn(serve_insecure(grpc, services.routes(), counted(Listener::Grpc), stop.clone()));
         } else {
             tasks.spawn(serve_tls(grpc, identity, services.routes(), stop.clone()));
         }
@@ -284,9 +331,20 @@ async fn rotation_task(rotation: Rotation, stop: CancellationToken) -> Result<()
     Ok(())
 }
 
-async fn serve_unix(socket: UnixSocket, routes: Routes, stop: CancellationToken) -> Result<(), RunError> {
+/// Where the connections of a listener are counted.
+struct Counted {
+    metrics: Arc<Metrics>,
+    listener: Listener,
+}
+
+async fn serve_unix(
+    socket: UnixSocket,
+    routes: Routes,
+    counted: Counted,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
     let path = socket.path().to_owned();
-    serve_without_tls(socket, routes, stop).await.map_err(|source| RunError::Socket { path, source })
+    serve_without_tls(socket, routes, counted, stop).await.map_err(|source| RunError::Socket { path, source })
 }
 
 async fn serve_tls(
@@ -301,10 +359,32 @@ async fn serve_tls(
         .map_err(RunError::Tls)
 }
 
+async fn serve_operations(
+    listener: TcpListener,
+    services: Arc<Services>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let metrics = Arc::clone(&services.metrics);
+    let sources = routes::Sources {
+        readiness: Arc::clone(&services.readiness),
+        observations: Observations::new(services),
+    };
+    listener::serve(listener, routes::routes(sources), listener::Limits::default(), metrics, stop).await;
+    Ok(())
+}
+
+async fn listen_for_operations(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Operations { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
 /// Plain text, and every answer says so.
 async fn serve_insecure(
     listener: TcpListener,
     routes: Routes,
+    counted: Counted,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let warning = MapResponseLayer::new(|mut response: http::Response<_>| {
@@ -313,7 +393,7 @@ async fn serve_insecure(
     });
     let routes = Routes::from(routes.into_axum_router().layer(warning));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    serve_without_tls(incoming, routes, stop).await.map_err(RunError::Plain)
+    serve_without_tls(incoming, routes, counted, stop).await.map_err(RunError::Plain)
 }
 
 /// Serves until `stop`. Calls in flight then have the drain time to end, before their connections are cut: a peer who
@@ -321,13 +401,15 @@ async fn serve_insecure(
 async fn serve_without_tls<S>(
     incoming: impl Stream<Item = io::Result<S>>,
     routes: Routes,
+    counted: Counted,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error>
 where
     S: AsyncRead + AsyncWrite + Connected<ConnectInfo: Clone + Send + Sync> + Unpin + Send + 'static,
 {
     let cut = CancellationToken::new();
-    let incoming = incoming.map_ok(|stream| Cuttable::new(stream, cut.clone()));
+    let incoming = incoming
+        .map_ok(|stream| Cuttable::new(stream, cut.clone(), counted.metrics.connected(counted.listener)));
     let served = Server::builder()
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
@@ -412,6 +494,16 @@ pub enum StartError {
     /// The address cannot be listened on.
     #[error("{address} cannot be listened on: {source}; stop what uses it, or configure another `listen`")]
     Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address for operations cannot be listened on.
+    #[error(
+        "{address} cannot be listened on: {source}; stop what uses it, or configure another `operations.listen`"
+    )]
+    Operations {
         /// The address.
         address: SocketAddr,
         /// Why.

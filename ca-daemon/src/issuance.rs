@@ -6,7 +6,7 @@
 use std::{
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ use crate::{
         SignedCertificate, Subject,
     },
     instant::{Clock, unix},
+    operations::metrics::IssueResult,
     registry::EntryId,
     store::{CertificateRecord, Change, Commit, Revocation, Store, StoreError},
 };
@@ -79,7 +80,7 @@ impl From<&Caller> for Requester {
 pub struct Issuance {
     trust_domain: TrustDomain,
     issuing: ArcSwap<IssuingCa>,
-    lifetimes: Lifetimes,
+    lifetimes: ArcSwap<Lifetimes>,
     bundle: watch::Sender<Arc<TrustBundle>>,
     revoked: Arc<RevokedSerials>,
     store: Store,
@@ -100,7 +101,7 @@ impl Issuance {
         Self {
             trust_domain: bundle.trust_domain().clone(),
             issuing: ArcSwap::from_pointee(issuing),
-            lifetimes,
+            lifetimes: ArcSwap::from_pointee(lifetimes),
             bundle: watch::Sender::new(Arc::new(bundle)),
             revoked,
             store,
@@ -171,11 +172,13 @@ impl Issuance {
         let Order { request, subject, lifetime, requester, entry_id, renews } = order;
         let action = if renews.is_some() { Action::CertificateRenew } else { Action::CertificateIssue };
         let (kind, names) = (subject.kind(), subject.describe());
+        let began = Instant::now();
         let signed = request.check_names(&subject).map_err(IssueError::from).and_then(|()| {
-            Ok(self.issuing.load().sign(&request, subject, lifetime, &self.lifetimes, now)?)
+            Ok(self.issuing.load().sign(&request, subject, lifetime, &self.lifetimes.load(), now)?)
         });
         match signed {
             Ok(signed) => {
+                self.store.metrics().signed(kind.as_str(), began.elapsed());
                 let event =
                     requester.event(action, &signed.serial).with("kind", kind.as_str()).with("names", names);
                 let key_sha256 = request.key().sha256();
@@ -183,6 +186,7 @@ impl Issuance {
                 Ok((signed, record, event))
             }
             Err(error) => {
+                self.store.metrics().issued(kind.as_str(), error.counted_as());
                 let event =
                     requester.event(action, names).with("kind", kind.as_str()).failed(error.to_string());
                 Err((error, event))
@@ -268,6 +272,11 @@ impl Issuance {
         self.issuing.store(Arc::new(issuing));
     }
 
+    /// Grants other lifetimes from now on.
+    pub fn set_lifetimes(&self, lifetimes: Lifetimes) {
+        self.lifetimes.store(Arc::new(lifetimes));
+    }
+
     /// The issuing CA that signs.
     #[must_use]
     pub fn issuing(&self) -> Arc<IssuingCa> {
@@ -351,6 +360,18 @@ pub enum IssueError {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl IssueError {
+    /// Whether the request was at fault or the authority.
+    fn counted_as(&self) -> IssueResult {
+        match self {
+            Self::Request(_) | Self::NotFound(_) | Self::Sign(SignError::TooLong { .. }) => {
+                IssueResult::Refused
+            }
+            Self::Sign(_) | Self::Store(_) | Self::Unrecorded(_) | Self::Record { .. } => IssueResult::Failed,
+        }
+    }
 }
 
 #[cfg(test)]

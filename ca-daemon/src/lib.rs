@@ -18,6 +18,7 @@ pub mod init;
 pub mod instant;
 pub mod issuance;
 pub mod keys;
+pub mod operations;
 pub mod registry;
 pub mod replica;
 pub mod rotation;

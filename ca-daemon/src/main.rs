@@ -13,11 +13,10 @@ use ca_daemon::{
     CaDaemon, Config,
     init::{PemFiles, init},
     keys::generate_wrapping_key,
+    operations::process,
 };
 use clap::{Args, Parser, Subcommand};
 use secplane_configuration::logging;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 /// The certificate authority of Secplane.
 #[derive(Parser)]
@@ -128,47 +127,43 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Init(arguments) => run_init(arguments).await,
         Command::Config(ConfigCommand::Print { config }) => {
             let config = Config::load(&config)?;
-            say(&secplane_configuration::to_yaml(&config)?)
+            Ok(say(&secplane_configuration::to_yaml(&config)?)?)
         }
         Command::WrappingKey { out } => {
             generate_wrapping_key(&out)?;
-            say(&format!(
+            Ok(say(&format!(
                 "{} holds a new wrapping key; keep a copy where the data folder is not\n",
                 out.display()
-            ))
+            ))?)
         }
     }
 }
 
 async fn run_server(arguments: Serve) -> Result<(), Box<dyn Error>> {
-    let mut config = Config::load(&arguments.config)?;
-    config.insecure |= arguments.insecure;
-    config.insecure_beyond_loopback |= arguments.insecure_beyond_loopback;
-    config.check()?;
-    logging::start(&config.log)?;
-    let shutdown = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let daemon = CaDaemon::start(config).await?;
-    say(&format!(
+    let load = || {
+        let mut config = Config::load(&arguments.config)?;
+        config.insecure |= arguments.insecure;
+        config.insecure_beyond_loopback |= arguments.insecure_beyond_loopback;
+        config.check()?;
+        Ok(config)
+    };
+    Ok(process::serve(load, announce).await?)
+}
+
+fn announce(daemon: &CaDaemon) -> io::Result<()> {
+    let mut text = format!(
         "trust domain      {}\nroot SHA-256      {}\ngRPC              {}\nadmin socket      {}\nWorkload API      {}\n",
         daemon.trust_domain(),
         daemon.root_fingerprint(),
         daemon.grpc_address(),
         daemon.admin_socket().display(),
         daemon.workload_api_socket().display(),
-    ))?;
-    let stop = shutdown.clone();
-    let signals = tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
-    let result = daemon.run(shutdown).await;
-    signals.abort();
-    Ok(result?)
+    );
+    if let Some(address) = daemon.operations_address() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "operations        {address}");
+    }
+    say(&text)
 }
 
 async fn run_init(arguments: Init) -> Result<(), Box<dyn Error>> {
@@ -194,10 +189,10 @@ async fn run_init(arguments: Init) -> Result<(), Box<dyn Error>> {
     for path in written {
         writeln!(text, "wrote             {}", path.display())?;
     }
-    say(&text)
+    Ok(say(&text)?)
 }
 
-fn say(text: &str) -> Result<(), Box<dyn Error>> {
+fn say(text: &str) -> io::Result<()> {
     io::stdout().write_all(text.as_bytes())?;
-    Ok(io::stdout().flush()?)
+    io::stdout().flush()
 }

@@ -2,6 +2,9 @@
 //!
 //! The `.proto` files in `proto/` are the source and carry the documentation of every message.
 
+/// The path of every method that the contracts define, such as `/SpiffeWorkloadAPI/FetchX509SVID`, in order.
+pub const METHODS: &[&str] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));
+
 /// The SPIFFE Workload API (it has no protobuf package).
 pub mod workload {
     #![allow(missing_docs, clippy::all, reason = "generated from spiffe/workload.proto")]

@@ -7,6 +7,7 @@ use std::{
 
 use ca_daemon::{
     CaDaemon, Config, RunError, StartError,
+    config::OperationsConfig,
     instant::Clock,
     keys::{WrappingKeySource, generate_wrapping_key},
 };
@@ -53,6 +54,7 @@ impl CaFolder {
         let config = Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             server_names: vec!["localhost".to_owned()],
+            operations: OperationsConfig { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) },
             ..Config::minimal(trust_domain, folder.path().join("data"), WrappingKeySource::File(wrapping_key))
         };
         Self { folder, config }
@@ -124,6 +126,7 @@ impl CaFolder {
 pub struct Ca {
     folder: CaFolder,
     grpc_address: SocketAddr,
+    operations_address: SocketAddr,
     root_fingerprint: Fingerprint,
     shutdown: DropGuard,
     running: JoinHandle<Result<(), RunError>>,
@@ -144,9 +147,17 @@ impl Ca {
 
     fn serve(folder: CaFolder, daemon: CaDaemon) -> Self {
         let (grpc_address, root_fingerprint) = (daemon.grpc_address(), daemon.root_fingerprint());
+        let operations_address = daemon.operations_address().expect("it is on in every test");
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(daemon.run(shutdown.clone()));
-        Self { folder, grpc_address, root_fingerprint, shutdown: shutdown.drop_guard(), running }
+        Self {
+            folder,
+            grpc_address,
+            operations_address,
+            root_fingerprint,
+            shutdown: shutdown.drop_guard(),
+            running,
+        }
     }
 
     /// Stops it and gives its folder back.
@@ -177,6 +188,12 @@ impl Ca {
     #[must_use]
     pub fn grpc_address(&self) -> SocketAddr {
         self.grpc_address
+    }
+
+    /// Where health and metrics are.
+    #[must_use]
+    pub fn operations_address(&self) -> SocketAddr {
+        self.operations_address
     }
 
     /// What it said of its root.

@@ -59,6 +59,12 @@ impl Clients {
         Self(Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy())
     }
 
+    /// The connection itself, for clients of other services.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.0.clone()
+    }
+
     /// `spire.api.server.svid.v1.SVID`.
     #[must_use]
     pub fn svid(&self) -> SvidClient<Channel> {

@@ -10,6 +10,7 @@
 //! | [`requests`] | certificate requests |
 //! | [`entries`] | registration entries |
 //! | [`workload`] | the Workload API as a workload calls it |
+//! | [`plain_http`] | plain HTTP, one request a connection |
 //! | [`database`] | the daemon's database, opened behind its back |
 //!
 //! A client here is a stock rustls or tonic one wherever that is possible: what the product's own libraries make
@@ -26,6 +27,7 @@ pub mod clients;
 pub mod database;
 pub mod entries;
 pub mod holder;
+pub mod plain_http;
 pub mod process;
 pub mod requests;
 pub mod workload;

@@ -5,10 +5,11 @@ use std::{
     fs::{self, File},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Output, Stdio},
+    process::{ExitStatus, Output, Stdio},
     sync::OnceLock,
 };
 
+pub use rustix::process::Signal;
 use secplane_identity::Fingerprint;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -119,10 +120,19 @@ impl CaProcess {
     /// # Panics
     /// When it does not come up: with its log.
     pub async fn start_with(folder: &CaFolder, arguments: &[&str]) -> Self {
+        Self::start_in(folder, arguments, &[]).await
+    }
+
+    /// As [`CaProcess::start_with`], with further variables in its environment.
+    ///
+    /// # Panics
+    /// When it does not come up: with its log.
+    pub async fn start_in(folder: &CaFolder, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let config = folder.write_config();
         let log = folder.path().join("ca.log");
         let mut child = command(&["serve", "--config", config.to_str().unwrap()])
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log).unwrap())
             .spawn()
@@ -171,13 +181,29 @@ impl CaProcess {
         self.child.kill().await.unwrap();
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn signal(&self, signal: Signal) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn wait(mut self) -> ExitStatus {
+        soon("ca-daemon ends", self.child.wait()).await.unwrap()
+    }
+
     /// Ends it with SIGTERM.
     ///
     /// # Panics
     /// When it does not end, or fails.
     pub async fn terminate(mut self) {
-        let pid = rustix::process::Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let status = soon("ca-daemon ends after SIGTERM", self.child.wait()).await.unwrap();
         assert!(status.success(), "{status}: {}", self.log());
     }

@@ -17,7 +17,7 @@ use std::{sync::Arc, time::SystemTime};
 pub use caller::{Caller, Holder, LocalPeer};
 pub use revoked::RevokedSerials;
 
-use crate::registry::Registry;
+use crate::{operations::metrics::DenialReason, registry::Registry};
 
 /// What a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Permission {
     Public,
     /// Administering the authority.
     Admin,
+    /// Looking into the process itself: only from this machine, through the admin socket.
+    LocalAdmin,
     /// Acting on the certificate that one authenticates with.
     OwnCertificate,
 }
@@ -64,6 +66,12 @@ impl Access {
                     Err(Denied::NoCertificate)
                 }
             },
+            Permission::LocalAdmin => match caller {
+                Caller::LocalAdmin(_) | Caller::Insecure { .. } => Ok(()),
+                Caller::Svid { .. } | Caller::Certificate(_) | Caller::Anonymous { .. } => {
+                    Err(Denied::NotLocal)
+                }
+            },
             Permission::Admin => match caller {
                 Caller::LocalAdmin(_) | Caller::Insecure { .. } => Ok(()),
                 Caller::Svid { id, .. } if self.registry.is_admin(id, now) => Ok(()),
@@ -73,6 +81,19 @@ impl Access {
                 }
                 Caller::Anonymous { .. } => Err(Denied::Unauthenticated),
             },
+        }
+    }
+}
+
+impl Denied {
+    /// The reason, as it is counted.
+    #[must_use]
+    pub fn reason(&self) -> DenialReason {
+        match self {
+            Self::Unauthenticated | Self::NoCertificate => DenialReason::Unauthenticated,
+            Self::NotAdmin(_) | Self::NotLocal => DenialReason::NotPermitted,
+            Self::Revoked(_) => DenialReason::Revoked,
+            Self::Expired(_) => DenialReason::Expired,
         }
     }
 }
@@ -88,6 +109,9 @@ pub enum Denied {
     /// Not an admin.
     #[error("{0} may not do this: it needs a registration entry with `admin`")]
     NotAdmin(String),
+    /// Not on this machine.
+    #[error("this call is answered over the admin socket alone; make it on the machine of the authority")]
+    NotLocal,
     /// The call is about the caller's own certificate, and there is none.
     #[error(
         "this call renews the certificate that the caller presents, and none was presented; connect over TLS with the certificate to renew"

@@ -10,17 +10,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
+use crate::operations::metrics::OpenConnection;
+
 /// A connection whose reading fails once a token is cancelled.
 pub struct Cuttable<S> {
     stream: S,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    _counted: OpenConnection,
 }
 
 impl<S> Cuttable<S> {
-    /// Ends `stream` when `cut` is cancelled.
+    /// Ends `stream` when `cut` is cancelled. It is counted for as long as it lives.
     #[must_use]
-    pub fn new(stream: S, cut: CancellationToken) -> Self {
-        Self { stream, cut: Box::pin(cut.cancelled_owned()) }
+    pub fn new(stream: S, cut: CancellationToken, counted: OpenConnection) -> Self {
+        Self { stream, cut: Box::pin(cut.cancelled_owned()), _counted: counted }
     }
 }
 

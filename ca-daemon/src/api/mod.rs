@@ -4,7 +4,10 @@ mod authority;
 mod bundle;
 mod certificates;
 mod cuttable;
+mod debug;
 mod entry;
+mod health;
+mod logger;
 mod page;
 mod refusal;
 mod services;
@@ -14,4 +17,4 @@ mod unix_socket;
 
 pub use cuttable::Cuttable;
 pub use services::{Services, caller_of};
-pub use unix_socket::{AcceptedUnix, SocketError, UnixSocket};
+pub use unix_socket::{AcceptedUnix, SocketError, SocketLimits, UnixSocket};

@@ -19,7 +19,7 @@ impl ToStatus for Denied {
     fn to_status(&self) -> Status {
         let code = match self {
             Self::Unauthenticated | Self::NoCertificate | Self::Expired(_) => Code::Unauthenticated,
-            Self::NotAdmin(_) | Self::Revoked(_) => Code::PermissionDenied,
+            Self::NotAdmin(_) | Self::NotLocal | Self::Revoked(_) => Code::PermissionDenied,
         };
         Status::new(code, self.to_string())
     }

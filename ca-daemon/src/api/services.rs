@@ -2,28 +2,34 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use secplane_identity::serve::Connection;
+use arc_swap::ArcSwap;
+use secplane_identity::{IdentitySource, serve::Connection};
 use secplane_proto::{
     secplane::ca::v1::{
         authority_server::AuthorityServer, certificates_server::CertificatesServer,
         trust_bundle_server::TrustBundleServer,
     },
     spire::api::server::{
-        bundle::v1::bundle_server::BundleServer, entry::v1::entry_server::EntryServer,
+        bundle::v1::bundle_server::BundleServer, debug::v1::debug_server::DebugServer,
+        entry::v1::entry_server::EntryServer, logger::v1::logger_server::LoggerServer,
         svid::v1::svid_server::SvidServer,
     },
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, service::Routes};
+use tonic_health::pb::health_server::HealthServer;
 
 use super::{
-    authority::AuthorityApi, bundle::BundleApi, certificates::CertificatesApi, entry::EntryApi,
-    refusal::ToStatus, svid::SvidApi, trust_bundle::TrustBundleApi, unix_socket::AcceptedUnix,
+    authority::AuthorityApi, bundle::BundleApi, certificates::CertificatesApi, debug::DebugApi,
+    entry::EntryApi, health::HealthApi, logger::LoggerApi, refusal::ToStatus, svid::SvidApi,
+    trust_bundle::TrustBundleApi, unix_socket::AcceptedUnix,
 };
 use crate::{
+    Config,
     access::{Access, Caller, Permission},
     authority::DomainCa,
     issuance::Issuance,
+    operations::{Metrics, Readiness, calls},
     registry::Registry,
 };
 
@@ -41,6 +47,14 @@ pub struct Services {
     pub started_at: SystemTime,
     /// Whether it runs with `--insecure`.
     pub insecure: bool,
+    /// The configuration as it is in effect.
+    pub settings: Arc<ArcSwap<Config>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the daemon can do its work.
+    pub readiness: Arc<Readiness>,
+    /// The server's own identity.
+    pub identity: IdentitySource,
     /// Ends streams when the daemon stops.
     pub shutdown: CancellationToken,
 }
@@ -49,12 +63,16 @@ impl Services {
     /// The gRPC routes.
     #[must_use]
     pub fn routes(self: &Arc<Self>) -> Routes {
-        Routes::new(SvidServer::new(SvidApi(Arc::clone(self))))
+        let routes = Routes::new(SvidServer::new(SvidApi(Arc::clone(self))))
             .add_service(EntryServer::new(EntryApi(Arc::clone(self))))
             .add_service(BundleServer::new(BundleApi(Arc::clone(self))))
             .add_service(CertificatesServer::new(CertificatesApi(Arc::clone(self))))
             .add_service(AuthorityServer::new(AuthorityApi(Arc::clone(self))))
             .add_service(TrustBundleServer::new(TrustBundleApi(Arc::clone(self))))
+            .add_service(DebugServer::new(DebugApi(Arc::clone(self))))
+            .add_service(LoggerServer::new(LoggerApi(Arc::clone(self))))
+            .add_service(HealthServer::new(HealthApi(Arc::clone(self))));
+        Routes::from(calls::observed(routes.into_axum_router(), Arc::clone(&self.metrics)))
     }
 
     /// The caller of a request, once they may do what needs `permission`.
@@ -67,6 +85,7 @@ impl Services {
             .ok_or_else(|| Status::unauthenticated("the connection does not say who is calling"))?;
         self.access.authorize(&caller, permission, self.issuance.clock().now()).map_err(|denied| {
             tracing::warn!(%caller, %denied, "a call is denied");
+            self.metrics.denied(denied.reason());
             denied.to_status()
         })?;
         Ok(caller)

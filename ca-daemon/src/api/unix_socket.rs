@@ -1,27 +1,44 @@
-//! A Unix socket of the daemon's own: made with its final mode, never taken from a daemon that lives.
+//! A Unix socket of the daemon's own: made with its final mode, never taken from a daemon that lives, and with room
+//! for every user.
 
 use std::{
+    collections::HashMap,
     fs, io,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_util::sync::PollSemaphore;
 use tonic::transport::server::Connected;
 
 use crate::{access::LocalPeer, attest::AttestedProcess};
+
+/// How many connections a socket has at once.
+#[derive(Debug, Clone, Copy)]
+pub struct SocketLimits {
+    /// All together; further ones wait to be accepted.
+    pub connections: usize,
+    /// Those of one user; further ones are closed, so that no user keeps the others out.
+    pub of_one_user: usize,
+}
 
 /// A bound socket. Its file goes away with it.
 #[derive(Debug)]
 pub struct UnixSocket {
     path: PathBuf,
     listener: UnixListener,
+    places: PollSemaphore,
+    /// The place that the next connection takes.
+    free: Option<OwnedSemaphorePermit>,
+    users: Users,
 }
 
 impl UnixSocket {
@@ -32,7 +49,7 @@ impl UnixSocket {
     ///
     /// # Errors
     /// When the path is in use, is no socket, is too long, or its folder cannot be written.
-    pub async fn bind(path: &Path, mode: u32) -> Result<Self, SocketError> {
+    pub async fn bind(path: &Path, mode: u32, limits: SocketLimits) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Bind { path: path.to_owned(), source };
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
@@ -54,7 +71,13 @@ impl UnixSocket {
         let listener = UnixListener::bind(&temporary).map_err(failed)?;
         fs::set_permissions(&temporary, fs::Permissions::from_mode(mode)).map_err(failed)?;
         fs::rename(&temporary, path).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), listener })
+        Ok(Self {
+            path: path.to_owned(),
+            listener,
+            places: PollSemaphore::new(Arc::new(Semaphore::new(limits.connections))),
+            free: None,
+            users: Users { most: limits.of_one_user, connections: Arc::default() },
+        })
     }
 
     /// Where it is.
@@ -76,10 +99,85 @@ impl Drop for UnixSocket {
 impl futures_util::Stream for UnixSocket {
     type Item = io::Result<UnixConnection>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let accepted = ready!(self.listener.poll_accept(context));
-        Poll::Ready(Some(accepted.map(|(stream, _)| UnixConnection::of(stream))))
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if this.free.is_none() {
+                this.free = ready!(this.places.poll_acquire(context));
+            }
+            let stream = match ready!(this.listener.poll_accept(context)) {
+                Ok((stream, _)) => stream,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            };
+            let peer = peer_of(&stream);
+            // A peer that the kernel cannot name shares its places with all others like it.
+            let Some(of_user) = this.users.admit(peer.map_or(u32::MAX, |peer| peer.uid)) else {
+                tracing::debug!(
+                    path = %this.path.display(),
+                    uid = peer.map(|peer| peer.uid),
+                    "a connection is closed: its user has {} open already",
+                    this.users.most
+                );
+                continue;
+            };
+            let place = Place { _of_all: this.free.take(), _of_user: of_user };
+            return Poll::Ready(Some(Ok(UnixConnection::of(stream, peer, place))));
+        }
     }
+}
+
+fn peer_of(stream: &UnixStream) -> Option<LocalPeer> {
+    stream.peer_cred().ok().map(|credentials| LocalPeer {
+        pid: credentials.pid(),
+        uid: credentials.uid(),
+        gid: credentials.gid(),
+    })
+}
+
+/// How many connections each user has.
+#[derive(Debug, Clone)]
+struct Users {
+    most: usize,
+    connections: Arc<Mutex<HashMap<u32, usize>>>,
+}
+
+impl Users {
+    /// Counts one more connection of a user, unless they have as many as they may.
+    fn admit(&self, uid: u32) -> Option<PlaceOfUser> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = connections.entry(uid).or_default();
+        if *open >= self.most {
+            return None;
+        }
+        *open += 1;
+        Some(PlaceOfUser { users: self.clone(), uid })
+    }
+}
+
+/// One connection of a user, while it lives.
+#[derive(Debug)]
+struct PlaceOfUser {
+    users: Users,
+    uid: u32,
+}
+
+impl Drop for PlaceOfUser {
+    fn drop(&mut self) {
+        let mut connections = self.users.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = connections.get_mut(&self.uid) {
+            *open -= 1;
+            if *open == 0 {
+                connections.remove(&self.uid);
+            }
+        }
+    }
+}
+
+/// What a connection takes, given back when it ends.
+#[derive(Debug)]
+struct Place {
+    _of_all: Option<OwnedSemaphorePermit>,
+    _of_user: PlaceOfUser,
 }
 
 /// An accepted connection and who is at its other end.
@@ -87,15 +185,11 @@ impl futures_util::Stream for UnixSocket {
 pub struct UnixConnection {
     stream: UnixStream,
     accepted: AcceptedUnix,
+    _place: Place,
 }
 
 impl UnixConnection {
-    fn of(stream: UnixStream) -> Self {
-        let peer = stream.peer_cred().ok().map(|credentials| LocalPeer {
-            pid: credentials.pid(),
-            uid: credentials.uid(),
-            gid: credentials.gid(),
-        });
+    fn of(stream: UnixStream, peer: Option<LocalPeer>, place: Place) -> Self {
         let process = match AttestedProcess::of(&stream) {
             Ok(process) => Some(Arc::new(process)),
             Err(error) => {
@@ -103,7 +197,7 @@ impl UnixConnection {
                 None
             }
         };
-        Self { stream, accepted: AcceptedUnix { peer, process } }
+        Self { stream, accepted: AcceptedUnix { peer, process }, _place: place }
     }
 }
 
@@ -199,6 +293,8 @@ pub enum SocketError {
 mod tests {
     use super::*;
 
+    const LIMITS: SocketLimits = SocketLimits { connections: 3, of_one_user: 2 };
+
     fn mode_of(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
@@ -207,7 +303,7 @@ mod tests {
     async fn binds_with_the_final_mode_and_cleans_up() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sock");
-        let socket = UnixSocket::bind(&path, 0o600).await.unwrap();
+        let socket = UnixSocket::bind(&path, 0o600, LIMITS).await.unwrap();
         assert_eq!(mode_of(&path), 0o600);
         drop(socket);
         assert!(!path.exists());
@@ -218,10 +314,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sock");
         let first = UnixListener::bind(&path).unwrap();
-        assert!(matches!(UnixSocket::bind(&path, 0o600).await, Err(SocketError::InUse(_))));
+        assert!(matches!(UnixSocket::bind(&path, 0o600, LIMITS).await, Err(SocketError::InUse(_))));
         drop(first);
         assert!(path.exists(), "a dead process leaves its socket behind");
-        UnixSocket::bind(&path, 0o777).await.unwrap();
+        UnixSocket::bind(&path, 0o777, LIMITS).await.unwrap();
     }
 
     #[tokio::test]
@@ -229,7 +325,51 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sock");
         fs::write(&path, "mine").unwrap();
-        assert!(matches!(UnixSocket::bind(&path, 0o600).await, Err(SocketError::NotASocket(_))));
+        assert!(matches!(UnixSocket::bind(&path, 0o600, LIMITS).await, Err(SocketError::NotASocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    /// What a stream gives at this moment.
+    async fn now<T>(stream: &mut (impl futures_util::Stream<Item = T> + Unpin)) -> Option<T> {
+        use futures_util::StreamExt;
+        tokio::select! {
+            biased;
+            item = stream.next() => item,
+            () = tokio::time::sleep(std::time::Duration::from_millis(50)) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn closes_what_is_too_much_for_one_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut socket = UnixSocket::bind(&folder.path().join("a.sock"), 0o600, LIMITS).await.unwrap();
+        let path = socket.path().to_owned();
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(UnixStream::connect(&path).await.unwrap());
+        }
+        let first = now(&mut socket).await.unwrap().unwrap();
+        let _second = now(&mut socket).await.unwrap().unwrap();
+        assert!(now(&mut socket).await.is_none(), "the third is not served");
+        let mut byte = [0];
+        let closed = tokio::io::AsyncReadExt::read(&mut clients[2], &mut byte).await;
+        assert!(matches!(closed, Ok(0) | Err(_)), "and its end is told");
+
+        drop(first);
+        clients.push(UnixStream::connect(&path).await.unwrap());
+        now(&mut socket).await.expect("there is a place again").unwrap();
+    }
+
+    #[tokio::test]
+    async fn lets_wait_what_is_too_much_for_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = SocketLimits { connections: 1, of_one_user: 2 };
+        let mut socket = UnixSocket::bind(&folder.path().join("a.sock"), 0o600, limits).await.unwrap();
+        let path = socket.path().to_owned();
+        let _clients = (UnixStream::connect(&path).await.unwrap(), UnixStream::connect(&path).await.unwrap());
+        let first = now(&mut socket).await.unwrap().unwrap();
+        assert!(now(&mut socket).await.is_none());
+        drop(first);
+        now(&mut socket).await.expect("the one that waited").unwrap();
     }
 }

@@ -116,7 +116,7 @@ impl WrappingKey {
 
     /// Derives a key for one purpose (HKDF-SHA-256, RFC 5869).
     #[expect(clippy::expect_used, reason = "HKDF-SHA-256 gives any length up to 255 times 32 bytes")]
-    pub(super) fn derive(&self, salt: &[u8], purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+    pub(crate) fn derive(&self, salt: &[u8], purpose: &[u8]) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
         let purpose = [purpose];
         hkdf::Salt::new(hkdf::HKDF_SHA256, salt)

@@ -139,6 +139,11 @@ impl AuditTail {
         Ok(())
     }
 
+    /// How many entries the log has.
+    pub(super) fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
     /// Whether the latest checkpoint covers every entry.
     pub(super) fn is_signed(&self) -> bool {
         self.signed_size == self.frontier.size()

@@ -7,7 +7,7 @@ use super::{
     database::Transaction,
     entries::{self, EntryRow},
     notices::{CHANNEL, Notice, payloads},
-    secrets,
+    replicas, secrets,
 };
 
 /// One change of the database.
@@ -66,6 +66,13 @@ pub enum Change {
     },
     /// Forgets an authority.
     ForgetAuthority(String),
+    /// A replica lives.
+    SeeReplica {
+        /// Which.
+        id: String,
+        /// Unix seconds.
+        at: i64,
+    },
 }
 
 impl Change {
@@ -86,7 +93,8 @@ impl Change {
             | Self::FillLikeness { .. }
             | Self::AddSecret { .. }
             | Self::PutSecret { .. }
-            | Self::DeleteSecret(_) => None,
+            | Self::DeleteSecret(_)
+            | Self::SeeReplica { .. } => None,
         }
     }
 }
@@ -162,5 +170,6 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         Change::AddAuthority(row) => authorities::add(transaction, row).await,
         Change::ReplaceAuthority { old, new } => authorities::replace(transaction, old, new).await,
         Change::ForgetAuthority(key_id) => authorities::forget(transaction, key_id).await,
+        Change::SeeReplica { id, at } => replicas::see(transaction, id, *at).await,
     }
 }

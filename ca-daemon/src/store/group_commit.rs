@@ -23,6 +23,7 @@ use super::{
 use crate::{
     audit::{Event, LogKey},
     instant::Clock,
+    operations::{Metrics, metrics::IssueResult},
 };
 
 /// How many commits may wait for the writer; further callers wait for a place.
@@ -57,10 +58,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(pools: Pools, replica: String, clock: Clock) -> Self {
+    pub(super) fn start(pools: Pools, replica: String, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let weak = sender.downgrade();
-        let committer = Committer { pools, replica, clock, log: None };
+        let committer = Committer { pools, replica, clock, log: None, metrics };
         let task = tokio::spawn(committer.commit_all(receiver));
         Self {
             jobs: Arc::new(Mutex::new(Some(sender))),
@@ -106,6 +107,7 @@ struct Committer {
     replica: String,
     clock: Clock,
     log: Option<AuditLog>,
+    metrics: Arc<Metrics>,
 }
 
 struct AuditLog {
@@ -154,7 +156,12 @@ impl Committer {
             let together: Vec<_> = batch.iter().map(|(commit, _)| commit).collect();
             match self.commit(&together).await {
                 // A caller that went away no longer waits; its change stands all the same.
-                Ok(()) => return batch.into_iter().for_each(|(_, done)| drop(done.send(Ok(())))),
+                Ok(()) => {
+                    return batch.into_iter().for_each(|(commit, done)| {
+                        self.count(&commit, &Ok(()));
+                        let _ = done.send(Ok(()));
+                    });
+                }
                 Err(error) => {
                     tracing::debug!(%error, "a shared commit failed; each change gets its own");
                 }
@@ -163,12 +170,28 @@ impl Committer {
         // Whoever caused a failure is told, and the others are not harmed.
         for (commit, done) in batch {
             let result = self.commit(&[&commit]).await;
+            self.count(&commit, &result);
             let _ = done.send(result);
+        }
+    }
+
+    /// Certificates count as issued once they are on record.
+    fn count(&self, commit: &Commit, result: &Result<(), StoreError>) {
+        let result = match result {
+            Ok(()) => IssueResult::Issued,
+            Err(StoreError::Refused(_) | StoreError::Conflict(_)) => IssueResult::Refused,
+            Err(_) => IssueResult::Failed,
+        };
+        for change in &commit.changes {
+            if let Change::Issue(records) = change {
+                records.iter().for_each(|record| self.metrics.issued(record.kind.as_str(), result));
+            }
         }
     }
 
     async fn open_log(&mut self, key: LogKey) -> Result<(), StoreError> {
         let tail = AuditTail::open(&self.pools, &self.replica, &key, self.clock.now()).await?;
+        self.metrics.set_audit_log(tail.size(), None);
         self.log = Some(AuditLog { key, tail: Some(tail), sign_at: None });
         Ok(())
     }
@@ -177,10 +200,17 @@ impl Committer {
     async fn commit(&mut self, commits: &[&Commit]) -> Result<(), StoreError> {
         let events: Vec<_> = commits.iter().flat_map(|commit| &commit.events).collect();
         let changes: Vec<_> = commits.iter().flat_map(|commit| &commit.changes).collect();
+        let began = Instant::now();
         let result = match timeout(LONGEST_TRANSACTION, self.transact(&changes, &events)).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::Sql(sqlx::Error::PoolTimedOut)),
         };
+        match &result {
+            Ok(()) => self.metrics.committed(commits.len(), began.elapsed()),
+            Err(StoreError::Sql(_)) => self.metrics.database_failed(),
+            // Refused, not failed.
+            Err(_) => {}
+        }
         if let (Err(_), Some(log)) = (&result, &mut self.log) {
             // Whether it was committed after all may not be known.
             log.tail = None;
@@ -208,6 +238,7 @@ impl Committer {
         tell_others(&self.replica, &mut transaction, changes).await?;
         transaction.commit().await?;
         if let (Some(tail), Some(log)) = (tail, &mut self.log) {
+            self.metrics.set_audit_log(tail.size(), tail.is_signed().then_some(now));
             log.has_become(tail);
         }
         Ok(())
@@ -219,10 +250,14 @@ impl Committer {
         if log.sign_at.take().is_none() {
             return;
         }
-        if let Err(error) = log.sign(&self.pools, &self.replica, self.clock.now()).await {
+        let now = self.clock.now();
+        if let Err(error) = log.sign(&self.pools, &self.replica, now).await {
+            self.metrics.database_failed();
             tracing::error!(%error, "the audit log could not be signed; it is tried again");
             log.tail = None;
             log.sign_at = Some(Instant::now() + CHECKPOINT_EVERY);
+        } else if let Some(tail) = &log.tail {
+            self.metrics.set_audit_log(tail.size(), Some(now));
         }
     }
 }

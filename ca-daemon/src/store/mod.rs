@@ -14,9 +14,12 @@ mod group_commit;
 mod listen;
 mod notices;
 mod open;
+mod replicas;
 mod secrets;
 #[cfg(test)]
 pub(crate) mod testing;
+
+use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
@@ -29,12 +32,15 @@ pub use group_commit::Commit;
 pub use notices::Notice;
 pub use open::StoreLocation;
 
+use crate::operations::Metrics;
+
 /// The database of one authority. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     readers: database::Pools,
     writer: group_commit::Writer,
     notices: listen::Listener,
+    metrics: Arc<Metrics>,
 }
 
 /// Why the database cannot be opened, read or written.
@@ -156,6 +162,12 @@ impl Store {
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Notice> {
         self.notices.subscribe()
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Waits until every accepted change is on disk, then closes the database.

@@ -10,7 +10,7 @@ use sqlx::{
 };
 
 use super::{Store, StoreError, database::Pools, group_commit::Writer, listen::Listener};
-use crate::instant::Clock;
+use crate::{instant::Clock, operations::Metrics};
 
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
@@ -50,7 +50,12 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be opened, is no database, or was written by a newer version.
-    pub async fn open(location: &StoreLocation, replica: &str, clock: Clock) -> Result<Self, StoreError> {
+    pub async fn open(
+        location: &StoreLocation,
+        replica: &str,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StoreError> {
         let (readers, writing, listener) = match location {
             StoreLocation::Sqlite(path) => {
                 let (readers, writing) = open_sqlite(path.clone(), location).await?;
@@ -62,7 +67,8 @@ impl Store {
                 (Pools::Postgres(readers), Pools::Postgres(writing), listener)
             }
         };
-        Ok(Self { readers, writer: Writer::start(writing, replica.to_owned(), clock), notices: listener })
+        let writer = Writer::start(writing, replica.to_owned(), clock, Arc::clone(&metrics));
+        Ok(Self { readers, writer, notices: listener, metrics })
     }
 }
 

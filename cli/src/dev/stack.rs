@@ -162,6 +162,7 @@ fn ca_config(args: &DevArgs, folder: &DevFolder) -> ca_daemon::Config {
             socket: Some(folder.workload_api()),
             ..config::WorkloadApiConfig::default()
         },
+        operations: config::OperationsConfig { listen: None },
         ..ca_daemon::Config::minimal(args.trust_domain.clone(), folder.ca(), wrapping_key)
     }
 }

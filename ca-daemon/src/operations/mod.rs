@@ -1,0 +1,25 @@
+//! What an operator needs: health, metrics, traces, checks, backups, and a service manager that knows how it goes.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`metrics`] | what is counted |
+//! | [`calls`] | every gRPC call, counted and traced |
+//! | [`listener`], [`routes`] | plain HTTP for health, metrics, revocation lists, the trust bundle |
+//! | [`traces`] | OpenTelemetry, where a collector is configured |
+//! | [`process`] | signals, the service manager, reading the configuration again |
+
+mod bundle;
+pub mod calls;
+pub mod listener;
+pub mod metrics;
+mod observations;
+pub mod process;
+mod readiness;
+pub mod reload;
+pub mod routes;
+mod systemd;
+pub mod traces;
+
+pub use metrics::Metrics;
+pub use observations::Observations;
+pub use readiness::Readiness;
