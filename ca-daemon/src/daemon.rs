@@ -132,7 +132,7 @@ impl CaDaemon {
         let (rotation, identity) = Rotation::start(
             Arc::clone(&issuance),
             Arc::clone(&domain_ca),
-            replica,
+            replica.clone(),
             keys,
             config.validity.issuing_ca,
             server_names,
@@ -160,7 +160,7 @@ impl CaDaemon {
             reason: error.to_string(),
         })?;
         let agent = Agent::new(agent_id, Arc::clone(&registry), Arc::clone(&issuance), shutdown.clone());
-        let readiness = Arc::new(Readiness::new(replica.clone(), Arc::clone(&issuance), identity.clone()));
+        let readiness = Arc::new(Readiness::new(replica, Arc::clone(&issuance), identity.clone()));
         let services = Arc::new(Services {
             settings: Arc::new(ArcSwap::from_pointee(config.clone())),
             metrics,

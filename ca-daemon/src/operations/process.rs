@@ -108,17 +108,7 @@ async fn reload_at_signal(
             return std::future::pending().await;
         }
         systemd::reloading();
-        match load().and_then(|new| reload::apply(services, &new)) {
-            Ok(done) => {
-                tracing::info!(changed = ?done.changed, "the configuration was read again");
-                if !done.need_restart.is_empty() {
-                    tracing::warn!(keys = ?done.need_restart, "these keys keep their value until the next start");
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "the configuration was read again and is refused; nothing changes")
-            }
-        }
+        reload::reload(services, load()).await;
         systemd::ready();
     }
 }

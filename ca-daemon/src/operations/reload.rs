@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::{
     api::Services,
+    audit::{Action, Event},
     config::{Config, ConfigError},
+    store::Commit,
 };
 
 /// The keys, or groups of keys, that can change while the daemon runs.
@@ -26,11 +28,33 @@ pub struct Reloaded {
     pub need_restart: Vec<String>,
 }
 
+/// Takes what was read into effect, and says in the log and in the audit log what became of it.
+pub async fn reload(services: &Services, read: Result<Config, ConfigError>) {
+    let event = Event::by_daemon(Action::ConfigurationReload, "configuration");
+    let event = match read.and_then(|new| apply(services, &new)) {
+        Ok(done) => {
+            tracing::info!(changed = ?done.changed, "the configuration was read again");
+            if !done.need_restart.is_empty() {
+                tracing::warn!(keys = ?done.need_restart, "these keys keep their value until the next start");
+            }
+            event.with("changed", done.changed.join(" ")).with("need_restart", done.need_restart.join(" "))
+        }
+        Err(error) => {
+            tracing::error!(%error, "the configuration was read again and is refused; nothing changes");
+            event.failed(error.to_string())
+        }
+    };
+    let commit = Commit { changes: Vec::new(), events: vec![event] };
+    if let Err(error) = services.issuance.store().commit(commit).await {
+        tracing::error!(%error, "the reload could not be written to the audit log");
+    }
+}
+
 /// Takes a new configuration into effect as far as that can be done.
 ///
 /// # Errors
 /// When the new values contradict those that stay; then nothing has changed.
-pub fn apply(services: &Services, new: &Config) -> Result<Reloaded, ConfigError> {
+fn apply(services: &Services, new: &Config) -> Result<Reloaded, ConfigError> {
     let current = services.settings.load_full();
     let (next, reloaded) = merge(&current, new)?;
     if reloaded.changed.iter().any(|key| key == "log.filter")

@@ -101,7 +101,8 @@ async fn shows_itself_to_the_local_admin_alone() {
 #[tokio::test]
 async fn changes_what_it_logs() {
     use secplane_proto::spire::api::server::logger::v1::{ResetLogLevelRequest, SetLogLevelRequest};
-    let ca = CaProcess::start(&CaFolder::new()).await;
+    let folder = CaFolder::new();
+    let ca = CaProcess::start(&folder).await;
     let mut logger = LoggerClient::new(ca.admin().channel());
     let level =
         |logger: secplane_proto::spire::api::types::Logger| (logger.current_level(), logger.launch_level());
