@@ -19,6 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     clients::Clients,
+    database,
     holder::{Holder, client_config},
     soon,
     workload::Workload,
@@ -55,6 +56,7 @@ impl CaFolder {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             server_names: vec!["localhost".to_owned()],
             operations: OperationsConfig { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) },
+            database: database::of_these_tests(),
             ..Config::minimal(trust_domain, folder.path().join("data"), WrappingKeySource::File(wrapping_key))
         };
         Self { folder, config }
@@ -66,7 +68,7 @@ impl CaFolder {
         self.folder.path()
     }
 
-    /// The authority's database.
+    /// The authority's database, where it is a file.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.config.data_dir.join("ca.db")

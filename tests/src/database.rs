@@ -1,24 +1,62 @@
 //! The daemon's database, opened behind its back: what an attacker with the disk would do, or an unlucky admin.
 
-use std::path::Path;
+use std::env;
 
+use ca_daemon::config::{DatabaseConfig, PostgresConfig};
 use secplane_proto::spire::api::types;
 use sqlx::{
-    Connection, Row, SqliteConnection,
+    Connection, PgConnection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 
+use crate::{authority::CaFolder, postgres};
+
+/// The database that the tests of this program run on: PostgreSQL where the program's name says so.
+#[must_use]
+pub fn of_these_tests() -> DatabaseConfig {
+    let program = env::current_exe().unwrap();
+    if program.file_name().is_some_and(|name| name.to_string_lossy().contains("on_postgres")) {
+        DatabaseConfig::Postgres(PostgresConfig { url: postgres::new_database(), password: None })
+    } else {
+        DatabaseConfig::default()
+    }
+}
+
 /// A connection to the database of an authority.
-pub struct Database(SqliteConnection);
+pub enum Database {
+    /// To its file.
+    Sqlite(SqliteConnection),
+    /// To its server.
+    Postgres(PgConnection),
+}
+
+/// Runs one expression on whichever it is.
+macro_rules! on {
+    ($database:expr, $connection:ident => $body:expr) => {
+        match $database {
+            Database::Sqlite($connection) => $body,
+            Database::Postgres($connection) => $body,
+        }
+    };
+}
 
 impl Database {
     /// Opens a database that exists.
     ///
     /// # Panics
     /// When it cannot be opened.
-    pub async fn open(path: &Path) -> Self {
-        let options = SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal);
-        Self(SqliteConnection::connect_with(&options).await.unwrap())
+    pub async fn open(folder: &CaFolder) -> Self {
+        match &folder.config.database {
+            DatabaseConfig::Sqlite(_) => {
+                let options = SqliteConnectOptions::new()
+                    .filename(folder.database())
+                    .journal_mode(SqliteJournalMode::Wal);
+                Self::Sqlite(SqliteConnection::connect_with(&options).await.unwrap())
+            }
+            DatabaseConfig::Postgres(config) => {
+                Self::Postgres(PgConnection::connect(&config.url).await.unwrap())
+            }
+        }
     }
 
     /// Closes it, so that everything is in the file.
@@ -26,7 +64,7 @@ impl Database {
     /// # Panics
     /// When it cannot be closed.
     pub async fn close(self) {
-        self.0.close().await.unwrap();
+        on!(self, connection => connection.close().await.unwrap());
     }
 
     /// Runs a statement.
@@ -34,7 +72,9 @@ impl Database {
     /// # Panics
     /// When the database refuses it.
     pub async fn run(&mut self, statement: &'static str) {
-        sqlx::query(statement).execute(&mut self.0).await.unwrap();
+        on!(self, connection => {
+            sqlx::query(statement).execute(connection).await.unwrap();
+        });
     }
 
     /// Rewrites an entry and leaves its MAC as it is.
@@ -43,31 +83,66 @@ impl Database {
     /// When there is no such entry.
     pub async fn edit_entry(&mut self, id: &str, edit: impl FnOnce(&mut types::Entry)) {
         use prost::Message;
-        let row = sqlx::query("SELECT body FROM entries WHERE id = $1")
-            .bind(id)
-            .fetch_one(&mut self.0)
-            .await
-            .unwrap();
-        let mut entry = types::Entry::decode(row.get::<Vec<u8>, _>("body").as_slice()).unwrap();
+        let body: Vec<u8> = on!(self, connection => {
+            sqlx::query_scalar("SELECT body FROM entries WHERE id = $1").bind(id).fetch_one(connection).await.unwrap()
+        });
+        let mut entry = types::Entry::decode(body.as_slice()).unwrap();
+        let mac: Vec<u8> = on!(self, connection => {
+            sqlx::query_scalar("SELECT mac FROM entries WHERE id = $1").bind(id).fetch_one(connection).await.unwrap()
+        });
         edit(&mut entry);
-        let edited = sqlx::query("UPDATE entries SET body = $2 WHERE id = $1")
-            .bind(id)
-            .bind(entry.encode_to_vec())
-            .execute(&mut self.0)
-            .await
-            .unwrap();
-        assert_eq!(edited.rows_affected(), 1);
+        self.write_entry(id, &entry.encode_to_vec(), &mac).await;
+    }
+
+    /// Writes an entry's row.
+    ///
+    /// # Panics
+    /// When there is no such entry.
+    pub async fn write_entry(&mut self, id: &str, body: &[u8], mac: &[u8]) {
+        let edited = on!(self, connection => {
+            sqlx::query("UPDATE entries SET body = $2, mac = $3 WHERE id = $1")
+                .bind(id)
+                .bind(body)
+                .bind(mac)
+                .execute(connection)
+                .await
+                .unwrap()
+                .rows_affected()
+        });
+        assert_eq!(edited, 1);
     }
 
     /// Adds the entries of another authority's database, as they stand there.
     ///
     /// # Panics
     /// When the other database cannot be read.
-    pub async fn copy_entries_from(&mut self, other: &Path) {
-        let path = other.to_str().unwrap();
-        sqlx::query("ATTACH DATABASE $1 AS other").bind(path).execute(&mut self.0).await.unwrap();
-        self.run("INSERT INTO entries SELECT * FROM other.entries").await;
-        self.run("DETACH DATABASE other").await;
+    pub async fn copy_entries_from(&mut self, other: &CaFolder) {
+        type Row = (String, i64, i64, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
+        let mut other = Self::open(other).await;
+        let rows: Vec<Row> = on!(&mut other, connection => {
+            sqlx::query_as("SELECT id, revision, created_at, body, mac, likeness FROM entries")
+                .fetch_all(connection)
+                .await
+                .unwrap()
+        });
+        other.close().await;
+        for (id, revision, created_at, body, mac, likeness) in rows {
+            on!(self, connection => {
+                sqlx::query(
+                    "INSERT INTO entries (id, revision, created_at, body, mac, likeness)
+                     VALUES ($1, $2, $3, $4, $5, $6)",
+                )
+                .bind(id)
+                .bind(revision)
+                .bind(created_at)
+                .bind(body)
+                .bind(mac)
+                .bind(likeness)
+                .execute(connection)
+                .await
+                .unwrap();
+            });
+        }
     }
 
     /// How many certificates are on record.
@@ -75,7 +150,38 @@ impl Database {
     /// # Panics
     /// When the table cannot be read.
     pub async fn certificates(&mut self) -> i64 {
-        let row = sqlx::query("SELECT count(*) AS number FROM certificates").fetch_one(&mut self.0).await;
-        row.unwrap().get("number")
+        on!(self, connection => {
+            sqlx::query_scalar("SELECT count(*) FROM certificates").fetch_one(connection).await.unwrap()
+        })
+    }
+
+    /// Makes every record of a certificate fail from now on, as a full disk would.
+    ///
+    /// # Panics
+    /// When the database refuses it.
+    pub async fn refuse_certificates(&mut self) {
+        match self {
+            Self::Sqlite(_) => {
+                self.run("CREATE TRIGGER is_full BEFORE INSERT ON certificates BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+                    .await;
+            }
+            Self::Postgres(_) => {
+                self.run("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'disk full'; END$$")
+                    .await;
+                self.run("CREATE TRIGGER is_full BEFORE INSERT ON certificates EXECUTE FUNCTION refuse()")
+                    .await;
+            }
+        }
+    }
+
+    /// Takes [`Database::refuse_certificates`] back.
+    ///
+    /// # Panics
+    /// When the database refuses it.
+    pub async fn take_certificates_again(&mut self) {
+        match self {
+            Self::Sqlite(_) => self.run("DROP TRIGGER is_full").await,
+            Self::Postgres(_) => self.run("DROP TRIGGER is_full ON certificates").await,
+        }
     }
 }

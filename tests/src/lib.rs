@@ -12,6 +12,7 @@
 //! | [`workload`] | the Workload API as a workload calls it |
 //! | [`plain_http`] | plain HTTP, one request a connection |
 //! | [`database`] | the daemon's database, opened behind its back |
+//! | [`postgres`] | a PostgreSQL server of this test process |
 //!
 //! A client here is a stock rustls or tonic one wherever that is possible: what the product's own libraries make
 //! easy must not be what makes a test pass.
@@ -28,6 +29,7 @@ pub mod database;
 pub mod entries;
 pub mod holder;
 pub mod plain_http;
+pub mod postgres;
 pub mod process;
 pub mod requests;
 pub mod workload;

@@ -158,6 +158,15 @@ impl CaProcess {
         }
     }
 
+    /// Its process ID.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// Clients over the admin socket.
     #[must_use]
     pub fn admin(&self) -> Clients {

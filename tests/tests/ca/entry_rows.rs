@@ -31,7 +31,7 @@ async fn two_entries() -> (CaFolder, Database) {
     ca.admin().create_entry(named("tampered", entry("/a", &["uid:4711"]))).await;
     ca.admin().create_entry(named("neighbour", entry("/b", &["uid:4711"]))).await;
     let folder = ca.stop().await;
-    let database = Database::open(&folder.database()).await;
+    let database = Database::open(&folder).await;
     (folder, database)
 }
 
@@ -71,8 +71,13 @@ async fn refuses_an_entry_with_another_revision() {
 #[tokio::test]
 async fn refuses_an_entry_under_another_id() {
     let (folder, mut database) = two_entries().await;
-    database.run("DELETE FROM entries WHERE id = 'tampered'").await;
-    database.run("INSERT INTO entries SELECT 'tampered', revision, created_at, body, mac FROM entries WHERE id = 'neighbour'").await;
+    database
+        .run(
+            "UPDATE entries SET (revision, created_at, body, mac) =
+                 (SELECT revision, created_at, body, mac FROM entries WHERE id = 'neighbour')
+             WHERE id = 'tampered'",
+        )
+        .await;
     database.close().await;
     is_refused_and_reported(&folder).await;
 }
@@ -80,7 +85,7 @@ async fn refuses_an_entry_under_another_id() {
 #[tokio::test]
 async fn refuses_a_row_of_garbage() {
     let (folder, mut database) = two_entries().await;
-    database.run("UPDATE entries SET body = x'ff', mac = x'' WHERE id = 'tampered'").await;
+    database.write_entry("tampered", &[0xff], &[]).await;
     database.close().await;
     is_refused_and_reported(&folder).await;
 }
@@ -92,7 +97,7 @@ async fn refuses_the_entries_of_another_authority() {
     other.admin().create_entry(named("tampered", entry("/a", &["uid:4711"]))).await;
     let stolen = other.stop().await;
     database.run("DELETE FROM entries WHERE id = 'tampered'").await;
-    database.copy_entries_from(&stolen.database()).await;
+    database.copy_entries_from(&stolen).await;
     database.close().await;
     is_refused_and_reported(&folder).await;
 }
@@ -102,7 +107,7 @@ async fn gives_a_workload_nothing_for_a_forged_entry() {
     let ca = Ca::start().await;
     ca.admin().create_entry(named("tampered", entry("/a", &["uid:4711"]))).await;
     let folder = ca.stop().await;
-    let mut database = Database::open(&folder.database()).await;
+    let mut database = Database::open(&folder).await;
     database.edit_entry("tampered", |entry| entry.selectors = entry_for_this_process("/a").selectors).await;
     database.close().await;
     let ca = folder.start().await;

@@ -68,11 +68,9 @@ async fn records_who_got_what_from_whom() {
 #[tokio::test]
 async fn hands_nothing_out_that_it_cannot_record() {
     let ca = Ca::start().await;
-    let mut database = Database::open(&ca.folder().database()).await;
+    let mut database = Database::open(ca.folder()).await;
     let before = database.certificates().await;
-    database
-        .run("CREATE TRIGGER full BEFORE INSERT ON certificates BEGIN SELECT RAISE(ABORT, 'disk full'); END")
-        .await;
+    database.refuse_certificates().await;
     let admin = ca.admin();
     for refusal in [
         admin.mint("/a", 0).await.err().unwrap(),
@@ -84,7 +82,7 @@ async fn hands_nothing_out_that_it_cannot_record() {
     }
     assert_eq!(database.certificates().await, before);
 
-    database.run("DROP TRIGGER full").await;
+    database.take_certificates_again().await;
     admin.mint("/a", 0).await.unwrap();
 }
 

@@ -93,7 +93,7 @@ async fn renews_nothing_for_whoever_presents_nothing() {
 async fn renews_nothing_that_is_not_on_record() {
     let ca = Ca::start().await;
     let holder = ca.admin().mint("/a", 0).await.unwrap();
-    let mut database = Database::open(&ca.folder().database()).await;
+    let mut database = Database::open(ca.folder()).await;
     database.run("DELETE FROM certificates WHERE spiffe_id = 'spiffe://example.org/a'").await;
     let refusal = ca.connect_as(&holder).await.renew().await.err().unwrap();
     assert_eq!(refusal.code(), Code::FailedPrecondition, "{refusal}");

@@ -133,10 +133,8 @@ async fn keeps_a_valid_svid_while_no_other_can_be_issued() {
     let workload = Workload::at(&folder.config.workload_api_socket());
     let mut svids = workload.x509_svids().await.unwrap();
     let first = svids.next_svid().await;
-    let mut database = Database::open(&folder.database()).await;
-    database
-        .run("CREATE TRIGGER full BEFORE INSERT ON certificates BEGIN SELECT RAISE(ABORT, 'disk full'); END")
-        .await;
+    let mut database = Database::open(&folder).await;
+    database.refuse_certificates().await;
     // Past the half of its life, a newcomer still gets the old one.
     let past_half = holder(&first).leaf().not_after - Duration::from_secs(3);
     tokio::time::sleep(past_half.duration_since(SystemTime::now()).unwrap_or_default()).await;
@@ -144,7 +142,7 @@ async fn keeps_a_valid_svid_while_no_other_can_be_issued() {
     let failures = ca.log().matches("an SVID could not be renewed").count();
     assert!((1..10).contains(&failures), "it tries again, but not without a pause: {failures} times");
 
-    database.run("DROP TRIGGER full").await;
+    database.take_certificates_again().await;
     assert!(svids.next_svid().await != first);
     ca.terminate().await;
 }

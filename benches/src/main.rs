@@ -1,0 +1,55 @@
+//! Measures the daemons under load, and prints one JSON line a figure.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`load`] | callers in a closed loop, and how long their calls took |
+//! | [`server`] | a daemon in a process of its own, with its CPU time and memory |
+//! | [`agent`] | an attested node agent and the entries below it |
+//! | [`figures`] | what is measured, one function a figure |
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a measurement that cannot go on ends, and its figures go to standard output"
+)]
+
+mod agent;
+mod figures;
+mod load;
+mod server;
+
+use clap::Parser;
+
+/// Measures the daemons: one JSON line a figure.
+#[derive(Parser)]
+struct Cli {
+    /// Which figures; all of them without a name.
+    names: Vec<String>,
+    /// Keep the records in a PostgreSQL server that is started for it, instead of SQLite.
+    #[arg(long)]
+    postgres: bool,
+    /// How long each load runs, in seconds.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// How many records or entries the figures of size are taken at, at the most.
+    #[arg(long, default_value_t = 1_000_000)]
+    size: usize,
+}
+
+fn main() {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let known = figures::names();
+    for name in &cli.names {
+        assert!(
+            known.contains(&name.as_str()),
+            "there is no figure `{name}`; there are {}",
+            known.join(", ")
+        );
+    }
+    for name in known {
+        if cli.names.is_empty() || cli.names.iter().any(|wanted| wanted == name) {
+            runtime.block_on(figures::measure(name, &cli));
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! A `ca-daemon` in a process of its own, measured from outside.
+
+use std::{fs, time::Duration};
+
+use secplane_tests::{authority::CaFolder, postgres, process::CaProcess};
+
+use ca_daemon::config::{DatabaseConfig, PostgresConfig};
+
+/// The kernel counts CPU time in hundredths of a second, on every Linux that there is.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A running daemon.
+pub(crate) struct Server {
+    pub(crate) process: CaProcess,
+    pub(crate) folder: CaFolder,
+}
+
+impl Server {
+    pub(crate) async fn start(on_postgres: bool) -> Self {
+        let mut folder = CaFolder::new();
+        if on_postgres {
+            let config = PostgresConfig { url: postgres::new_database(), password: None };
+            folder.config.database = DatabaseConfig::Postgres(config);
+        }
+        folder.config.log.filter = "warn".to_owned();
+        Self::start_in(folder).await
+    }
+
+    pub(crate) async fn start_in(folder: CaFolder) -> Self {
+        let process = CaProcess::start(&folder).await;
+        Self { process, folder }
+    }
+
+    /// How much CPU time it has used.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.pid())).unwrap();
+        // The name may hold spaces; what follows it does not. utime and stime are fields 14 and 15 (proc(5)).
+        let after_name = stat.rsplit_once(')').unwrap().1;
+        let fields: Vec<_> = after_name.split_whitespace().collect();
+        let ticks: u32 = fields[11..=12].iter().map(|ticks| ticks.parse::<u32>().unwrap()).sum();
+        TICK * ticks
+    }
+
+    /// How much memory is resident, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
