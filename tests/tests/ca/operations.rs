@@ -28,7 +28,7 @@ async fn is_live_and_ready() {
 #[tokio::test]
 async fn is_not_ready_without_its_database() {
     let ca = Ca::start().await;
-    let mut database = Database::open(&ca.folder().database()).await;
+    let mut database = Database::open(ca.folder()).await;
     database.run("ALTER TABLE replicas RENAME TO hidden").await;
     let ready = get(ca.operations_address(), "/ready", &[]).await;
     assert_eq!(ready.status, 503);
