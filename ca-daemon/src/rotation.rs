@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use secplane_identity::{
-    IdentityPublisher, IdentitySnapshot, IdentitySource, PrivateKey, SpiffeId, TrustDomain, X509Identity,
-    private_key::PrivateKeyError, source::IdentityError, spiffe_id::SpiffeIdError,
+    IdentityPublisher, IdentitySnapshot, IdentitySource, PrivateKey, SpiffeId, TrustBundle, TrustDomain,
+    X509Identity, private_key::PrivateKeyError, source::IdentityError, spiffe_id::SpiffeIdError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -52,9 +52,19 @@ impl Rotation {
         issuing_lifetime: std::time::Duration,
         server_names: Vec<DnsName>,
     ) -> Result<(Self, IdentitySource), RotationError> {
-        let first = server_identity(&issuance, &server_names).await?;
-        let (publisher, source) = IdentitySource::channel(first);
+        let (identity, bundle) = server_identity(&issuance, &server_names).await?;
+        let (publisher, source) = IdentitySource::channel(IdentitySnapshot {
+            identity: Some(identity),
+            bundles: bundle.into(),
+            ..IdentitySnapshot::default()
+        });
         Ok((Self { issuance, domain_ca, replica, keys, issuing_lifetime, server_names, publisher }, source))
+    }
+
+    /// Where the server's identity is published; what is revoked is published there too.
+    #[must_use]
+    pub fn publisher(&self) -> IdentityPublisher {
+        self.publisher.clone()
     }
 
     /// Renews until `shutdown`. A renewal that fails is reported and tried again.
@@ -108,8 +118,8 @@ impl Rotation {
     }
 
     async fn renew_server(&self) -> Result<(), RotationError> {
-        let next = server_identity(&self.issuance, &self.server_names).await?;
-        self.publisher.publish(next);
+        let (identity, bundle) = server_identity(&self.issuance, &self.server_names).await?;
+        self.publisher.publish_identity(identity, bundle.into());
         tracing::info!("the server has a new certificate");
         Ok(())
     }
@@ -118,7 +128,7 @@ impl Rotation {
 async fn server_identity(
     issuance: &Issuance,
     server_names: &[DnsName],
-) -> Result<IdentitySnapshot, RotationError> {
+) -> Result<(X509Identity, TrustBundle), RotationError> {
     let id = server_id(issuance.trust_domain())?;
     let key = PrivateKey::generate()?;
     let request = CertificateRequest::parse(&key.svid_request(&id)?).map_err(IssueError::from)?;
@@ -134,7 +144,7 @@ async fn server_identity(
         .await?;
     let chain: Vec<CertificateDer<'static>> = signed.chain;
     let bundle = issuance.bundle().borrow().as_ref().clone();
-    Ok(IdentitySnapshot { identity: Some(X509Identity::new(chain, key)?), bundles: bundle.into() })
+    Ok((X509Identity::new(chain, key)?, bundle))
 }
 
 /// Why something could not be renewed.

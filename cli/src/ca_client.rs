@@ -159,7 +159,7 @@ pub(crate) fn ca_tls_config(
     bundles: TrustBundleSet,
     trust_domain: &TrustDomain,
 ) -> Result<ClientConfig, Failure> {
-    let source = IdentitySource::fixed(IdentitySnapshot { identity, bundles });
+    let source = IdentitySource::fixed(IdentitySnapshot { identity, bundles, ..Default::default() });
     client_config(source, expected_ca(trust_domain)?)
         .map_err(|error| Failure::new(Kind::Other, "configure TLS", error))
 }
@@ -349,7 +349,7 @@ mod tests {
         };
         let app = Router::new().route("/spire.api.server.bundle.v1.Bundle/GetBundle", post(answer));
         let source =
-            IdentitySource::fixed(IdentitySnapshot { identity: Some(identity), bundles: Default::default() });
+            IdentitySource::fixed(IdentitySnapshot { identity: Some(identity), ..Default::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shutdown = CancellationToken::new();

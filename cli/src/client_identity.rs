@@ -69,7 +69,10 @@ impl IdentityOptions {
             )
             .remedy("give --trust-bundle FILE, --svid-dir DIR or --workload-api SOCKET"));
         }
-        Ok(ClientIdentity { snapshot: IdentitySnapshot { identity, bundles }, trust_domain })
+        Ok(ClientIdentity {
+            snapshot: IdentitySnapshot { identity, bundles, ..Default::default() },
+            trust_domain,
+        })
     }
 
     fn server_trust_domain(&self, identity: Option<&X509Identity>) -> Result<TrustDomain, Failure> {

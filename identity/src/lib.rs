@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`spiffe_id`] | the names: [`TrustDomain`], [`SpiffeId`] |
 //! | [`x509`] | reading a certificate, and verifying a chain as an X.509-SVID |
+//! | [`revocation`] | whose trust was taken back: by an authority's word, or by its revocation lists |
 //! | [`trust_bundle`] | the roots and JWT keys of a trust domain, as PEM and as a SPIFFE bundle document |
 //! | [`jwk`] | public keys as JSON Web Keys |
 //! | [`private_key`] | a private key in memory, wiped when dropped |
@@ -19,6 +20,7 @@
 pub mod connect;
 pub mod jwk;
 pub mod private_key;
+pub mod revocation;
 pub mod serve;
 pub mod source;
 pub mod spiffe_id;
@@ -30,6 +32,7 @@ pub mod workload_api;
 pub mod x509;
 
 pub use private_key::{KeyKind, PrivateKey};
+pub use revocation::Revocations;
 pub use source::{IdentityPublisher, IdentitySnapshot, IdentitySource, X509Identity};
 pub use spiffe_id::{SpiffeId, TrustDomain};
 pub use trust_bundle::{Fingerprint, JwtAuthority, TrustBundle, TrustBundleSet};

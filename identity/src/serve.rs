@@ -1,14 +1,17 @@
 //! HTTP and gRPC over TLS, on one port.
 //!
 //! Each request carries a [`Connection`] in its extensions: who the peer is. A connection ends when its client's
-//! certificate does, when the root that vouched for it is withdrawn, and after a maximum age, so that a client
-//! which rotated its certificate comes back with the new one.
+//! certificate does, when that is revoked, when the root that vouched for it is withdrawn, and after a maximum age, so
+//! that a client which rotated its certificate comes back with the new one.
 
 use std::{
     future::Future,
     net::SocketAddr,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -31,17 +34,41 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use crate::{
-    IdentitySource,
+    IdentitySnapshot, IdentitySource,
     tls::{ClientPolicy, Peer, server_config, verify_client},
+    x509::SvidError,
 };
 
-/// Who sent a request: in the extensions of every request that [`serve`] passes on.
+/// Who sent a request: in the extensions of every request that [`serve`] passes on. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// The verified peer.
-    pub peer: Peer,
+    pub peer: Arc<Peer>,
     /// Where it connected from.
     pub address: SocketAddr,
+    /// For what is done once a connection, such as recording who authenticated.
+    pub first_request: FirstRequest,
+}
+
+impl Connection {
+    /// A connection of `peer` that has sent nothing yet.
+    #[must_use]
+    pub fn new(peer: Peer, address: SocketAddr) -> Self {
+        Self { peer: Arc::new(peer), address, first_request: FirstRequest::default() }
+    }
+}
+
+/// Tells the first request of a connection from those that follow. Clones tell of the same connection.
+#[derive(Debug, Clone, Default)]
+pub struct FirstRequest(Arc<AtomicBool>);
+
+impl FirstRequest {
+    /// True for whoever asks first, and for nobody after.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        // Reading is cheaper than swapping, and all but one only read.
+        !self.0.load(Ordering::Relaxed) && !self.0.swap(true, Ordering::Relaxed)
+    }
 }
 
 /// What a connection and all of them together may take.
@@ -137,7 +164,7 @@ enum ConnectionError {
     #[error("the TLS handshake failed: {0}")]
     Handshake(#[source] std::io::Error),
     #[error("the peer is no longer trusted: {0}")]
-    Untrusted(#[from] crate::x509::SvidError),
+    Untrusted(#[from] SvidError),
     #[error("{0}")]
     Http(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -151,10 +178,12 @@ impl Server {
             .map_err(|_| ConnectionError::HandshakeTimeout(self.limits.handshake))?
             .map_err(ConnectionError::Handshake)?;
         let chain = presented_chain(&tls);
-        let peer = verify_client(&chain, &self.source.current(), self.policy, SystemTime::now())?;
+        let trust = self.source.current();
+        let peer = verify_client(&chain, &trust, self.policy, SystemTime::now())?;
         let expiry = peer.certificate().map(|certificate| certificate.not_after);
 
-        let connection = Connection { peer, address };
+        let connection = Connection::new(peer, address);
+        let vouched = Vouched { chain, peer: Arc::clone(&connection.peer), trust };
         let service = self.app.clone().map_request(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(connection.clone());
@@ -173,7 +202,7 @@ impl Server {
         let (graceful_at, end_at) = self.ends(expiry);
         tokio::select! {
             result = http.as_mut() => return result.map_err(ConnectionError::Http),
-            error = self.trust_lost(&chain) => return Err(error),
+            error = self.trust_lost(vouched.clone()) => return Err(error),
             () = sleep_until(graceful_at) => {}
             () = self.shutdown.cancelled() => {}
         }
@@ -181,7 +210,7 @@ impl Server {
         let end_at = end_at.min(Instant::now() + self.limits.drain);
         tokio::select! {
             result = http.as_mut() => result.map_err(ConnectionError::Http),
-            error = self.trust_lost(&chain) => Err(error),
+            error = self.trust_lost(vouched) => Err(error),
             () = sleep_until(end_at) => Ok(()),
         }
     }
@@ -200,15 +229,38 @@ impl Server {
         (graceful_at, end_at)
     }
 
-    /// Waits until the source changes in such a way that the peer's chain no longer verifies.
-    async fn trust_lost(&self, chain: &[CertificateDer<'static>]) -> ConnectionError {
+    /// Waits until the source changes in such a way that the peer is no longer trusted.
+    async fn trust_lost(&self, mut vouched: Vouched) -> ConnectionError {
         let mut source = self.source.clone();
         loop {
             let snapshot = source.changed().await;
-            if let Err(error) = verify_client(chain, &snapshot, self.policy, SystemTime::now()) {
+            if let Err(error) = vouched.again(snapshot, self.policy) {
                 return ConnectionError::Untrusted(error);
             }
         }
+    }
+}
+
+/// What a connection's trust rests on.
+#[derive(Clone)]
+struct Vouched {
+    chain: Vec<CertificateDer<'static>>,
+    peer: Arc<Peer>,
+    /// What the chain was verified with.
+    trust: Arc<IdentitySnapshot>,
+}
+
+impl Vouched {
+    /// Verifies again after a change. The path is verified anew only when the roots are others than before: revoking
+    /// one certificate must not cost signature checks for each of thousands of connections.
+    fn again(&mut self, snapshot: Arc<IdentitySnapshot>, policy: ClientPolicy) -> Result<(), SvidError> {
+        if snapshot.bundles.has_the_roots_of(&self.trust.bundles) {
+            self.peer.check_revocation(&snapshot)?;
+        } else {
+            verify_client(&self.chain, &snapshot, policy, SystemTime::now())?;
+        }
+        self.trust = snapshot;
+        Ok(())
     }
 }
 

@@ -7,9 +7,9 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use crate::{
-    PrivateKey, SpiffeId, TrustBundleSet,
+    PrivateKey, Revocations, SpiffeId, TrustBundleSet, TrustDomain,
     tls::crypto_provider,
-    x509::{Certificate, SvidError},
+    x509::{Certificate, Purpose, SvidError, VerifiedChain, VerifiedSvid, verify_x509_svid},
 };
 
 /// An X.509-SVID with its private key: what one authenticates with.
@@ -72,12 +72,14 @@ impl fmt::Debug for X509Identity {
 }
 
 /// An identity and whom it trusts, at one moment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct IdentitySnapshot {
     /// The own X.509-SVID; `None` for a client that has only trust bundles.
     pub identity: Option<X509Identity>,
     /// Whom to believe.
     pub bundles: TrustBundleSet,
+    /// Whom no longer.
+    pub revocations: Arc<Revocations>,
 }
 
 impl IdentitySnapshot {
@@ -86,14 +88,45 @@ impl IdentitySnapshot {
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.identity.as_ref().map(|identity| identity.leaf.not_after)
     }
+
+    /// Verifies a peer's chain as [`verify_x509_svid`] does, and that none of its certificates was revoked.
+    ///
+    /// # Errors
+    /// Says which check failed.
+    pub fn verify_svid(
+        &self,
+        chain: &[CertificateDer<'_>],
+        purpose: Purpose,
+        at: SystemTime,
+    ) -> Result<VerifiedSvid, SvidError> {
+        let svid = verify_x509_svid(chain, &self.bundles, purpose, at)?;
+        self.check_revocation(svid.chain(), svid.id().trust_domain())?;
+        Ok(svid)
+    }
+
+    /// Refuses a verified chain of a trust domain of which a certificate was revoked since.
+    ///
+    /// # Errors
+    /// Names the certificate.
+    pub(crate) fn check_revocation(
+        &self,
+        chain: &VerifiedChain,
+        trust_domain: &TrustDomain,
+    ) -> Result<(), SvidError> {
+        let bundle = self
+            .bundles
+            .get(trust_domain)
+            .ok_or_else(|| SvidError::UnknownTrustDomain(trust_domain.clone()))?;
+        self.revocations.check(chain, bundle)
+    }
 }
 
 /// Where the current identity is read. Cheap to clone; every clone sees the same changes.
 #[derive(Debug, Clone)]
 pub struct IdentitySource(watch::Receiver<Arc<IdentitySnapshot>>);
 
-/// The other end of an [`IdentitySource`].
-#[derive(Debug)]
+/// The other end of an [`IdentitySource`]. Cheap to clone: who renews the identity and who revokes are not the same.
+#[derive(Debug, Clone)]
 pub struct IdentityPublisher(watch::Sender<Arc<IdentitySnapshot>>);
 
 impl IdentitySource {
@@ -126,9 +159,24 @@ impl IdentitySource {
 }
 
 impl IdentityPublisher {
-    /// Replaces the identity; every reader sees the new one from now on.
+    /// Replaces everything; every reader sees the new one from now on.
     pub fn publish(&self, snapshot: IdentitySnapshot) {
         self.0.send_replace(Arc::new(snapshot));
+    }
+
+    /// Replaces the identity and the bundles. What is revoked stays revoked.
+    pub fn publish_identity(&self, identity: X509Identity, bundles: TrustBundleSet) {
+        self.0.send_modify(|current| {
+            let revocations = Arc::clone(&current.revocations);
+            *current = Arc::new(IdentitySnapshot { identity: Some(identity), bundles, revocations });
+        });
+    }
+
+    /// Replaces what is revoked; open connections of whom that concerns end.
+    pub fn publish_revocations(&self, revocations: Arc<Revocations>) {
+        self.0.send_modify(|current| {
+            *current = Arc::new(IdentitySnapshot { revocations, ..IdentitySnapshot::clone(current) });
+        });
     }
 
     /// The identity at this moment.

@@ -3,12 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
+    SerialNumber as RcgenSerial,
 };
 use rustls_pki_types::CertificateDer;
 
-use crate::{IdentitySnapshot, PrivateKey, TrustBundle, TrustDomain, X509Identity};
+use crate::{IdentitySnapshot, PrivateKey, TrustBundle, TrustDomain, X509Identity, revocation::SerialNumber};
 
 /// A CA with its key.
 pub(crate) struct TestCa {
@@ -26,6 +27,7 @@ pub(crate) fn leaf(id: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.subject_alt_names = vec![uri(id)];
+    params.use_authority_key_identifier_extension = true;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
@@ -36,10 +38,38 @@ pub(crate) fn leaf(id: &str) -> CertificateParams {
     params
 }
 
+/// The parameters of a good revocation list, for a test to spoil.
+pub(crate) fn revocation_list_params(
+    number: u64,
+    serials: &[SerialNumber],
+) -> CertificateRevocationListParams {
+    let now = SystemTime::now();
+    let revoked = |serial: &SerialNumber| RevokedCertParams {
+        serial_number: RcgenSerial::from_slice(serial.as_bytes()),
+        revocation_time: now.into(),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    CertificateRevocationListParams {
+        this_update: (now - Duration::from_secs(60)).into(),
+        next_update: (now + Duration::from_secs(3600)).into(),
+        crl_number: RcgenSerial::from(number),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    }
+}
+
+/// A good revocation list.
+pub(crate) fn revocation_list(ca: &TestCa, number: u64, serials: &[SerialNumber]) -> Vec<u8> {
+    ca.sign_revocation_list(revocation_list_params(number, serials))
+}
+
 fn ca_params(trust_domain: &TrustDomain, name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.subject_alt_names = vec![uri(&trust_domain.id())];
+    params.use_authority_key_identifier_extension = true;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let now = SystemTime::now();
@@ -76,6 +106,10 @@ impl TestCa {
         (der, key)
     }
 
+    pub(crate) fn sign_revocation_list(&self, params: CertificateRevocationListParams) -> Vec<u8> {
+        params.signed_by(&self.issuer).unwrap().der().to_vec()
+    }
+
     pub(crate) fn bundle(&self) -> TrustBundle {
         TrustBundle::new(self.trust_domain.clone(), [&self.der]).unwrap()
     }
@@ -86,6 +120,7 @@ impl TestCa {
         IdentitySnapshot {
             identity: Some(X509Identity::new(vec![leaf], key).unwrap()),
             bundles: self.bundle().into(),
+            ..IdentitySnapshot::default()
         }
     }
 }

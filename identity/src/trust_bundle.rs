@@ -229,6 +229,10 @@ impl TrustBundle {
         self.refresh_hint_seconds
     }
 
+    fn has_the_roots_of(&self, other: &Self) -> bool {
+        self.authorities().map(|root| &root.der).eq(other.authorities().map(|root| &root.der))
+    }
+
     /// The roots whose validity covers an instant: webpki does not look at a trust anchor's dates.
     pub(crate) fn trust_anchors_at(&self, at: SystemTime) -> Vec<TrustAnchor<'static>> {
         self.authorities.iter().filter(|a| a.certificate.is_valid_at(at)).map(|a| a.anchor.clone()).collect()
@@ -309,6 +313,15 @@ impl TrustBundleSet {
     /// Adds a bundle; one of the same trust domain is replaced.
     pub fn insert(&mut self, bundle: TrustBundle) {
         self.0.insert(bundle.trust_domain.clone(), Arc::new(bundle));
+    }
+
+    /// Whether both vouch for the same certificates: the same roots of the same trust domains.
+    #[must_use]
+    pub fn has_the_roots_of(&self, other: &Self) -> bool {
+        let same = |(own, other): (&Arc<TrustBundle>, &Arc<TrustBundle>)| {
+            own.trust_domain == other.trust_domain && (Arc::ptr_eq(own, other) || own.has_the_roots_of(other))
+        };
+        self.0.len() == other.0.len() && self.0.values().zip(other.0.values()).all(same)
     }
 
     /// The bundles in the order of their trust domains' names.

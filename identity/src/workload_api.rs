@@ -1,24 +1,35 @@
-//! An [`IdentitySource`] that follows a SPIFFE Workload API: the identity rotates as the API pushes a new one.
+//! An [`IdentitySource`] that follows a SPIFFE Workload API: the identity rotates, and trust is taken back, as the API
+//! pushes it.
 
-use std::{pin::Pin, time::Duration};
+mod endpoint;
+mod response;
 
-use futures_util::{Stream, StreamExt};
-use rustls_pki_types::CertificateDer;
-use spiffe::{WorkloadApiClient, WorkloadApiError, X509Context};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use secplane_proto::workload::{
+    X509svidRequest, X509svidResponse, spiffe_workload_api_client::SpiffeWorkloadApiClient,
+};
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, Streaming, metadata::MetadataValue};
 
-use crate::{
-    IdentityPublisher, IdentitySnapshot, IdentitySource, PrivateKey, SpiffeId, TrustBundle, TrustBundleSet,
-    TrustDomain, X509Identity, private_key::PrivateKeyError, source::IdentityError, spiffe_id::SpiffeIdError,
-    trust_bundle::TrustBundleError,
-};
+pub use endpoint::EndpointError;
+pub use response::{MAX_FEDERATED_BUNDLES, MAX_SVIDS, ResponseError};
+
+use self::response::Update;
+use crate::{IdentityPublisher, IdentitySnapshot, IdentitySource, Revocations, SpiffeId};
 
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// The largest message that is read, in bytes: revocation lists can be long.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Which Workload API to follow, and as whom.
 #[derive(Debug, Clone)]
@@ -33,7 +44,8 @@ pub struct WorkloadApiOptions {
 
 /// Waits for the first identity, then follows the API in a task until `shutdown`.
 ///
-/// When the API goes away the last identity stays, and the task tries again with growing pauses.
+/// When the API goes away the last identity and the last revocation lists stay, and the task tries again with growing
+/// pauses.
 ///
 /// # Errors
 /// When no usable identity came in time: with the last reason.
@@ -50,21 +62,21 @@ pub async fn follow(
         }));
     };
     let (publisher, source) = IdentitySource::channel(snapshot);
+    let watched = source.clone();
     let task = tokio::spawn(async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = keep_following(&options, stream, &publisher) => {}
+            () = report_stale_lists(watched) => {}
         }
     });
     Ok((source, task))
 }
 
-type Contexts = Pin<Box<dyn Stream<Item = Result<X509Context, WorkloadApiError>> + Send>>;
-
 async fn first_snapshot(
     options: &WorkloadApiOptions,
     last_failure: &mut Option<WorkloadApiFailure>,
-) -> (Contexts, IdentitySnapshot) {
+) -> (Streaming<X509svidResponse>, IdentitySnapshot) {
     let mut pause = FIRST_RETRY;
     loop {
         match open_and_read(options).await {
@@ -78,41 +90,59 @@ async fn first_snapshot(
 
 async fn open_and_read(
     options: &WorkloadApiOptions,
-) -> Result<(Contexts, IdentitySnapshot), WorkloadApiFailure> {
+) -> Result<(Streaming<X509svidResponse>, IdentitySnapshot), WorkloadApiFailure> {
     let mut stream = open(options).await?;
-    match stream.next().await {
-        Some(Ok(context)) => {
-            let snapshot = snapshot(&context, options)?;
-            Ok((stream, snapshot))
-        }
-        Some(Err(error)) => Err(WorkloadApiFailure::call(options, error)),
-        None => Err(WorkloadApiFailure::Closed { endpoint: options.endpoint.clone() }),
+    let response = next(&mut stream, options).await?;
+    let Update { identity, revocations } = read_off_the_runtime(response, options, Arc::default()).await;
+    let (identity, bundles) = identity?;
+    Ok((stream, IdentitySnapshot { identity: Some(identity), bundles, revocations }))
+}
+
+async fn open(options: &WorkloadApiOptions) -> Result<Streaming<X509svidResponse>, WorkloadApiFailure> {
+    let channel = endpoint::connect(&options.endpoint).await?;
+    let mut client = SpiffeWorkloadApiClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let mut request = Request::new(X509svidRequest {});
+    // Without it the API refuses to answer (SPIFFE Workload Endpoint, section 4.1).
+    request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
+    let response =
+        client.fetch_x509svid(request).await.map_err(|status| WorkloadApiFailure::call(options, &status))?;
+    Ok(response.into_inner())
+}
+
+async fn next(
+    stream: &mut Streaming<X509svidResponse>,
+    options: &WorkloadApiOptions,
+) -> Result<X509svidResponse, WorkloadApiFailure> {
+    match stream.message().await {
+        Ok(Some(response)) => Ok(response),
+        Ok(None) => Err(WorkloadApiFailure::Closed { endpoint: options.endpoint.clone() }),
+        Err(status) => Err(WorkloadApiFailure::call(options, &status)),
     }
 }
 
-async fn open(options: &WorkloadApiOptions) -> Result<Contexts, WorkloadApiFailure> {
-    let client = WorkloadApiClient::connect_to(&options.endpoint)
-        .await
-        .map_err(|error| WorkloadApiFailure::call(options, error))?;
-    let stream =
-        client.stream_x509_contexts().await.map_err(|error| WorkloadApiFailure::call(options, error))?;
-    Ok(Box::pin(stream))
-}
-
-async fn keep_following(options: &WorkloadApiOptions, mut stream: Contexts, publisher: &IdentityPublisher) {
+async fn keep_following(
+    options: &WorkloadApiOptions,
+    mut stream: Streaming<X509svidResponse>,
+    publisher: &IdentityPublisher,
+) {
     let mut pause = FIRST_RETRY;
     loop {
         let failure = loop {
-            match stream.next().await {
-                Some(Ok(context)) => match snapshot(&context, options) {
-                    Ok(snapshot) => {
-                        publisher.publish(snapshot);
-                        pause = FIRST_RETRY;
-                    }
-                    Err(failure) => tracing::warn!(%failure, "an update of the Workload API is not usable"),
-                },
-                Some(Err(error)) => break WorkloadApiFailure::call(options, error),
-                None => break WorkloadApiFailure::Closed { endpoint: options.endpoint.clone() },
+            let response = match next(&mut stream, options).await {
+                Ok(response) => response,
+                Err(failure) => break failure,
+            };
+            let held = Arc::clone(&publisher.current().revocations);
+            let Update { identity, revocations } = read_off_the_runtime(response, options, held).await;
+            match identity {
+                Ok((identity, bundles)) => {
+                    publisher.publish(IdentitySnapshot { identity: Some(identity), bundles, revocations });
+                    pause = FIRST_RETRY;
+                }
+                Err(failure) => {
+                    tracing::warn!(%failure, "an update of the Workload API is not usable; the last identity stays in use");
+                    publisher.publish_revocations(revocations);
+                }
             }
         };
         tracing::warn!(%failure, "the Workload API is away; the last identity stays in use");
@@ -127,34 +157,58 @@ async fn keep_following(options: &WorkloadApiOptions, mut stream: Contexts, publ
     }
 }
 
-fn snapshot(
-    context: &X509Context,
+/// Long revocation lists take a while to read.
+async fn read_off_the_runtime(
+    response: X509svidResponse,
     options: &WorkloadApiOptions,
-) -> Result<IdentitySnapshot, WorkloadApiFailure> {
-    let svid = match &options.spiffe_id {
-        None => context.default_svid(),
-        Some(wanted) => context.svids().iter().find(|svid| svid.spiffe_id().to_string() == wanted.as_str()),
+    held: Arc<Revocations>,
+) -> Update {
+    let wanted = options.spiffe_id.clone();
+    let kept = Arc::clone(&held);
+    let work = move || Update::read(&response, wanted.as_ref(), &held, SystemTime::now());
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Update { identity: Err(ResponseError::Interrupted), revocations: kept })
+}
+
+/// Says so when a revocation list has outlived its time without a successor. It stays in use: what it names is still
+/// revoked, and only what was revoked since is not known.
+async fn report_stale_lists(mut source: IdentitySource) {
+    loop {
+        let now = SystemTime::now();
+        let revocations = Arc::clone(&source.current().revocations);
+        let mut next: Option<SystemTime> = None;
+        for list in revocations.lists() {
+            if list.next_update() <= now {
+                tracing::warn!(
+                    issuer = list.issuer_key_id(),
+                    number = %list.number(),
+                    "a revocation list is out of date and no newer one has come; it stays in use"
+                );
+            } else {
+                next = Some(next.map_or(list.next_update(), |next| next.min(list.next_update())));
+            }
+        }
+        let due = async {
+            match next {
+                Some(instant) => sleep(instant.duration_since(now).unwrap_or_default()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            _ = source.changed() => {}
+        }
     }
-    .ok_or_else(|| WorkloadApiFailure::NoSuchIdentity { wanted: options.spiffe_id.clone() })?;
-    let chain = svid
-        .cert_chain()
-        .iter()
-        .map(|certificate| CertificateDer::from(certificate.as_bytes().to_vec()))
-        .collect();
-    let key = PrivateKey::from_pkcs8(svid.private_key().as_bytes().to_vec())?;
-    let identity = X509Identity::new(chain, key)?;
-    let mut bundles = TrustBundleSet::default();
-    for (trust_domain, bundle) in context.bundle_set().iter() {
-        let roots = bundle.authorities().iter().map(spiffe::cert::Certificate::as_bytes);
-        bundles.insert(TrustBundle::new(TrustDomain::parse(trust_domain.as_ref())?, roots)?);
-    }
-    Ok(IdentitySnapshot { identity: Some(identity), bundles })
 }
 
 /// Why there is no identity from the Workload API.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadApiFailure {
-    /// It cannot be reached, or it refuses.
+    /// The address is none, or nobody answers there.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// It refuses, or failed.
     #[error("the Workload API at {endpoint} gives no identity: {reason}")]
     Call {
         /// Where.
@@ -176,28 +230,20 @@ pub enum WorkloadApiFailure {
         /// Where.
         endpoint: String,
     },
-    /// It gives identities, but not the wanted one.
-    #[error("the Workload API does not give this workload the identity {}", .wanted.as_ref().map_or("it needs", SpiffeId::as_str))]
-    NoSuchIdentity {
-        /// The wanted one; `None` for any.
-        wanted: Option<SpiffeId>,
-    },
-    /// What it gave is no identity.
+    /// What it gave cannot be used.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// What it gave has no usable key.
-    #[error(transparent)]
-    Key(#[from] PrivateKeyError),
-    /// What it gave has no usable bundle.
-    #[error(transparent)]
-    Bundle(#[from] TrustBundleError),
-    /// What it gave has no canonical trust domain.
-    #[error(transparent)]
-    TrustDomain(#[from] SpiffeIdError),
+    Response(#[from] ResponseError),
 }
 
 impl WorkloadApiFailure {
-    fn call(options: &WorkloadApiOptions, error: WorkloadApiError) -> Self {
-        Self::Call { endpoint: options.endpoint.clone(), reason: error.to_string() }
+    fn call(options: &WorkloadApiOptions, status: &Status) -> Self {
+        let reason = match status.message() {
+            "" => status.code().to_string(),
+            message => message.to_owned(),
+        };
+        Self::Call { endpoint: options.endpoint.clone(), reason }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,7 @@ impl Authority {
         IdentitySnapshot {
             identity: Some(X509Identity::new(vec![leaf.der().clone()], key).unwrap()),
             bundles: self.bundle.clone().into(),
+            ..IdentitySnapshot::default()
         }
     }
 }
@@ -119,7 +120,7 @@ impl Client {
         let chain = snapshot.identity.as_ref().unwrap().chain().to_vec();
         let peer = verify_client(&chain, &snapshot, ClientPolicy::Svid, SystemTime::now()).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        Self { router: router(bundles), connection: Connection { peer, address } }
+        Self { router: router(bundles), connection: Connection::new(peer, address) }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -194,7 +195,7 @@ async fn refuses_the_bundle_of_another_and_says_who_asks(#[case] address: &str) 
 #[tokio::test]
 async fn refuses_a_certificate_without_an_identity() {
     let client = Client::new(bundles().await, OWN);
-    let connection = Connection { peer: Peer::Anonymous, ..client.connection.clone() };
+    let connection = Connection::new(Peer::Anonymous, client.connection.address);
     let answer = Client { connection, ..client }.get("/bundles/self.tar.gz", &[]).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
 }
@@ -429,7 +430,7 @@ async fn over_tls_the_certificate_decides_and_shutdown_ends_held_polls() {
     let stranger =
         IdentitySnapshot { bundles: authority.bundle.clone().into(), ..Authority::new().workload(OWN) };
     assert!(ask(stranger, request("/bundles/a", "connection: close\r\n")).await.is_err());
-    let nobody = IdentitySnapshot { identity: None, bundles: authority.bundle.clone().into() };
+    let nobody = IdentitySnapshot { bundles: authority.bundle.clone().into(), ..Default::default() };
     assert!(ask(nobody, request("/bundles/a", "connection: close\r\n")).await.is_err());
 
     let held = request("/bundles/a", "if-none-match: *\r\nprefer: wait=300\r\n");

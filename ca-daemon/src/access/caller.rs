@@ -62,7 +62,7 @@ impl Caller {
             not_after: certificate.not_after,
             address,
         };
-        match &connection.peer {
+        match &*connection.peer {
             Peer::Anonymous => Self::Anonymous { address },
             Peer::Svid(svid) => Self::Svid { id: svid.id().clone(), holder: holder(svid.leaf()) },
             Peer::Certificate(verified) => Self::Certificate(holder(verified.certificate())),

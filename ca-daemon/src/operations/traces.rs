@@ -117,7 +117,7 @@ pub(super) fn record_code(span: &Span, code: Code) {
 fn caller(request: &Request) -> String {
     let extensions = request.extensions();
     if let Some(connection) = extensions.get::<Connection>() {
-        return match &connection.peer {
+        return match &*connection.peer {
             Peer::Svid(svid) => svid.id().to_string(),
             Peer::Certificate(verified) => format!("certificate({})", verified.certificate().serial),
             Peer::Anonymous => "anonymous".to_owned(),

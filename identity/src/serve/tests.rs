@@ -8,8 +8,9 @@ use tokio::{io::AsyncReadExt, task::JoinHandle};
 
 use super::*;
 use crate::{
-    IdentityPublisher, IdentitySnapshot, SpiffeId,
+    IdentityPublisher, IdentitySnapshot, Revocations, SpiffeId,
     connect::connect,
+    revocation::KeyHash,
     testing::{TestCa, leaf},
     tls::{ExpectedServer, client_config},
 };
@@ -86,7 +87,8 @@ async fn tells_the_application_who_the_peer_is() {
 async fn refuses_strangers() {
     let ca = TestCa::root("example.org");
     let server = start(&ca, ClientPolicy::Svid, ConnectionLimits::default()).await;
-    let trusting = |identity| IdentitySnapshot { identity, bundles: ca.bundle().into() };
+    let trusting =
+        |identity| IdentitySnapshot { identity, bundles: ca.bundle().into(), ..Default::default() };
 
     let nobody = trusting(None);
     assert!(TestClient::open(&server, nobody).await.is_err());
@@ -103,7 +105,7 @@ async fn refuses_strangers() {
 async fn lets_anonymous_clients_in_only_where_the_policy_says_so() {
     let ca = TestCa::root("example.org");
     let server = start(&ca, ClientPolicy::AnyOrNone, ConnectionLimits::default()).await;
-    let nobody = IdentitySnapshot { identity: None, bundles: ca.bundle().into() };
+    let nobody = IdentitySnapshot { bundles: ca.bundle().into(), ..Default::default() };
     assert_eq!(TestClient::open(&server, nobody).await.unwrap().1, "nobody");
 }
 
@@ -138,6 +140,49 @@ async fn ends_a_connection_whose_root_is_withdrawn() {
     let successor = TestCa::root("example.org");
     server.publisher.publish(successor.workload(&leaf(SERVER)));
     stays.ended().await;
+}
+
+#[tokio::test]
+async fn ends_the_connection_of_a_revoked_client_alone() {
+    let ca = TestCa::root("example.org");
+    let server = start(&ca, ClientPolicy::Svid, ConnectionLimits::default()).await;
+    let (identity, other) = (ca.workload(&leaf(CLIENT)), ca.workload(&leaf(CLIENT)));
+    let (mut stays, _) = TestClient::open(&server, other).await.unwrap();
+    let (revoked, _) = TestClient::open(&server, identity.clone()).await.unwrap();
+
+    let certificate = identity.identity.as_ref().unwrap().leaf();
+    let mut revocations = Revocations::default();
+    let issuer = certificate.authority_key_id.as_deref().unwrap();
+    revocations.revoke_serial(issuer, certificate.serial.parse().unwrap());
+    server.publisher.publish_revocations(Arc::new(revocations));
+    revoked.ended().await;
+    assert!(TestClient::open(&server, identity).await.is_err());
+
+    // A renewal of the server's certificate brings nobody back.
+    let renewed = ca.workload(&leaf(SERVER));
+    server.publisher.publish_identity(renewed.identity.unwrap(), renewed.bundles);
+    assert_eq!(stays.ask().await.unwrap(), CLIENT);
+}
+
+#[tokio::test]
+async fn client_refuses_a_revoked_server() {
+    let ca = TestCa::root("example.org");
+    let server = start(&ca, ClientPolicy::Svid, ConnectionLimits::default()).await;
+    let own = server.publisher.current().identity.clone().unwrap();
+    let mut revocations = Revocations::default();
+    revocations.revoke_key(KeyHash::of(&own.leaf().public_key_info));
+    let client = IdentitySnapshot { revocations: Arc::new(revocations), ..ca.workload(&leaf(CLIENT)) };
+    let refusal = TestClient::open(&server, client).await.err().unwrap();
+    assert!(refusal.contains("Revoked"), "{refusal}");
+}
+
+#[test]
+fn tells_the_first_request_of_a_connection_from_the_others() {
+    let connection = Connection::new(Peer::Anonymous, ([127, 0, 0, 1], 1).into());
+    let again = connection.clone();
+    assert!(connection.first_request.take());
+    assert!(!again.first_request.take());
+    assert!(!connection.first_request.take());
 }
 
 #[tokio::test]

@@ -108,8 +108,7 @@ impl ServerCertVerifier for SvidVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
         let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
-        let bundles = &self.source.current().bundles;
-        let svid = verify_x509_svid(&chain, bundles, Purpose::ServerAuth, at).map_err(tls_error)?;
+        let svid = self.source.current().verify_svid(&chain, Purpose::ServerAuth, at).map_err(tls_error)?;
         if self.expected.admits(svid.id()) {
             Ok(ServerCertVerified::assertion())
         } else {

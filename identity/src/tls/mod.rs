@@ -33,6 +33,8 @@ fn tls_error(error: SvidError) -> rustls::Error {
         SvidError::Expired => CertificateError::Expired,
         SvidError::NotYetValid => CertificateError::NotValidYet,
         SvidError::UnknownIssuer { .. } | SvidError::UnknownTrustDomain(_) => CertificateError::UnknownIssuer,
+        SvidError::Revoked { .. } | SvidError::IssuerRevoked { .. } => CertificateError::Revoked,
+        SvidError::RevocationList { .. } => CertificateError::UnknownRevocationStatus,
         other => CertificateError::Other(OtherError(Arc::new(other))),
     })
 }

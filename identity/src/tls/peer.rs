@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use rustls_pki_types::CertificateDer;
 
 use crate::{
-    IdentitySnapshot, SpiffeId,
-    x509::{Certificate, Purpose, SvidError, VerifiedSvid, verify_chain, verify_x509_svid},
+    IdentitySnapshot, SpiffeId, TrustDomain,
+    x509::{Certificate, Purpose, SvidError, VerifiedChain, VerifiedSvid, verify_path},
 };
 
 /// Which clients a server lets in.
@@ -32,13 +32,16 @@ pub enum Peer {
 
 /// A verified certificate that is no X.509-SVID.
 #[derive(Debug, Clone)]
-pub struct VerifiedCertificate(Certificate);
+pub struct VerifiedCertificate {
+    trust_domain: TrustDomain,
+    chain: VerifiedChain,
+}
 
 impl VerifiedCertificate {
     /// The certificate.
     #[must_use]
     pub fn certificate(&self) -> &Certificate {
-        &self.0
+        self.chain.leaf()
     }
 }
 
@@ -61,9 +64,18 @@ impl Peer {
             Self::Certificate(verified) => Some(verified.certificate()),
         }
     }
+
+    /// Refuses the peer if a certificate of its chain was revoked since it was verified.
+    pub(crate) fn check_revocation(&self, snapshot: &IdentitySnapshot) -> Result<(), SvidError> {
+        match self {
+            Self::Anonymous => Ok(()),
+            Self::Svid(svid) => snapshot.check_revocation(svid.chain(), svid.id().trust_domain()),
+            Self::Certificate(verified) => snapshot.check_revocation(&verified.chain, &verified.trust_domain),
+        }
+    }
 }
 
-/// Verifies what a client presented, against the trust of one snapshot.
+/// Verifies what a client presented, against the trust and the revocations of one snapshot.
 ///
 /// # Errors
 /// Says which check failed.
@@ -80,12 +92,10 @@ pub fn verify_client(
             if leaf.uris.is_empty() {
                 verify_own_certificate(leaf, &chain[1..], snapshot, at).map(Peer::Certificate)
             } else {
-                verify_x509_svid(chain, &snapshot.bundles, Purpose::ClientAuth, at).map(Peer::Svid)
+                snapshot.verify_svid(chain, Purpose::ClientAuth, at).map(Peer::Svid)
             }
         }
-        ClientPolicy::Svid => {
-            verify_x509_svid(chain, &snapshot.bundles, Purpose::ClientAuth, at).map(Peer::Svid)
-        }
+        ClientPolicy::Svid => snapshot.verify_svid(chain, Purpose::ClientAuth, at).map(Peer::Svid),
     }
 }
 
@@ -104,6 +114,7 @@ fn verify_own_certificate(
     }
     let purpose =
         if leaf.server_auth && !leaf.client_auth { Purpose::ServerAuth } else { Purpose::ClientAuth };
-    verify_chain(&leaf, above_leaf, bundle, purpose, at)?;
-    Ok(VerifiedCertificate(leaf))
+    let chain = verify_path(leaf, above_leaf, bundle, purpose, at)?;
+    snapshot.check_revocation(&chain, own)?;
+    Ok(VerifiedCertificate { trust_domain: own.clone(), chain })
 }

@@ -5,6 +5,8 @@ mod certificate;
 mod verify;
 
 pub use certificate::{Certificate, CertificateError, KeyUsages, MAX_CERTIFICATE_BYTES};
+pub(crate) use verify::verify_path;
 pub use verify::{
-    MAX_CHAIN_LENGTH, Purpose, SvidError, VerifiedSvid, check_ca_certificates, verify_chain, verify_x509_svid,
+    MAX_CHAIN_LENGTH, Purpose, SvidError, VerifiedChain, VerifiedSvid, check_ca_certificates, verify_chain,
+    verify_x509_svid,
 };

@@ -3,7 +3,7 @@
 //! Path validation is webpki's. It does not look at key usage nor at the validity of a trust anchor, and knows
 //! nothing of SPIFFE IDs: those checks are ours and stand here.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
@@ -27,7 +27,7 @@ pub enum Purpose {
 #[derive(Debug, Clone)]
 pub struct VerifiedSvid {
     id: SpiffeId,
-    leaf: Certificate,
+    chain: VerifiedChain,
 }
 
 impl VerifiedSvid {
@@ -40,13 +40,41 @@ impl VerifiedSvid {
     /// The leaf certificate.
     #[must_use]
     pub fn leaf(&self) -> &Certificate {
+        self.chain.leaf()
+    }
+
+    /// The certificates that were verified.
+    #[must_use]
+    pub fn chain(&self) -> &VerifiedChain {
+        &self.chain
+    }
+}
+
+/// Certificates that lead to a root. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct VerifiedChain {
+    leaf: Arc<Certificate>,
+    above_leaf: Arc<[Certificate]>,
+}
+
+impl VerifiedChain {
+    /// The leaf.
+    #[must_use]
+    pub fn leaf(&self) -> &Certificate {
         &self.leaf
+    }
+
+    /// The leaf, then the CA certificates that came with it, without the root.
+    pub fn iter(&self) -> impl Iterator<Item = &Certificate> + Clone {
+        std::iter::once(&*self.leaf).chain(self.above_leaf.iter())
     }
 }
 
 /// Verifies a chain (leaf first, the root not needed) as the X.509-SVID of a trust domain in `bundles`, at `at`.
 ///
-/// The bundle is the one of the trust domain that the leaf names; no other root is ever considered.
+/// The bundle is the one of the trust domain that the leaf names; no other root is ever considered. Whether trust was
+/// taken back since is another question: [`IdentitySnapshot::verify_svid`](crate::IdentitySnapshot::verify_svid) asks
+/// both.
 ///
 /// # Errors
 /// Says which check failed.
@@ -62,8 +90,8 @@ pub fn verify_x509_svid(
         .get(id.trust_domain())
         .ok_or_else(|| SvidError::UnknownTrustDomain(id.trust_domain().clone()))?;
     check_leaf(&leaf)?;
-    verify_chain(&leaf, &chain[1..], bundle, purpose, at)?;
-    Ok(VerifiedSvid { id, leaf })
+    let chain = verify_path(leaf, &chain[1..], bundle, purpose, at)?;
+    Ok(VerifiedSvid { id, chain })
 }
 
 /// The constraints on a leaf that path validation does not look at (X509-SVID, sections 4.1 to 4.3).
@@ -88,14 +116,16 @@ fn check_leaf(leaf: &Certificate) -> Result<(), SvidError> {
 /// # Errors
 /// Names the first one that is not.
 pub fn check_ca_certificates(above_leaf: &[CertificateDer<'_>]) -> Result<(), SvidError> {
-    for (position, der) in above_leaf.iter().enumerate() {
+    read_ca_certificates(above_leaf).map(drop)
+}
+
+fn read_ca_certificates(above_leaf: &[CertificateDer<'_>]) -> Result<Vec<Certificate>, SvidError> {
+    let read = |(position, der): (usize, &CertificateDer<'_>)| {
         let certificate = Certificate::parse(der)?;
         let may_sign = certificate.key_usage.is_some_and(|usage| usage.key_cert_sign);
-        if !certificate.is_ca || !may_sign {
-            return Err(SvidError::NotACa(position + 1));
-        }
-    }
-    Ok(())
+        if certificate.is_ca && may_sign { Ok(certificate) } else { Err(SvidError::NotACa(position + 1)) }
+    };
+    above_leaf.iter().enumerate().map(read).collect()
 }
 
 /// Verifies the path from a leaf to a root of `bundle`, at `at` (RFC 5280, section 6).
@@ -111,6 +141,28 @@ pub fn verify_chain(
     purpose: Purpose,
     at: SystemTime,
 ) -> Result<(), SvidError> {
+    verify_above(leaf, above_leaf, bundle, purpose, at).map(drop)
+}
+
+/// As [`verify_chain`], and answers the certificates.
+pub(crate) fn verify_path(
+    leaf: Certificate,
+    above_leaf: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    purpose: Purpose,
+    at: SystemTime,
+) -> Result<VerifiedChain, SvidError> {
+    let above_leaf = verify_above(&leaf, above_leaf, bundle, purpose, at)?;
+    Ok(VerifiedChain { leaf: Arc::new(leaf), above_leaf: above_leaf.into() })
+}
+
+fn verify_above(
+    leaf: &Certificate,
+    above_leaf: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    purpose: Purpose,
+    at: SystemTime,
+) -> Result<Vec<Certificate>, SvidError> {
     if above_leaf.len() + 1 > MAX_CHAIN_LENGTH {
         return Err(SvidError::ChainTooLong(above_leaf.len() + 1));
     }
@@ -120,7 +172,7 @@ pub fn verify_chain(
     if at > leaf.not_after {
         return Err(SvidError::Expired);
     }
-    check_ca_certificates(above_leaf)?;
+    let authorities = read_ca_certificates(above_leaf)?;
 
     let anchors = bundle.trust_anchors_at(at);
     let end_entity = EndEntityCert::try_from(&leaf.der).map_err(SvidError::Path)?;
@@ -145,7 +197,7 @@ pub fn verify_chain(
             }
             other => SvidError::Path(other),
         })?;
-    Ok(())
+    Ok(authorities)
 }
 
 /// Which check of an X.509-SVID failed.
@@ -201,6 +253,27 @@ pub enum SvidError {
     UnknownIssuer {
         /// The trust domain whose bundle was used.
         trust_domain: TrustDomain,
+    },
+    /// The leaf was revoked.
+    #[error("the certificate {serial} has been revoked")]
+    Revoked {
+        /// Which.
+        serial: String,
+    },
+    /// A CA above the leaf was revoked.
+    #[error("the CA certificate {serial} of the chain has been revoked")]
+    IssuerRevoked {
+        /// Which.
+        serial: String,
+    },
+    /// Whether it was revoked cannot be told.
+    #[error(
+        "whether the certificate was revoked cannot be told: the revocation list of issuer {issuer_key_id} \
+         does not bear that issuer's signature"
+    )]
+    RevocationList {
+        /// Whose list.
+        issuer_key_id: String,
     },
     /// Any other failure of path validation.
     #[error("the chain does not verify: {0}")]
