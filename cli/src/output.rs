@@ -8,7 +8,7 @@ use std::{
 
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::failure::{Failure, Kind};
@@ -138,6 +138,11 @@ impl Instant {
     pub(crate) fn from_unix(seconds: i64) -> Option<Self> {
         if seconds == 0 { None } else { OffsetDateTime::from_unix_timestamp(seconds).ok().map(Self) }
     }
+
+    /// Unix seconds.
+    pub(crate) fn unix(self) -> i64 {
+        self.0.unix_timestamp()
+    }
 }
 
 impl From<SystemTime> for Instant {
@@ -155,6 +160,16 @@ impl fmt::Display for Instant {
 impl Serialize for Instant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Instant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let at = OffsetDateTime::parse(&text, &Rfc3339).map_err(|error| {
+            de::Error::custom(format!("`{text}` is no instant such as 2027-01-31T00:00:00Z: {error}"))
+        })?;
+        Ok(Self::from(SystemTime::from(at)))
     }
 }
 

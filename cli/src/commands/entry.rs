@@ -1,6 +1,10 @@
 //! `secctl entry`: registration entries, which say what workload gets which SPIFFE ID.
 
-use std::{str::FromStr, time::Duration};
+mod apply;
+mod document;
+mod plan;
+
+use std::{fmt, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand};
 use secplane_identity::{SpiffeId, TrustDomain};
@@ -13,6 +17,7 @@ use secplane_proto::spire::api::{
 };
 use serde::Serialize;
 
+use self::apply::{ApplyArgs, ExportArgs, ImportArgs};
 use super::wire_ttl;
 use crate::{
     ca_client::{CaClient, CaOptions, check_item, shown_id, wire_id},
@@ -44,10 +49,25 @@ pub(crate) enum EntryCommand {
     /// Delete entries; their workloads get no new SVID
     #[command(after_help = "Example:\n  secctl entry delete 0b7e5f0e-6a0a-4f0e-8c39-5c3c6f1f9a11")]
     Delete(DeleteArgs),
+    /// Make the entries what a file says: show the differences, ask, and do it
+    ///
+    /// Entries are recognized by their ID where the file gives one, else by SPIFFE ID, parent and selectors. A second
+    /// run finds nothing to do.
+    #[command(
+        after_help = "Examples:\n  secctl entry apply -f entries.yaml --dry-run\n  secctl entry apply -f \
+                            entries.yaml --yes\n  secctl entry apply -f team-x.yaml --prune --hint team-x --yes"
+    )]
+    Apply(ApplyArgs),
+    /// Create the entries of a file; those that stand already must be as the file says
+    #[command(after_help = "Example:\n  secctl entry import -f entries.yaml")]
+    Import(ImportArgs),
+    /// Write the entries in the form that apply and import read
+    #[command(after_help = "Examples:\n  secctl entry export\n  secctl entry export --out entries.yaml")]
+    Export(ExportArgs),
 }
 
 /// One attested fact, `type:value`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Selector {
     kind: String,
     value: String,
@@ -63,6 +83,12 @@ impl FromStr for Selector {
             }
             _ => Err("a selector is TYPE:VALUE, such as unix:uid:1000"),
         }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.value)
     }
 }
 
@@ -134,6 +160,9 @@ impl EntryCommand {
             }
             Self::Show(args) => output.report(&show(&args).await?),
             Self::Delete(args) => output.report(&delete(&args).await?),
+            Self::Apply(args) => apply::apply(&args, output).await,
+            Self::Import(args) => apply::import(&args, output).await,
+            Self::Export(args) => apply::export(&args, output).await,
         }
     }
 }
@@ -191,6 +220,14 @@ pub(crate) async fn list(
     spiffe_id: Option<&SpiffeId>,
     parent_id: Option<&SpiffeId>,
 ) -> Result<Vec<EntryReport>, Failure> {
+    Ok(list_wire(ca, spiffe_id, parent_id).await?.into_iter().map(EntryReport::from).collect())
+}
+
+async fn list_wire(
+    ca: &CaClient,
+    spiffe_id: Option<&SpiffeId>,
+    parent_id: Option<&SpiffeId>,
+) -> Result<Vec<types::Entry>, Failure> {
     let filter = list_entries_request::Filter {
         by_spiffe_id: spiffe_id.map(wire_id),
         by_parent_id: parent_id.map(wire_id),
@@ -210,7 +247,7 @@ pub(crate) async fn list(
             .await
             .map_err(|status| Failure::from_status("list the entries", &status))?
             .into_inner();
-        entries.extend(page.entries.into_iter().map(EntryReport::from));
+        entries.extend(page.entries);
         if page.next_page_token.is_empty() {
             return Ok(entries);
         }

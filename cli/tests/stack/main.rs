@@ -5,4 +5,5 @@ mod admin;
 mod bundles;
 mod cards;
 mod dev;
+mod entries;
 mod home;
