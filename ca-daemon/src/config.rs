@@ -134,6 +134,11 @@ pub struct WorkloadApiConfig {
     pub socket: Option<PathBuf>,
     /// The path of the agent's SPIFFE ID: the parent of the entries that are served here.
     pub agent_path: String,
+    /// How long the first call of a workload waits for its registration entry, which is often created when the
+    /// workload is started. At most a minute; `0s` answers at once.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub hold: Duration,
 }
 
 /// Lifetimes. Text such as `1h`, `90s`, `30d`.
@@ -172,7 +177,7 @@ fn default_listen() -> SocketAddr {
 
 impl Default for WorkloadApiConfig {
     fn default() -> Self {
-        Self { socket: None, agent_path: "/spire/agent/local".to_owned() }
+        Self { socket: None, agent_path: "/spire/agent/local".to_owned(), hold: Duration::from_secs(2) }
     }
 }
 
@@ -240,6 +245,9 @@ impl Config {
         let refuse = |key: &'static str, reason: String| Err(ConfigError::Invalid { key, reason });
         if let Err(error) = self.agent_id() {
             return refuse("workload_api.agent_path", error.to_string());
+        }
+        if self.workload_api.hold > Duration::from_secs(60) {
+            return refuse("workload_api.hold", "it is longer than a minute".into());
         }
         if let Err(error) = self.dns_names() {
             return refuse("server_names", error.to_string());

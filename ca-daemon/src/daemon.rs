@@ -159,7 +159,9 @@ impl CaDaemon {
             key: "workload_api.agent_path",
             reason: error.to_string(),
         })?;
-        let agent = Agent::new(agent_id, Arc::clone(&registry), Arc::clone(&issuance), shutdown.clone());
+        let hold = config.workload_api.hold;
+        let agent =
+            Agent::new(agent_id, Arc::clone(&registry), Arc::clone(&issuance), hold, shutdown.clone());
         let readiness = Arc::new(Readiness::new(replica, Arc::clone(&issuance), identity.clone()));
         let services = Arc::new(Services {
             settings: Arc::new(ArcSwap::from_pointee(config.clone())),

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ca_daemon::{
@@ -52,13 +53,15 @@ impl CaFolder {
         let wrapping_key = folder.path().join("wrapping.key");
         generate_wrapping_key(&wrapping_key).unwrap();
         let trust_domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();
-        let config = Config {
+        let mut config = Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             server_names: vec!["localhost".to_owned()],
             operations: OperationsConfig { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) },
             database: database::of_these_tests(),
             ..Config::minimal(trust_domain, folder.path().join("data"), WrappingKeySource::File(wrapping_key))
         };
+        // A test that wants a refusal does not want to wait for it.
+        config.workload_api.hold = Duration::ZERO;
         Self { folder, config }
     }
 

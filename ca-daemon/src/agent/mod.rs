@@ -4,7 +4,7 @@ mod svids;
 mod updates;
 mod workload_api;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use secplane_identity::SpiffeId;
 use tokio_util::sync::CancellationToken;
@@ -23,19 +23,22 @@ pub struct Agent {
     issuance: Arc<Issuance>,
     svids: SvidCache,
     hashes: ExecutableHashes,
+    /// How long a workload's first call waits for its entry.
+    hold: Duration,
     shutdown: CancellationToken,
 }
 
 impl Agent {
-    /// Serves the entries below `id` until `shutdown`.
+    /// Serves the entries below `id` until `shutdown`. A workload's first call waits up to `hold` for its entry.
     #[must_use]
     pub fn new(
         id: SpiffeId,
         registry: Arc<Registry>,
         issuance: Arc<Issuance>,
+        hold: Duration,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
         let svids = SvidCache::new(Arc::clone(&issuance));
-        Arc::new(Self { id, registry, issuance, svids, hashes: ExecutableHashes::default(), shutdown })
+        Arc::new(Self { id, registry, issuance, svids, hashes: ExecutableHashes::default(), hold, shutdown })
     }
 }

@@ -9,8 +9,8 @@ use std::{
 use futures_util::{Stream, stream};
 use secplane_identity::TrustBundle;
 use secplane_proto::workload::{X509BundlesResponse, X509svid, X509svidResponse};
-use tokio::sync::watch;
-use tonic::Status;
+use tokio::{sync::watch, time::Instant};
+use tonic::{Code, Status};
 
 use super::Agent;
 use crate::{
@@ -29,6 +29,8 @@ pub(super) struct View {
     entries: watch::Receiver<u64>,
     bundle: watch::Receiver<Arc<TrustBundle>>,
     revoked: watch::Receiver<HashSet<String>>,
+    /// Until when a first answer waits for an entry.
+    hold_until: Instant,
 }
 
 /// A message and the instant at which it is out of date by itself.
@@ -42,7 +44,8 @@ impl View {
         let entries = agent.registry.changes();
         let bundle = agent.issuance.bundle();
         let revoked = agent.issuance.revoked().changes();
-        Self { agent, process, entries, bundle, revoked }
+        let hold_until = Instant::now() + agent.hold;
+        Self { agent, process, entries, bundle, revoked, hold_until }
     }
 
     /// The X.509-SVIDs of the workload, as they are and as they become.
@@ -77,6 +80,13 @@ impl View {
                     return Some((Err(status), None));
                 }
                 match (state.answer)(&mut state.view).await {
+                    Err(status) if state.last.is_none() && status.code() == Code::PermissionDenied => {
+                        match state.view.hold().await {
+                            Ok(true) => {}
+                            Ok(false) => return Some((Err(status), None)),
+                            Err(stopping) => return Some((Err(stopping), None)),
+                        }
+                    }
                     Err(status) => return Some((Err(status), None)),
                     Ok(Answer { message, until }) => {
                         state.until = until;
@@ -88,6 +98,17 @@ impl View {
                 }
             }
         })
+    }
+
+    /// Waits for an entry of a workload that has none: one that was just started often asks before its entry has
+    /// arrived. Whether it is worth looking again.
+    async fn hold(&mut self) -> Result<bool, Status> {
+        tokio::select! {
+            () = self.agent.shutdown.cancelled() => Err(stopping()),
+            () = tokio::time::sleep_until(self.hold_until) => Ok(false),
+            // The sender lives as long as the agent.
+            _ = self.entries.changed() => Ok(true),
+        }
     }
 
     /// Waits for anything that could change an answer.
@@ -103,7 +124,7 @@ impl View {
             }
         };
         tokio::select! {
-            () = self.agent.shutdown.cancelled() => Err(Status::unavailable("the Workload API is stopping")),
+            () = self.agent.shutdown.cancelled() => Err(stopping()),
             () = out_of_date => Ok(()),
             // The senders live as long as the agent, so none ends before `shutdown`.
             _ = self.entries.changed() => Ok(()),
@@ -170,7 +191,7 @@ impl View {
     async fn attest(&self) -> Result<BTreeSet<Selector>, Status> {
         let (agent, process) = (Arc::clone(&self.agent), Arc::clone(&self.process));
         let attested = tokio::task::spawn_blocking(move || {
-            let hash = agent.registry.uses_selector(&agent.id, "unix", "sha256:");
+            let hash = agent.registry.wants_executable_hash(&agent.id);
             process.selectors(hash.then_some(&agent.hashes))
         });
         match attested.await {
@@ -182,6 +203,10 @@ impl View {
             Err(_) => Err(Status::unavailable(ATTESTATION_FAILED)),
         }
     }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the Workload API is stopping")
 }
 
 /// The roots one after another, as the Workload API wants them.

@@ -78,6 +78,38 @@ async fn pushes_what_an_admin_does_to_entries() {
 }
 
 #[tokio::test]
+async fn waits_a_moment_for_an_entry_that_is_on_its_way() {
+    let ca = Ca::start_with(|config| config.workload_api.hold = Duration::from_secs(60)).await;
+    let workload = ca.workload();
+    let (mut svids, mut bundles) =
+        (workload.x509_svids().await.unwrap(), workload.x509_bundles().await.unwrap());
+    let first = tokio::spawn(async move { (svids.next_svid().await, bundles.next().await) });
+    // An entry of somebody else answers nobody.
+    ca.admin().create_entry(secplane_tests::entries::entry("/other", &["uid:4711"])).await;
+    assert!(!first.is_finished());
+    ca.admin().create_entry(entry_for_this_process("/a")).await;
+    assert_eq!(first.await.unwrap().0.spiffe_id, "spiffe://example.org/a");
+}
+
+#[tokio::test]
+async fn waits_no_longer_than_configured_for_an_entry() {
+    let ca = Ca::start_with(|config| config.workload_api.hold = Duration::from_millis(300)).await;
+    let began = std::time::Instant::now();
+    let end = ca.workload().x509_svids().await.unwrap().end().await;
+    assert_eq!((end.code(), end.message()), (Code::PermissionDenied, "no identity issued"));
+    assert!(began.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn says_unavailable_to_whoever_waits_when_the_daemon_stops() {
+    let ca = Ca::start_with(|config| config.workload_api.hold = Duration::from_secs(60)).await;
+    let mut svids = ca.workload().x509_svids().await.unwrap();
+    let stopping = tokio::spawn(ca.stop());
+    assert_eq!(svids.end().await.code(), Code::Unavailable);
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
 async fn says_nothing_when_nothing_changes_for_the_workload() {
     let ca = Ca::start().await;
     ca.admin().create_entry(entry_for_this_process("/a")).await;
