@@ -12,7 +12,7 @@ use secplane_proto::secplane::ca::v1::{
 use tonic::{Request, Response, Status};
 
 use super::services::Services;
-use crate::{access::Permission, instant::unix, registry::EntryFilter};
+use crate::{access::Permission, instant::unix};
 
 pub(super) struct AuthorityApi(pub(super) Arc<Services>);
 
@@ -26,7 +26,7 @@ impl Authority for AuthorityApi {
         let services = &self.0;
         let bundle = services.issuance.bundle().borrow().clone();
         let issuing = services.issuance.issuing();
-        let entries = services.registry.count(&EntryFilter::default());
+        let entries = services.registry.len();
         Ok(Response::new(GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             trust_domain: bundle.trust_domain().to_string(),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use futures_util::stream::BoxStream;
+use futures_util::{future::join_all, stream::BoxStream};
 use secplane_identity::TrustDomain;
 use secplane_proto::spire::api::{
     server::entry::v1::{
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{page, refusal::ToStatus, services::Services};
 use crate::{
-    access::Permission,
+    access::{Caller, Permission},
     registry::{
         Entry, EntryError, EntryFields, EntryFilter, EntryId, Match, RegistryError, Selector,
         spiffe_id_from_wire,
@@ -41,7 +41,7 @@ impl EntryService for EntryApi {
     ) -> Result<Response<CountEntriesResponse>, Status> {
         self.0.authorize(&request, Permission::Admin)?;
         let filter = request.into_inner().filter.map(FilterParts::from).unwrap_or_default().read()?;
-        let count = i32::try_from(self.0.registry.count(&filter)).unwrap_or(i32::MAX);
+        let count = i32::try_from(self.0.registry.count(&filter).await).unwrap_or(i32::MAX);
         Ok(Response::new(CountEntriesResponse { count }))
     }
 
@@ -63,11 +63,12 @@ impl EntryService for EntryApi {
                 Status::invalid_argument("the page token is not one that this authority gave out")
             })?),
         };
-        let found = self.0.registry.list(&filter, after.as_ref(), size);
-        let entries = page::fitting(found.iter().map(|entry| shown(entry, wire.output_mask.as_ref())));
-        let may_have_more = found.len() == size || entries.len() < found.len();
+        // One more than is shown, to know whether there is a next page.
+        let found = self.0.registry.list(&filter, after.as_ref(), size + 1).await;
+        let mask = wire.output_mask.as_ref();
+        let entries = page::fitting(found.iter().take(size).map(|entry| shown(entry, mask)));
         let next_page_token = match entries.last() {
-            Some(last) if may_have_more => last.id.clone(),
+            Some(last) if entries.len() < found.len() => last.id.clone(),
             _ => String::new(),
         };
         Ok(Response::new(ListEntriesResponse { entries, next_page_token }))
@@ -88,15 +89,16 @@ impl EntryService for EntryApi {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let BatchCreateEntryRequest { entries, output_mask } = request.into_inner();
         check_batch(entries.len())?;
-        let mut results = Vec::with_capacity(entries.len());
-        for wire in entries {
-            let created = self.create(wire).await;
-            if let Ok(entry) = &created {
-                tracing::info!(%caller, entry = %entry.id(), spiffe_id = %entry.fields().spiffe_id, "an entry was created");
-            }
+        // All at once, so that they share a durable commit. Of two that are similar the first one wins.
+        let created = entries.into_iter().map(|wire| self.create(wire, &caller));
+        let mut room = page::Room::default();
+        let mut results = Vec::new();
+        for created in join_all(created).await {
             // Whoever finds a similar entry is shown it.
             let entry = match &created {
-                Ok(entry) | Err(RegistryError::Similar(entry)) => Some(shown(entry, output_mask.as_ref())),
+                Ok(entry) | Err(RegistryError::Similar(entry)) => {
+                    Some(shown_in(&mut room, entry, output_mask.as_ref()))
+                }
                 Err(_) => None,
             };
             let status = Some(item_status(created.map(drop)));
@@ -112,13 +114,11 @@ impl EntryService for EntryApi {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let BatchUpdateEntryRequest { entries, input_mask, output_mask } = request.into_inner();
         check_batch(entries.len())?;
-        let mut results = Vec::with_capacity(entries.len());
-        for wire in entries {
-            let updated = self.update(wire, input_mask.as_ref()).await;
-            if let Ok(entry) = &updated {
-                tracing::info!(%caller, entry = %entry.id(), revision = entry.revision(), "an entry was changed");
-            }
-            let entry = updated.as_ref().ok().map(|entry| shown(entry, output_mask.as_ref()));
+        let updated = entries.into_iter().map(|wire| self.update(wire, input_mask.as_ref(), &caller));
+        let mut room = page::Room::default();
+        let mut results = Vec::new();
+        for updated in join_all(updated).await {
+            let entry = updated.as_ref().ok().map(|entry| shown_in(&mut room, entry, output_mask.as_ref()));
             let status = Some(item_status(updated.map(drop)));
             results.push(batch_update_entry_response::Result { status, entry });
         }
@@ -132,16 +132,12 @@ impl EntryService for EntryApi {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let ids = request.into_inner().ids;
         check_batch(ids.len())?;
-        let mut results = Vec::with_capacity(ids.len());
-        for id in ids {
-            let deleted = self.delete(&id).await;
-            if deleted.is_ok() {
-                tracing::info!(%caller, entry = id, "an entry was deleted");
-            }
-            let status = Some(item_status(deleted));
-            results.push(batch_delete_entry_response::Result { status, id });
-        }
-        Ok(Response::new(BatchDeleteEntryResponse { results }))
+        let deleted = join_all(ids.iter().map(|id| self.delete(id, &caller))).await;
+        let results = ids.iter().zip(deleted).map(|(id, deleted)| batch_delete_entry_response::Result {
+            status: Some(item_status(deleted)),
+            id: id.clone(),
+        });
+        Ok(Response::new(BatchDeleteEntryResponse { results: results.collect() }))
     }
 
     async fn get_authorized_entries(
@@ -162,22 +158,33 @@ impl EntryService for EntryApi {
 }
 
 impl EntryApi {
-    async fn create(&self, wire: types::Entry) -> Result<Arc<Entry>, RegistryError> {
-        let fields = EntryFields::from_wire(wire)?;
-        self.0.registry.create(fields, self.0.issuance.clock().now()).await
+    async fn create(&self, wire: types::Entry, caller: &Caller) -> Result<Arc<Entry>, RegistryError> {
+        let services = &self.0;
+        let fields = EntryFields::from_wire(wire, services.issuance.trust_domain())?;
+        let entry = services.registry.create(fields, caller, services.issuance.clock().now()).await?;
+        tracing::info!(%caller, entry = %entry.id(), spiffe_id = %entry.fields().spiffe_id, "an entry was created");
+        Ok(entry)
     }
 
     async fn update(
         &self,
         wire: types::Entry,
         mask: Option<&types::EntryMask>,
+        caller: &Caller,
     ) -> Result<Arc<Entry>, RegistryError> {
         let id = EntryId::parse(&wire.id)?;
-        self.0.registry.update(&id, |fields| fields.apply(wire, mask)).await
+        let own = self.0.issuance.trust_domain();
+        let change = |fields: &mut EntryFields| fields.apply(wire.clone(), mask, own);
+        let entry = self.0.registry.update(&id, change, caller).await?;
+        tracing::info!(%caller, entry = %id, revision = entry.revision(), "an entry was changed");
+        Ok(entry)
     }
 
-    async fn delete(&self, id: &str) -> Result<(), RegistryError> {
-        self.0.registry.delete(&EntryId::parse(id)?).await.map(drop)
+    async fn delete(&self, id: &str, caller: &Caller) -> Result<(), RegistryError> {
+        let id = EntryId::parse(id)?;
+        self.0.registry.delete(&id, caller).await?;
+        tracing::info!(%caller, entry = %id, "an entry was deleted");
+        Ok(())
     }
 
     /// Calls of remote node agents, of which this authority attests none: denied, whoever asks.
@@ -206,6 +213,13 @@ fn item_status(result: Result<(), RegistryError>) -> types::Status {
             types::Status { code: status.code().into(), message: status.message().to_owned() }
         }
     }
+}
+
+/// An entry as one of many in an answer: when the others have taken all the room, only its ID is shown. A batch of
+/// small changes can be answered with large entries, and the caller must still learn what became of each.
+fn shown_in(room: &mut page::Room, entry: &Entry, mask: Option<&types::EntryMask>) -> types::Entry {
+    let whole = shown(entry, mask);
+    if room.holds(&whole) { whole } else { types::Entry { id: whole.id, ..Default::default() } }
 }
 
 /// An entry as a message with the fields that a mask names; no mask names them all.

@@ -1,20 +1,52 @@
-//! Lists are answered in pages that a client can read.
+//! Answers that a client can read, however much there is to say.
 
 use prost::Message;
 
-/// The most of one page, in bytes. A client reads 4 MiB of one answer unless it is told otherwise.
-const LARGEST_PAGE_BYTES: usize = 3 * 1024 * 1024;
+/// The most of one answer, in bytes. A client reads 4 MiB of one message unless it is told otherwise.
+const LARGEST_ANSWER: usize = 3 * 1024 * 1024;
 
 /// The first messages, as many as fit on a page; one always does.
 pub(super) fn fitting<M: Message>(messages: impl IntoIterator<Item = M>) -> Vec<M> {
-    let mut page = Vec::new();
-    let mut bytes = 0;
-    for message in messages {
-        bytes += message.encoded_len();
-        if bytes > LARGEST_PAGE_BYTES && !page.is_empty() {
-            break;
+    let mut room = Room::default();
+    messages.into_iter().take_while(|message| room.holds(message)).collect()
+}
+
+/// What is left of one answer.
+#[derive(Default)]
+pub(super) struct Room {
+    used: usize,
+}
+
+impl Room {
+    /// Whether a further message fits; then it has its place. The first one always fits.
+    pub(super) fn holds(&mut self, message: &impl Message) -> bool {
+        let length = message.encoded_len();
+        let fits = self.used == 0 || self.used + length <= LARGEST_ANSWER;
+        if fits {
+            self.used += length;
         }
-        page.push(message);
+        fits
     }
-    page
+}
+
+#[cfg(test)]
+mod tests {
+    use secplane_proto::spire::api::types::Selector;
+
+    use super::*;
+
+    fn of_size(bytes: usize) -> Selector {
+        Selector { r#type: "a".repeat(bytes), value: String::new() }
+    }
+
+    #[test]
+    fn holds_what_a_client_can_read() {
+        let messages = (0..10).map(|_| of_size(1024 * 1024));
+        assert_eq!(fitting(messages).len(), 2, "two, for each is a little longer than a megabyte");
+    }
+
+    #[test]
+    fn holds_one_at_least() {
+        assert_eq!(fitting([of_size(5 * 1024 * 1024), of_size(1)]).len(), 1);
+    }
 }

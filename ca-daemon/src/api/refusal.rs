@@ -92,7 +92,8 @@ impl ToStatus for RegistryError {
             Self::Invalid(error) => error.to_status(),
             Self::NotFound(_) => Status::not_found(self.to_string()),
             Self::IdTaken(_) | Self::Similar(_) => Status::already_exists(self.to_string()),
-            Self::Busy => Status::aborted(self.to_string()),
+            Self::Raced(_) => Status::aborted(self.to_string()),
+            Self::Forged(_) => Status::failed_precondition(self.to_string()),
             Self::Store(error) => error.to_status(),
         }
     }

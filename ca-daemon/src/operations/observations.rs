@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{api::Services, instant::unix, registry::EntryFilter};
+use crate::{api::Services, instant::unix};
 
 /// Looks at the parts of the daemon.
 pub struct Observations(Arc<Services>);
@@ -22,7 +22,7 @@ impl Observations {
     /// All metrics, as text.
     pub(super) async fn encode(&self) -> Result<String, fmt::Error> {
         let Services { metrics, registry, issuance, identity, .. } = self.0.as_ref();
-        metrics.set_entries(registry.count(&EntryFilter::default()));
+        metrics.set_entries(registry.len());
         metrics.set_bundle_sequence(issuance.bundle().borrow().sequence());
         if let Some(expiry) = identity.current().expires_at() {
             metrics.set_server_expiry(expiry);

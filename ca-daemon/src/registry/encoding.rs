@@ -1,11 +1,10 @@
 //! An entry as a row of the database: protobuf, and a MAC over all of it.
 
-use aws_lc_rs::digest;
 use prost::Message;
 use secplane_identity::TrustDomain;
 use secplane_proto::spire::api::types;
 
-use super::{Entry, EntryError, EntryFields, EntryId};
+use super::{Entry, EntryError, EntryFields, EntryId, likeness::Likeness};
 use crate::{
     instant::{from_unix, unix},
     keys::RowMac,
@@ -18,7 +17,8 @@ pub(super) fn seal(entry: &Entry, mac: &RowMac) -> EntryRow {
     let body = entry.to_wire().encode_to_vec();
     let (id, revision, created_at) = (entry.id().as_str(), entry.revision(), unix(entry.created_at()));
     let mac = mac.of(TABLE, &columns(id, &revision.to_be_bytes(), &created_at.to_be_bytes(), &body));
-    EntryRow { id: id.to_owned(), revision, created_at, body, mac, likeness: Some(likeness(entry)) }
+    let likeness = Some(Likeness::of(entry).as_bytes().to_vec());
+    EntryRow { id: id.to_owned(), revision, created_at, body, mac, likeness }
 }
 
 pub(super) fn open(row: &EntryRow, mac: &RowMac, trust_domain: &TrustDomain) -> Result<Entry, RowError> {
@@ -27,26 +27,14 @@ pub(super) fn open(row: &EntryRow, mac: &RowMac, trust_domain: &TrustDomain) -> 
         return Err(RowError::Forged);
     }
     let wire = types::Entry::decode(row.body.as_slice())?;
-    let fields = EntryFields::from_wire(wire)?;
+    let fields = EntryFields::from_wire(wire, trust_domain)?;
     let id = EntryId::parse(&row.id)?;
-    Ok(Entry::restore(id, fields, row.revision, from_unix(row.created_at), trust_domain)?)
-}
-
-/// SHA-256 of what makes two entries similar, each part with its length.
-fn likeness(entry: &Entry) -> Vec<u8> {
-    let fields = entry.fields();
-    let mut hash = digest::Context::new(&digest::SHA256);
-    let mut part = |text: &str| {
-        hash.update(&(text.len() as u64).to_be_bytes());
-        hash.update(text.as_bytes());
-    };
-    part(fields.spiffe_id.as_str());
-    part(fields.parent_id.as_str());
-    for selector in &fields.selectors {
-        part(selector.kind());
-        part(selector.value());
+    let entry = Entry::restore(id, fields, row.revision, from_unix(row.created_at), trust_domain)?;
+    // The MAC does not cover it: it follows from the rest.
+    if row.likeness.as_deref().is_some_and(|likeness| likeness != Likeness::of(&entry).as_bytes()) {
+        return Err(RowError::Likeness);
     }
-    hash.finish().as_ref().to_vec()
+    Ok(entry)
 }
 
 fn columns<'a>(id: &'a str, revision: &'a [u8], created_at: &'a [u8], body: &'a [u8]) -> [&'a [u8]; 4] {
@@ -58,6 +46,8 @@ fn columns<'a>(id: &'a str, revision: &'a [u8], created_at: &'a [u8], body: &'a 
 pub(super) enum RowError {
     #[error("its MAC is wrong: this authority did not write it; somebody changed the database")]
     Forged,
+    #[error("its likeness is not that of the entry; somebody changed the database")]
+    Likeness,
     #[error("it cannot be decoded: {0}")]
     Decode(#[from] prost::DecodeError),
     #[error(transparent)]

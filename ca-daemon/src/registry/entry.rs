@@ -1,13 +1,14 @@
 //! One registration entry and its rules.
 
 use std::{
-    collections::BTreeSet,
     fmt,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use secplane_identity::{SpiffeId, TrustDomain};
 
+use super::{Selector, SortedSet};
 use crate::authority::{DnsName, NameError};
 
 /// The longest entry ID in bytes.
@@ -16,12 +17,10 @@ const MAX_ID_BYTES: usize = 255;
 pub const MAX_HINT_BYTES: usize = 1024;
 /// The most selectors, DNS names or federated trust domains of one entry.
 const MAX_LIST: usize = 256;
-/// The longest selector, type and value together, in bytes.
-const MAX_SELECTOR_BYTES: usize = 4096;
 
-/// What names an entry: chosen by the caller or random.
+/// What names an entry: chosen by the caller or random. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EntryId(String);
+pub struct EntryId(Arc<str>);
 
 impl EntryId {
     /// Takes an ID of 1 to 255 letters, digits, `-`, `_`, `.`.
@@ -29,13 +28,16 @@ impl EntryId {
     /// # Errors
     /// When the text is anything else.
     pub fn parse(text: &str) -> Result<Self, EntryError> {
-        if text.is_empty() || text.len() > MAX_ID_BYTES {
+        if text.is_empty() {
+            return Err(EntryError::NoId);
+        }
+        if text.len() > MAX_ID_BYTES {
             return Err(EntryError::Id("it must have 1 to 255 characters"));
         }
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
             return Err(EntryError::Id("it may hold only letters, digits, `-`, `_` and `.`"));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// A random ID.
@@ -45,7 +47,7 @@ impl EntryId {
     fn random() -> Result<Self, EntryError> {
         let mut bytes = [0; 16];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| EntryError::Randomness)?;
-        Ok(Self(hex::encode(bytes)))
+        Ok(Self(hex::encode(bytes).into()))
     }
 
     /// The ID as text.
@@ -61,67 +63,23 @@ impl fmt::Display for EntryId {
     }
 }
 
-/// One attested fact: a type and a value, shown as `unix:uid:1000`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Selector {
-    kind: String,
-    value: String,
-}
-
-impl Selector {
-    /// Joins a type (no `:` in it) and a value.
-    ///
-    /// # Errors
-    /// When either is empty or the whole too long.
-    pub fn new(kind: &str, value: &str) -> Result<Self, EntryError> {
-        if kind.is_empty() || kind.contains(':') {
-            return Err(EntryError::Selector("its type must not be empty nor contain `:`"));
-        }
-        if value.is_empty() {
-            return Err(EntryError::Selector("its value must not be empty"));
-        }
-        if kind.len() + value.len() > MAX_SELECTOR_BYTES {
-            return Err(EntryError::Selector("it is longer than 4096 bytes"));
-        }
-        Ok(Self { kind: kind.to_owned(), value: value.to_owned() })
-    }
-
-    /// `unix`, `k8s`, …
-    #[must_use]
-    pub fn kind(&self) -> &str {
-        &self.kind
-    }
-
-    /// `uid:1000`, …
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kind, self.value)
-    }
-}
-
 /// What an admin says of a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryFields {
-    /// The ID that the admin chose; `None` for a random one.
+    /// The ID that the admin chose for a new entry; `None` for a random one. [`Entry::id`] is what came of it.
     pub id: Option<EntryId>,
     /// Who the workload is.
     pub spiffe_id: SpiffeId,
     /// Who attests it: a node agent.
     pub parent_id: SpiffeId,
     /// What it must have, all of it.
-    pub selectors: BTreeSet<Selector>,
+    pub selectors: SortedSet<Selector>,
     /// Lifetime of its X.509-SVIDs; `None` for the default.
     pub x509_svid_ttl: Option<Duration>,
     /// Lifetime of its JWT-SVIDs; `None` for the default.
     pub jwt_svid_ttl: Option<Duration>,
     /// Foreign trust domains whose bundles it gets.
-    pub federates_with: BTreeSet<TrustDomain>,
+    pub federates_with: SortedSet<TrustDomain>,
     /// It may administer the authority.
     pub admin: bool,
     /// It may get a CA certificate.
@@ -152,13 +110,13 @@ pub struct Entry {
 impl Entry {
     /// Checks the fields and gives them an ID.
     pub(super) fn new(
-        fields: EntryFields,
+        mut fields: EntryFields,
         trust_domain: &TrustDomain,
         now: SystemTime,
     ) -> Result<Self, EntryError> {
         fields.check(trust_domain)?;
-        let id = match &fields.id {
-            Some(id) => id.clone(),
+        let id = match fields.id.take() {
+            Some(id) => id,
             None => EntryId::random()?,
         };
         Ok(Self { id, fields, revision: 0, created_at: now })
@@ -167,12 +125,13 @@ impl Entry {
     /// Puts together what was kept.
     pub(super) fn restore(
         id: EntryId,
-        fields: EntryFields,
+        mut fields: EntryFields,
         revision: i64,
         created_at: SystemTime,
         trust_domain: &TrustDomain,
     ) -> Result<Self, EntryError> {
         fields.check(trust_domain)?;
+        fields.id = None;
         Ok(Self { id, fields, revision, created_at })
     }
 
@@ -186,6 +145,12 @@ impl Entry {
         change(&mut fields)?;
         fields.check(trust_domain)?;
         Ok(Self { id: self.id.clone(), fields, revision: self.revision + 1, created_at: self.created_at })
+    }
+
+    /// Holds its parent by an equal ID that others hold too.
+    pub(super) fn hold_parent(&mut self, equal: SpiffeId) {
+        debug_assert_eq!(self.fields.parent_id, equal);
+        self.fields.parent_id = equal;
     }
 
     /// What names it.
@@ -220,6 +185,45 @@ impl Entry {
 }
 
 impl EntryFields {
+    /// The names of the fields in which another entry differs.
+    pub(super) fn differences(&self, other: &Self) -> Vec<&'static str> {
+        // Named one by one, so that a new field cannot be forgotten.
+        let Self {
+            id: _,
+            spiffe_id,
+            parent_id,
+            selectors,
+            x509_svid_ttl,
+            jwt_svid_ttl,
+            federates_with,
+            admin,
+            downstream,
+            expires_at,
+            dns_names,
+            store_svid,
+            hint,
+            disable_x509_svid_prefetch,
+            jwt_svid_include_jti,
+        } = self;
+        let compared = [
+            ("spiffe_id", *spiffe_id == other.spiffe_id),
+            ("parent_id", *parent_id == other.parent_id),
+            ("selectors", *selectors == other.selectors),
+            ("x509_svid_ttl", *x509_svid_ttl == other.x509_svid_ttl),
+            ("jwt_svid_ttl", *jwt_svid_ttl == other.jwt_svid_ttl),
+            ("federates_with", *federates_with == other.federates_with),
+            ("admin", *admin == other.admin),
+            ("downstream", *downstream == other.downstream),
+            ("expires_at", *expires_at == other.expires_at),
+            ("dns_names", *dns_names == other.dns_names),
+            ("store_svid", *store_svid == other.store_svid),
+            ("hint", *hint == other.hint),
+            ("disable_x509_svid_prefetch", *disable_x509_svid_prefetch == other.disable_x509_svid_prefetch),
+            ("jwt_svid_include_jti", *jwt_svid_include_jti == other.jwt_svid_include_jti),
+        ];
+        compared.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
     fn check(&self, trust_domain: &TrustDomain) -> Result<(), EntryError> {
         for (role, id) in [("SPIFFE ID", &self.spiffe_id), ("parent ID", &self.parent_id)] {
             if id.trust_domain() != trust_domain {
@@ -253,6 +257,9 @@ impl EntryFields {
 /// Which rule an entry breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
+    /// No ID where one is needed.
+    #[error("missing entry ID")]
+    NoId,
     /// The ID is not one.
     #[error("invalid entry: the entry ID is not usable: {0}")]
     Id(&'static str),

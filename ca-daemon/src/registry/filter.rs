@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use secplane_identity::{SpiffeId, TrustDomain};
 
-use super::{Entry, Selector};
+use super::{Entry, Selector, SortedSet};
 
 /// All of it must hold; what is `None` does not matter.
 #[derive(Debug, Clone, Default)]
@@ -37,13 +37,13 @@ pub enum Match {
 }
 
 impl Match {
-    fn holds<T: Ord>(self, given: &BTreeSet<T>, of_entry: &BTreeSet<T>) -> bool {
+    fn holds<T: Ord>(self, given: &BTreeSet<T>, of_entry: &SortedSet<T>) -> bool {
         match self {
-            Self::Exact => given == of_entry,
+            Self::Exact => given.iter().eq(of_entry),
             // An entry without any is in every set, but nobody who asks for some means it.
             Self::Subset => !of_entry.is_empty() && of_entry.is_subset(given),
             Self::Superset => of_entry.is_superset(given),
-            Self::Any => !of_entry.is_disjoint(given),
+            Self::Any => of_entry.iter().any(|member| given.contains(member)),
         }
     }
 }

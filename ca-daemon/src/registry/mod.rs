@@ -4,39 +4,50 @@
 //! did not write (its MAC is wrong) is refused and reported, never loaded: whoever can only write the database
 //! can register nothing.
 
+mod authorized;
+mod changes;
 mod encoding;
 mod entry;
 mod filter;
+mod group;
 mod index;
+mod likeness;
+mod load;
+mod refresh;
+mod selector;
+mod sorted;
 mod wire;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::SystemTime,
-};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use futures_util::StreamExt;
-use secplane_identity::{SpiffeId, TrustDomain};
-use tokio::sync::watch;
+use secplane_identity::TrustDomain;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
-pub use entry::{Entry, EntryError, EntryFields, EntryId, MAX_HINT_BYTES, Selector};
+pub use authorized::Node;
+pub use entry::{Entry, EntryError, EntryFields, EntryId, MAX_HINT_BYTES};
 pub use filter::{EntryFilter, Match};
+pub use selector::Selector;
+pub use sorted::SortedSet;
 pub use wire::spiffe_id_from_wire;
 
-use self::index::Index;
+use self::{index::Index, likeness::Likeness, load::Loaded};
 use crate::{
     keys::RowMac,
     store::{Change, Store, StoreError},
 };
 
+/// How many entries a search looks at before it lets others at the index, and the runtime at other work.
+const SLICE: usize = 4096;
+
 /// All registration entries of one trust domain.
 pub struct Registry {
     trust_domain: TrustDomain,
     store: Store,
-    mac: RowMac,
+    mac: Arc<RowMac>,
     index: RwLock<Index>,
+    /// Told whenever the place of an entry becomes free.
+    freed: Notify,
     /// Counts changes; whoever depends on entries waits for it.
     generation: watch::Sender<u64>,
     tasks: TaskTracker,
@@ -48,100 +59,22 @@ impl Registry {
     /// # Errors
     /// When the database fails. A row that is not ours is reported and left out.
     pub async fn load(trust_domain: TrustDomain, store: Store, mac: RowMac) -> Result<Self, StoreError> {
-        let mut index = Index::default();
-        {
-            let mut rows = std::pin::pin!(store.entries());
-            while let Some(row) = rows.next().await {
-                let row = row?;
-                match encoding::open(&row, &mac, &trust_domain) {
-                    Ok(entry) => index.insert(Arc::new(entry)),
-                    Err(error) => tracing::error!(entry = %row.id, %error, "a registration entry is refused"),
-                }
-            }
+        let mac = Arc::new(mac);
+        let Loaded { index, unlike } = load::load(&store, &mac, &trust_domain).await?;
+        for id in unlike {
+            let Some(entry) = index.get(&id) else { continue };
+            let likeness = Likeness::of(&entry).as_bytes().to_vec();
+            store.write(Change::FillLikeness { id: id.to_string(), likeness }).await?;
         }
         Ok(Self {
             trust_domain,
             store,
             mac,
             index: RwLock::new(index),
+            freed: Notify::new(),
             generation: watch::Sender::new(1),
             tasks: TaskTracker::new(),
         })
-    }
-
-    /// Creates an entry. When this returns it is on disk.
-    ///
-    /// # Errors
-    /// When the fields are invalid, the ID is taken, or a similar entry exists (which comes with the error).
-    pub async fn create(
-        self: &Arc<Self>,
-        fields: EntryFields,
-        now: SystemTime,
-    ) -> Result<Arc<Entry>, RegistryError> {
-        let entry = Arc::new(Entry::new(fields, &self.trust_domain, now)?);
-        self.write_index().reserve(&entry)?;
-        let change = Change::CreateEntry(encoding::seal(&entry, &self.mac));
-        self.carry_out(change, Arc::clone(&entry), |index, entry| index.insert(entry)).await?;
-        Ok(entry)
-    }
-
-    /// Replaces the fields of an entry by what `change` makes of them.
-    ///
-    /// # Errors
-    /// When there is no such entry, the new fields are invalid, or a similar entry exists.
-    pub async fn update(
-        self: &Arc<Self>,
-        id: &EntryId,
-        change: impl FnOnce(&mut EntryFields) -> Result<(), EntryError>,
-    ) -> Result<Arc<Entry>, RegistryError> {
-        let old = self.entry(id).ok_or_else(|| RegistryError::NotFound(id.clone()))?;
-        let entry = Arc::new(old.changed(change, &self.trust_domain)?);
-        self.write_index().reserve_update(&old, &entry)?;
-        let row = encoding::seal(&entry, &self.mac);
-        let change = Change::UpdateEntry { row, old_revision: old.revision() };
-        self.carry_out(change, Arc::clone(&entry), |index, entry| {
-            index.remove(entry.id());
-            index.insert(entry);
-        })
-        .await?;
-        Ok(entry)
-    }
-
-    /// Deletes an entry. When this returns it is gone from disk, and no identity is issued for it any more.
-    ///
-    /// # Errors
-    /// When there is no such entry.
-    pub async fn delete(self: &Arc<Self>, id: &EntryId) -> Result<Arc<Entry>, RegistryError> {
-        let entry = self.entry(id).ok_or_else(|| RegistryError::NotFound(id.clone()))?;
-        self.write_index().reserve_update(&entry, &entry)?;
-        let change = Change::DeleteEntry(id.as_str().to_owned());
-        self.carry_out(change, Arc::clone(&entry), |index, entry| index.remove(entry.id())).await?;
-        Ok(entry)
-    }
-
-    /// Writes a change for which a place is reserved, then shows it to everyone.
-    ///
-    /// It runs in a task of its own: a caller that goes away in the middle must leave neither the place taken
-    /// nor the database ahead of the index.
-    async fn carry_out(
-        self: &Arc<Self>,
-        change: Change,
-        entry: Arc<Entry>,
-        show: fn(&mut Index, Arc<Entry>),
-    ) -> Result<(), RegistryError> {
-        let registry = Arc::clone(self);
-        let task = self.tasks.spawn(async move {
-            let written = registry.store.write(change).await;
-            {
-                let mut index = registry.write_index();
-                index.release(&entry);
-                written?;
-                show(&mut index, entry);
-            }
-            registry.generation.send_modify(|generation| *generation += 1);
-            Ok(())
-        });
-        task.await.unwrap_or(Err(RegistryError::Busy))
     }
 
     /// Waits for the changes that are under way.
@@ -156,52 +89,78 @@ impl Registry {
         self.read_index().get(id)
     }
 
-    /// Up to `size` entries that pass the filter, in the order of their IDs, after `after`.
+    /// How many entries there are.
     #[must_use]
-    pub fn list(&self, filter: &EntryFilter, after: Option<&EntryId>, size: usize) -> Vec<Arc<Entry>> {
-        self.read_index().after(after).filter(|entry| filter.passes(entry)).take(size).cloned().collect()
+    pub fn len(&self) -> usize {
+        self.read_index().len()
+    }
+
+    /// Whether there is no entry at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The IDs of the rows in the database that this authority did not write, and refuses.
+    #[must_use]
+    pub fn refused(&self) -> Vec<String> {
+        self.read_index().refused().iter().cloned().collect()
+    }
+
+    /// Up to `size` entries that pass the filter, in the order of their IDs, after `after`.
+    ///
+    /// Whoever asks for page after page, each after the last entry of the one before, sees every entry that stands
+    /// all the while exactly once.
+    pub async fn list(&self, filter: &EntryFilter, after: Option<&EntryId>, size: usize) -> Vec<Arc<Entry>> {
+        let mut found = Vec::new();
+        self.search(filter, after.cloned(), |entry| {
+            found.push(Arc::clone(entry));
+            found.len() < size
+        })
+        .await;
+        found
     }
 
     /// How many entries pass the filter.
-    #[must_use]
-    pub fn count(&self, filter: &EntryFilter) -> usize {
-        let index = self.read_index();
-        if filter.is_empty() { index.len() } else { index.after(None).filter(|e| filter.passes(e)).count() }
+    pub async fn count(&self, filter: &EntryFilter) -> usize {
+        if filter.is_empty() {
+            return self.len();
+        }
+        let mut count = 0;
+        self.search(filter, None, |_| {
+            count += 1;
+            true
+        })
+        .await;
+        count
     }
 
-    /// The unexpired entries below `parent` whose selectors a workload with `selectors` has, oldest first.
-    #[must_use]
-    pub fn of_workload(
+    /// Shows `found` the entries that pass a filter, in the order of their IDs, until it has enough.
+    async fn search(
         &self,
-        parent: &SpiffeId,
-        selectors: &BTreeSet<Selector>,
-        now: SystemTime,
-    ) -> Vec<Arc<Entry>> {
-        let index = self.read_index();
-        let mut entries: Vec<_> = index
-            .below(parent)
-            .filter(|entry| !entry.is_expired(now))
-            .filter(|entry| entry.fields().selectors.is_subset(selectors))
-            .cloned()
-            .collect();
-        entries.sort_by(|a, b| (a.created_at(), a.id()).cmp(&(b.created_at(), b.id())));
-        entries
-    }
-
-    /// Whether any entry below `parent` has a selector of this kind (`unix:sha256:`…), so that attestation can
-    /// leave out what costs much and nobody asks for.
-    #[must_use]
-    pub fn uses_selector(&self, parent: &SpiffeId, kind: &str, prefix: &str) -> bool {
-        self.read_index()
-            .below(parent)
-            .flat_map(|entry| entry.fields().selectors.iter())
-            .any(|selector| selector.kind() == kind && selector.value().starts_with(prefix))
-    }
-
-    /// Whether a SPIFFE ID has an unexpired entry that makes it an admin.
-    #[must_use]
-    pub fn is_admin(&self, id: &SpiffeId, now: SystemTime) -> bool {
-        self.read_index().of_id(id).any(|entry| entry.fields().admin && !entry.is_expired(now))
+        filter: &EntryFilter,
+        mut after: Option<EntryId>,
+        mut found: impl FnMut(&Arc<Entry>) -> bool,
+    ) {
+        loop {
+            {
+                let index = self.read_index();
+                let mut looked_at = 0;
+                let mut last = None;
+                for entry in index.candidates(filter, after.as_ref()).take(SLICE) {
+                    looked_at += 1;
+                    last = Some(entry.id());
+                    if filter.passes(entry) && !found(entry) {
+                        return;
+                    }
+                }
+                if looked_at < SLICE {
+                    return;
+                }
+                after = last.cloned();
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// A receiver that sees every change of any entry.
@@ -227,7 +186,7 @@ pub enum RegistryError {
     #[error(transparent)]
     Invalid(#[from] EntryError),
     /// There is no such entry.
-    #[error("entry {0} not found")]
+    #[error("entry not found: {0}")]
     NotFound(EntryId),
     /// The caller's ID is in use.
     #[error("an entry with the ID {0} already exists")]
@@ -235,13 +194,23 @@ pub enum RegistryError {
     /// Another entry has the same SPIFFE ID, parent and selectors.
     #[error("similar entry already exists")]
     Similar(Arc<Entry>),
-    /// A change of the same entry, or a creation of the same one, is under way.
-    #[error("another change of the same entry is under way; try again")]
-    Busy,
+    /// Another replica changed the entry at the same moment.
+    #[error(
+        "another replica changed the entry {0} at the same moment; look at it again and repeat the change"
+    )]
+    Raced(EntryId),
+    /// A row that this authority did not write is in the way.
+    #[error(
+        "the database holds a similar entry, {0}, that this authority did not write and refuses; \
+         find out who wrote it, and delete it with `secctl entry delete {0}`"
+    )]
+    Forged(String),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

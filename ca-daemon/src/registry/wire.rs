@@ -1,11 +1,11 @@
 //! An entry as the protobuf message `spire.api.types.Entry`: on the wire and at rest.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-use secplane_identity::{SpiffeId, TrustDomain};
+use secplane_identity::{SpiffeId, TrustDomain, spiffe_id::SpiffeIdError};
 use secplane_proto::spire::api::types;
 
-use super::{Entry, EntryError, EntryFields, EntryId, Selector};
+use super::{Entry, EntryError, EntryFields, EntryId, Selector, SortedSet};
 use crate::{
     authority::DnsName,
     instant::{from_unix, unix},
@@ -45,22 +45,23 @@ impl Entry {
 }
 
 impl EntryFields {
-    /// Reads the fields of a message. Its revision and time of creation are not the sender's to say.
+    /// Reads the fields of a message. Its revision and time of creation are not the sender's to say. The name of
+    /// `own`, this authority's trust domain, is shared by all that are read.
     ///
     /// # Errors
     /// Names the field that cannot be used.
-    pub fn from_wire(wire: types::Entry) -> Result<Self, EntryError> {
+    pub fn from_wire(wire: types::Entry, own: &TrustDomain) -> Result<Self, EntryError> {
         let attributes = wire.additional_attributes.unwrap_or_default();
         let selectors = wire
             .selectors
             .iter()
             .map(|s| Selector::new(&s.r#type, &s.value))
-            .collect::<Result<BTreeSet<_>, _>>()?;
+            .collect::<Result<SortedSet<_>, _>>()?;
         let federates_with = wire
             .federates_with
             .iter()
             .map(|name| TrustDomain::parse(name).map_err(|e| EntryError::TrustDomain(e.to_string())))
-            .collect::<Result<BTreeSet<_>, _>>()?;
+            .collect::<Result<SortedSet<_>, _>>()?;
         let mut dns_names = Vec::with_capacity(wire.dns_names.len());
         for name in &wire.dns_names {
             let name = DnsName::parse(name)?;
@@ -73,8 +74,8 @@ impl EntryFields {
         }
         Ok(Self {
             id: if wire.id.is_empty() { None } else { Some(EntryId::parse(&wire.id)?) },
-            spiffe_id: spiffe_id_from_wire(wire.spiffe_id, "SPIFFE ID")?,
-            parent_id: spiffe_id_from_wire(wire.parent_id, "parent ID")?,
+            spiffe_id: shared_id(wire.spiffe_id, "SPIFFE ID", own)?,
+            parent_id: shared_id(wire.parent_id, "parent ID", own)?,
             selectors,
             x509_svid_ttl: lifetime(wire.x509_svid_ttl, "x509_svid_ttl")?,
             jwt_svid_ttl: lifetime(wire.jwt_svid_ttl, "jwt_svid_ttl")?,
@@ -94,7 +95,12 @@ impl EntryFields {
     ///
     /// # Errors
     /// As [`EntryFields::from_wire`], for the fields that are taken.
-    pub fn apply(&mut self, wire: types::Entry, mask: Option<&types::EntryMask>) -> Result<(), EntryError> {
+    pub fn apply(
+        &mut self,
+        wire: types::Entry,
+        mask: Option<&types::EntryMask>,
+        own: &TrustDomain,
+    ) -> Result<(), EntryError> {
         // What the mask leaves out may be missing from the message, so it is filled up before it is read.
         let mut merged = wire;
         let kept = |taken: bool| mask.is_some() && !taken;
@@ -106,7 +112,7 @@ impl EntryFields {
         if kept(mask.parent_id) {
             merged.parent_id = Some(spiffe_id_to_wire(&old.parent_id));
         }
-        let new = Self::from_wire(merged)?;
+        let new = Self::from_wire(merged, own)?;
         *self = Self {
             id: old.id,
             spiffe_id: new.spiffe_id,
@@ -144,9 +150,26 @@ pub fn spiffe_id_from_wire(
     wire: Option<types::Spiffeid>,
     role: &'static str,
 ) -> Result<SpiffeId, EntryError> {
+    read_id(wire, role, TrustDomain::parse)
+}
+
+/// As [`spiffe_id_from_wire`], with one copy of the name of `own` for all that are read.
+fn shared_id(
+    wire: Option<types::Spiffeid>,
+    role: &'static str,
+    own: &TrustDomain,
+) -> Result<SpiffeId, EntryError> {
+    read_id(wire, role, |name| if name == own.as_str() { Ok(own.clone()) } else { TrustDomain::parse(name) })
+}
+
+fn read_id(
+    wire: Option<types::Spiffeid>,
+    role: &'static str,
+    trust_domain: impl FnOnce(&str) -> Result<TrustDomain, SpiffeIdError>,
+) -> Result<SpiffeId, EntryError> {
     let refuse = |reason: String| EntryError::SpiffeId { role, reason };
     let wire = wire.ok_or_else(|| refuse("it is missing".into()))?;
-    let trust_domain = TrustDomain::parse(&wire.trust_domain).map_err(|e| refuse(e.to_string()))?;
+    let trust_domain = trust_domain(&wire.trust_domain).map_err(|e| refuse(e.to_string()))?;
     SpiffeId::from_parts(&trust_domain, &wire.path).map_err(|e| refuse(e.to_string()))
 }
 
