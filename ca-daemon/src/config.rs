@@ -14,8 +14,8 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::{
     authority::{DnsName, Lifetimes},
-    keys::WrappingKeySource,
-    store::StoreLocation,
+    keys::{KeyStorage, KeyStorageKind, KeysConfig, WrappingKeySource},
+    store::{Store, StoreLocation},
 };
 
 /// The prefix of environment variables; nested keys are separated by `__`.
@@ -48,6 +48,9 @@ pub struct Config {
     /// Where records and entries are kept.
     #[serde(default)]
     pub database: DatabaseConfig,
+    /// Where private keys live and of which kind they are.
+    #[serde(default)]
+    pub keys: KeysConfig,
     /// How long certificates are valid.
     #[serde(default)]
     pub validity: ValidityConfig,
@@ -216,6 +219,7 @@ impl Config {
             admin_socket: None,
             workload_api: WorkloadApiConfig::default(),
             database: DatabaseConfig::default(),
+            keys: KeysConfig::default(),
             validity: ValidityConfig::default(),
             insecure: false,
             insecure_beyond_loopback: false,
@@ -269,6 +273,9 @@ impl Config {
             if let Some(reason) = unreachable_socket(&socket) {
                 return refuse(key, reason);
             }
+        }
+        if let Err(reason) = self.keys.check(matches!(self.database, DatabaseConfig::Postgres(_))) {
+            return refuse("keys", reason.into());
         }
         let v = &self.validity;
         for (key, lifetime) in [
@@ -360,6 +367,23 @@ impl Config {
             options = options.password(password.trim_end_matches(['\r', '\n']));
         }
         Ok(StoreLocation::Postgres(Box::new(options)))
+    }
+
+    /// Where private keys are kept, `store` being the database.
+    #[must_use]
+    pub fn key_storage(&self, store: &Store) -> KeyStorage {
+        let by_default = match self.database {
+            DatabaseConfig::Sqlite(_) => KeyStorageKind::File,
+            DatabaseConfig::Postgres(_) => KeyStorageKind::Database,
+        };
+        match self.keys.storage.unwrap_or(by_default) {
+            KeyStorageKind::Memory => KeyStorage::Memory,
+            KeyStorageKind::Pkcs11 if by_default == KeyStorageKind::Database => {
+                KeyStorage::Database(store.clone())
+            }
+            KeyStorageKind::Database => KeyStorage::Database(store.clone()),
+            KeyStorageKind::File | KeyStorageKind::Pkcs11 => KeyStorage::Files(self.data_dir.join("keys")),
+        }
     }
 
     /// The lifetimes of leaves.

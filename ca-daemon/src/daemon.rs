@@ -41,7 +41,7 @@ use crate::{
     founding::{Founded, FoundingError, found},
     instant::{Clock, unix},
     issuance::Issuance,
-    keys::{KeyFiles, KeyStoreError, WrappingKeyError},
+    keys::{KeyStore, KeyStoreError, WrappingKeyError},
     operations::{Metrics, Observations, Readiness, calls, listener, metrics::Listener, routes},
     registry::Registry,
     replica::replica_id,
@@ -95,14 +95,14 @@ impl CaDaemon {
         config.check()?;
         let lock = take_data_dir(&config.data_dir)?;
         let wrapping = config.wrapping_key.read()?;
-        let row_mac = wrapping.row_mac();
-        let keys = Arc::new(KeyFiles::new(config.data_dir.join("keys"), wrapping)?);
         let replica = replica_id(&config.data_dir)
             .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
         let metrics = Arc::new(Metrics::new());
         let store =
             Store::open(&config.store_location()?, &replica, clock.clone(), Arc::clone(&metrics)).await?;
-        store.open_audit_log(audit_key(&keys).await?).await?;
+        let keys = KeyStore::open(config.key_storage(&store), wrapping, config.keys.kind).await?;
+        let row_mac = keys.row_mac(store.trust_domain().await?.is_some()).await?;
+        store.open_audit_log(audit_key(&keys, &replica).await?).await?;
 
         let Founded { domain_ca, issuing, bundle, is_new } = found(
             &config.trust_domain,
@@ -310,18 +310,14 @@ impl CaDaemon {
 }
 
 /// The key that signs this replica's audit log, made at the first start.
-async fn audit_key(keys: &Arc<KeyFiles>) -> Result<LogKey, StartError> {
-    const NAME: &str = "audit-log";
-    let keys = Arc::clone(keys);
-    let found = tokio::task::spawn_blocking(move || match keys.load_secret(NAME)? {
-        Some(pkcs8) => Ok(LogKey::from_pkcs8(&pkcs8)?),
-        None => {
-            let key = LogKey::generate()?;
-            keys.keep_secret(NAME, key.pkcs8())?;
-            Ok(key)
-        }
-    });
-    found.await.unwrap_or(Err(StartError::Founding(FoundingError::Interrupted)))
+async fn audit_key(keys: &KeyStore, replica: &str) -> Result<LogKey, StartError> {
+    let name = format!("audit-log-{replica}");
+    if let Some(pkcs8) = keys.load_secret(&name).await? {
+        return Ok(LogKey::from_pkcs8(&pkcs8)?);
+    }
+    let key = LogKey::generate()?;
+    keys.keep_secret(&name, key.pkcs8()).await?;
+    Ok(key)
 }
 
 fn task_result(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> Result<(), RunError> {

@@ -1,19 +1,14 @@
 //! How an authority begins: the first start makes a root and an issuing CA, every later one finds them again.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use secplane_identity::{
-    PrivateKey, TrustBundle, TrustDomain, private_key::PrivateKeyError, trust_bundle::TrustBundleError,
-};
+use secplane_identity::{TrustBundle, TrustDomain, trust_bundle::TrustBundleError};
 
 use crate::{
     audit::{Action, Event},
     authority::{CaError, CaKey, DomainCa, IssuingCa, split_certificates},
     instant::unix,
-    keys::{KeyFiles, KeyStoreError},
+    keys::{KeyStore, KeyStoreError},
     store::{
         AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, Store, StoreError,
         TrustDomainRow,
@@ -40,7 +35,7 @@ pub async fn found(
     trust_domain: &TrustDomain,
     replica: &str,
     store: &Store,
-    keys: &Arc<KeyFiles>,
+    keys: &KeyStore,
     root_lifetime: Duration,
     issuing_lifetime: Duration,
     now: SystemTime,
@@ -64,28 +59,28 @@ pub async fn found(
 async fn find_root(
     trust_domain: &TrustDomain,
     store: &Store,
-    keys: &Arc<KeyFiles>,
+    keys: &KeyStore,
 ) -> Result<DomainCa, FoundingError> {
     let row = active(store, AuthorityKind::Root, None).await?.ok_or(FoundingError::NoRoot)?;
-    let key = load(keys, row.key_id.clone()).await?;
+    let key = keys.ca_key(&row.key_id).await?;
     let above = split_certificates(&row.chain)?;
-    Ok(DomainCa::restore(trust_domain, &row.public, &above, CaKey::try_from(&key)?)?)
+    Ok(DomainCa::restore(trust_domain, &row.public, &above, key)?)
 }
 
 /// An issuing CA whose key is lost, that has expired or that another CA signed is no obstacle: a new one is made.
 async fn find_issuing(
     replica: &str,
     store: &Store,
-    keys: &Arc<KeyFiles>,
+    keys: &KeyStore,
     domain_ca: &DomainCa,
     now: SystemTime,
 ) -> Result<Option<IssuingCa>, FoundingError> {
     let Some(row) = active(store, AuthorityKind::Issuing, Some(replica.to_owned())).await? else {
         return Ok(None);
     };
-    match load(keys, row.key_id.clone()).await {
+    match keys.load(&row.key_id).await {
         Ok(key) => {
-            let key = CaKey::try_from(&key)?;
+            let key = CaKey::try_from(&key).map_err(CaError::from)?;
             match IssuingCa::restore(&row.public, key, domain_ca, now) {
                 Ok(issuing) => Ok(Some(issuing)),
                 Err(error) => {
@@ -104,15 +99,22 @@ async fn find_issuing(
 async fn make_root(
     trust_domain: &TrustDomain,
     store: &Store,
-    keys: &Arc<KeyFiles>,
+    keys: &KeyStore,
     lifetime: Duration,
     now: SystemTime,
 ) -> Result<DomainCa, FoundingError> {
-    let key = PrivateKey::generate()?;
-    let root = DomainCa::self_signed(trust_domain, CaKey::try_from(&key)?, lifetime, now)?;
     // The key first: a key without a certificate is harmless, a certificate without its key is not.
-    keep(keys, root.key_id().to_owned(), key).await?;
-    let row = row(AuthorityKind::Root, root.key_id(), root.key_id(), "", root.certificate(), now);
+    let key = keys.make_ca_key().await?;
+    let root = DomainCa::self_signed(trust_domain, key, lifetime, now)?;
+    let row = row(
+        AuthorityKind::Root,
+        root.key_id(),
+        root.key_id(),
+        "",
+        keys.ca_storage(),
+        root.certificate(),
+        now,
+    );
     let trust_domain = TrustDomainRow { name: trust_domain.to_string(), bundle_sequence: 1 };
     let event = Event::by_daemon(Action::AuthorityActivate, root.key_id()).with("kind", "root");
     store
@@ -131,19 +133,20 @@ async fn make_root(
 pub async fn new_issuing_ca(
     domain_ca: &DomainCa,
     replica: &str,
-    keys: &Arc<KeyFiles>,
+    keys: &KeyStore,
     store: &Store,
     lifetime: Duration,
     now: SystemTime,
 ) -> Result<IssuingCa, FoundingError> {
-    let key = PrivateKey::generate()?;
+    let key = keys.make().await?;
     let issuing = domain_ca.issue_ca(&key, lifetime, now)?;
-    keep(keys, issuing.key_id().to_owned(), key).await?;
+    keys.keep(issuing.key_id(), &key).await?;
     let row = row(
         AuthorityKind::Issuing,
         issuing.key_id(),
         domain_ca.key_id(),
         replica,
+        keys.storage(),
         issuing.certificate(),
         now,
     );
@@ -172,6 +175,7 @@ fn row(
     key_id: &str,
     issuer_key_id: &str,
     replica: &str,
+    key_storage: &str,
     certificate: &secplane_identity::x509::Certificate,
     now: SystemTime,
 ) -> AuthorityRow {
@@ -184,30 +188,11 @@ fn row(
         chain: Vec::new(),
         issuer_key_id: issuer_key_id.to_owned(),
         replica: replica.to_owned(),
-        key_storage: "file".to_owned(),
+        key_storage: key_storage.to_owned(),
         not_before: unix(certificate.not_before),
         not_after: unix(certificate.not_after),
         created_at: unix(now),
         mac: None,
-    }
-}
-
-async fn load(keys: &Arc<KeyFiles>, key_id: String) -> Result<PrivateKey, FoundingError> {
-    let keys = Arc::clone(keys);
-    off_the_runtime(move || keys.load(&key_id)).await
-}
-
-async fn keep(keys: &Arc<KeyFiles>, key_id: String, key: PrivateKey) -> Result<(), FoundingError> {
-    let keys = Arc::clone(keys);
-    off_the_runtime(move || keys.keep(&key_id, &key)).await
-}
-
-async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, KeyStoreError> + Send + 'static,
-) -> Result<T, FoundingError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(FoundingError::Interrupted),
     }
 }
 
@@ -233,16 +218,10 @@ pub enum FoundingError {
     /// A key cannot be kept or read.
     #[error(transparent)]
     KeyStore(#[from] KeyStoreError),
-    /// A key cannot be made.
-    #[error(transparent)]
-    Key(#[from] PrivateKeyError),
     /// The root cannot be put into a bundle.
     #[error(transparent)]
     Bundle(#[from] TrustBundleError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The daemon is stopping.
-    #[error("the work was interrupted: the daemon is stopping")]
-    Interrupted,
 }

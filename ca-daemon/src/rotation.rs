@@ -13,7 +13,7 @@ use crate::{
     authority::{CaError, CertificateRequest, DnsName, DomainCa, Subject, Validity},
     founding::{self, FoundingError},
     issuance::{Issuance, IssueError, Order, Requester},
-    keys::KeyFiles,
+    keys::KeyStore,
     store::StoreError,
 };
 
@@ -33,7 +33,7 @@ pub struct Rotation {
     issuance: Arc<Issuance>,
     domain_ca: Arc<DomainCa>,
     replica: String,
-    keys: Arc<KeyFiles>,
+    keys: KeyStore,
     issuing_lifetime: std::time::Duration,
     server_names: Vec<DnsName>,
     publisher: IdentityPublisher,
@@ -48,7 +48,7 @@ impl Rotation {
         issuance: Arc<Issuance>,
         domain_ca: Arc<DomainCa>,
         replica: String,
-        keys: Arc<KeyFiles>,
+        keys: KeyStore,
         issuing_lifetime: std::time::Duration,
         server_names: Vec<DnsName>,
     ) -> Result<(Self, IdentitySource), RotationError> {

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     authority::DomainCa,
     founding::{Founded, FoundingError, found},
-    keys::{KeyFiles, WrappingKey},
+    keys::{KeyStorage, KeyStore, WrappingKey},
     rotation::Rotation,
     store::{CertificateFilter, Page, testing},
 };
@@ -35,9 +35,10 @@ impl World {
         self.seconds.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
 
-    fn keys(&self) -> Arc<KeyFiles> {
+    async fn keys(&self) -> KeyStore {
         let wrapping = WrappingKey::parse(KEY).unwrap();
-        Arc::new(KeyFiles::new(self.folder.path().join("keys"), wrapping).unwrap())
+        let files = KeyStorage::Files(self.folder.path().join("keys"));
+        KeyStore::open(files, wrapping, secplane_identity::KeyKind::EcP256).await.unwrap()
     }
 
     async fn store(&self) -> Store {
@@ -50,7 +51,7 @@ impl World {
             &trust_domain,
             testing::REPLICA,
             store,
-            &self.keys(),
+            &self.keys().await,
             HOUR * 24 * 365,
             HOUR * 24,
             self.clock().now(),
@@ -172,7 +173,7 @@ async fn rotates_the_server_certificate_and_the_issuing_ca_by_the_clock() {
         Arc::clone(&issuance),
         root,
         testing::REPLICA.into(),
-        world.keys(),
+        world.keys().await,
         HOUR * 24,
         Vec::new(),
     )

@@ -1,16 +1,18 @@
 //! The key that all other secrets are sealed under. It comes from outside and is never written by the daemon.
 
 use std::{
-    env, fs,
+    env, fmt, fs,
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::{hkdf, hmac};
+use aws_lc_rs::hkdf;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+use super::RowMac;
 
 /// The size of the wrapping key in bytes.
 const WRAPPING_KEY_BYTES: usize = 32;
@@ -127,37 +129,51 @@ impl WrappingKey {
         key
     }
 
-    /// The MAC that proves who wrote a row of the database.
+    /// What tells this key from others and gives nothing of it away.
+    #[must_use]
+    pub fn id(&self) -> WrappingKeyId {
+        let derived = self.derive(b"", b"secplane ca-daemon wrapping key id v1");
+        let mut id = [0; WrappingKeyId::BYTES];
+        id.copy_from_slice(&derived[..WrappingKeyId::BYTES]);
+        WrappingKeyId(id)
+    }
+
+    /// The MAC of rows as the first version made it, under a key that is derived from this one.
     #[must_use]
     pub fn row_mac(&self) -> RowMac {
-        let key = self.derive(b"", b"secplane ca-daemon row mac v1");
-        RowMac(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()))
+        RowMac::new(&self.row_mac_key())
+    }
+
+    pub(super) fn row_mac_key(&self) -> Zeroizing<[u8; RowMac::KEY_BYTES]> {
+        self.derive(b"", b"secplane ca-daemon row mac v1")
     }
 }
 
-/// HMAC-SHA-256 over a row of the database.
-pub struct RowMac(hmac::Key);
+/// Tells wrapping keys apart: in messages, and beside what is sealed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct WrappingKeyId([u8; Self::BYTES]);
 
-impl RowMac {
-    /// The MAC of a row: of its table and of each column, with lengths, so that no two rows read alike.
-    #[must_use]
-    pub fn of(&self, table: &str, columns: &[&[u8]]) -> Vec<u8> {
-        hmac::sign(&self.0, &Self::message(table, columns)).as_ref().to_vec()
+impl WrappingKeyId {
+    pub(super) const BYTES: usize = 8;
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
     }
 
-    /// Whether `mac` is the row's, in constant time.
-    #[must_use]
-    pub fn is_of(&self, mac: &[u8], table: &str, columns: &[&[u8]]) -> bool {
-        hmac::verify(&self.0, &Self::message(table, columns), mac).is_ok()
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
+}
 
-    fn message(table: &str, columns: &[&[u8]]) -> Vec<u8> {
-        let mut message = Vec::new();
-        for part in std::iter::once(table.as_bytes()).chain(columns.iter().copied()) {
-            message.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            message.extend_from_slice(part);
-        }
-        message
+impl fmt::Display for WrappingKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for WrappingKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -253,15 +269,5 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let refused = WrappingKeySource::File(path).read();
         assert!(matches!(refused, Err(WrappingKeyError::Exposed { mode: 0o640, .. })));
-    }
-
-    #[test]
-    fn tells_rows_apart() {
-        let mac = WrappingKey::parse(KEY).unwrap().row_mac();
-        let proof = mac.of("entries", &[b"ab", b"c"]);
-        assert!(mac.is_of(&proof, "entries", &[b"ab", b"c"]));
-        assert!(!mac.is_of(&proof, "entries", &[b"a", b"bc"]));
-        assert!(!mac.is_of(&proof, "others", &[b"ab", b"c"]));
-        assert!(!mac.is_of(b"", "entries", &[b"ab", b"c"]));
     }
 }

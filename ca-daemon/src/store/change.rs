@@ -7,7 +7,8 @@ use super::{
     database::Transaction,
     entries::{self, EntryRow},
     notices::{CHANNEL, Notice, payloads},
-    replicas, secrets,
+    replicas,
+    secrets::{self, SealedSecret},
 };
 
 /// One change of the database.
@@ -51,6 +52,15 @@ pub enum Change {
     },
     /// Removes a sealed secret.
     DeleteSecret(String),
+    /// Refuses the whole commit unless a secret still is this one.
+    HoldSecret(SealedSecret),
+    /// Replaces every secret there is by one of the same name, if all of them still stand as they were read.
+    ReplaceSecrets {
+        /// As they were read.
+        old: Vec<SealedSecret>,
+        /// What takes their places, in the same order.
+        new: Vec<SealedSecret>,
+    },
     /// Begins a trust domain.
     BeginTrustDomain(TrustDomainRow),
     /// The trust bundle has changed: its sequence number grows.
@@ -94,6 +104,8 @@ impl Change {
             | Self::AddSecret { .. }
             | Self::PutSecret { .. }
             | Self::DeleteSecret(_)
+            | Self::HoldSecret(_)
+            | Self::ReplaceSecrets { .. }
             | Self::SeeReplica { .. } => None,
         }
     }
@@ -165,6 +177,8 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         Change::AddSecret { name, sealed } => secrets::add(transaction, name, sealed).await,
         Change::PutSecret { name, sealed } => secrets::put(transaction, name, sealed).await,
         Change::DeleteSecret(name) => secrets::delete(transaction, name).await,
+        Change::HoldSecret(secret) => secrets::hold(transaction, secret).await,
+        Change::ReplaceSecrets { old, new } => secrets::replace_all(transaction, old, new).await,
         Change::BeginTrustDomain(row) => authorities::begin(transaction, row).await,
         Change::AdvanceBundle => authorities::advance_bundle(transaction).await,
         Change::AddAuthority(row) => authorities::add(transaction, row).await,

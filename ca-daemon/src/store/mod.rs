@@ -31,6 +31,7 @@ pub use entries::EntryRow;
 pub use group_commit::Commit;
 pub use notices::Notice;
 pub use open::StoreLocation;
+pub use secrets::SealedSecret;
 
 use crate::operations::Metrics;
 
