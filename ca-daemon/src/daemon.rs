@@ -424,7 +424,7 @@ where
 }
 
 /// Keeps other daemons out of the data folder for as long as it lives.
-struct DataDirLock(File);
+pub(crate) struct DataDirLock(File);
 
 impl Drop for DataDirLock {
     /// Closing the file is not enough: a process that is being started at this moment holds a copy of it until it has
@@ -437,7 +437,7 @@ impl Drop for DataDirLock {
 }
 
 /// Makes the data folder for its owner alone, and keeps a second daemon out of it.
-fn take_data_dir(folder: &Path) -> Result<DataDirLock, StartError> {
+pub(crate) fn take_data_dir(folder: &Path) -> Result<DataDirLock, StartError> {
     let failed = |source| StartError::DataDir { path: folder.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let lock = File::options()

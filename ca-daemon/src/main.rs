@@ -4,18 +4,19 @@ use std::{
     error::Error,
     fmt::Write as _,
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use ca_daemon::{
     CaDaemon, Config,
     init::{PemFiles, init},
-    keys::generate_wrapping_key,
-    operations::process,
+    keys::{WrappingKey, WrappingKeySource, generate_wrapping_key},
+    operations::{backup, doctor, process},
 };
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use secplane_configuration::logging;
 
 /// The certificate authority of Secplane.
@@ -43,6 +44,24 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Check what will make the authority stop one day. Exits with 0 (ok), 1 (a warning) or 2 (a failure).
+    #[command(after_help = "Example:\n  ca-daemon doctor --config ca.yaml")]
+    Doctor {
+        /// The configuration file (YAML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// In which form to print what was found.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Write an encrypted backup; the daemon may serve meanwhile. Or check one.
+    #[command(
+        after_help = "Example:\n  ca-daemon backup --config ca.yaml --out ca-monday.backup\n  ca-daemon backup --config ca.yaml --verify ca-monday.backup"
+    )]
+    Backup(Backup),
+    /// Begin again from a backup. The daemon must not run.
+    #[command(after_help = "Example:\n  ca-daemon restore --config ca.yaml --from ca-monday.backup")]
+    Restore(Restore),
     /// Make a new key to seal private keys under.
     #[command(after_help = "Example:\n  ca-daemon wrapping-key --out wrapping.key")]
     WrappingKey {
@@ -96,6 +115,44 @@ struct Init {
     client_name: String,
 }
 
+#[derive(Args)]
+struct Backup {
+    /// The configuration file (YAML).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The file to write. It must not exist.
+    #[arg(long, value_name = "FILE", required_unless_present = "verify", conflicts_with = "verify")]
+    out: Option<PathBuf>,
+    /// A backup to read to its end, without restoring it.
+    #[arg(long, value_name = "FILE")]
+    verify: Option<PathBuf>,
+    /// A file with the key of the backup, as `ca-daemon wrapping-key` makes it. Default: the wrapping key.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Restore {
+    /// The configuration file (YAML).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The backup.
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// The key file that the backup was made with. Default: the wrapping key.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Move what is there aside first, and keep it.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
 #[derive(Subcommand)]
 enum ConfigCommand {
     /// Print the effective configuration: the file, the environment over it, and the defaults.
@@ -112,7 +169,7 @@ enum ConfigCommand {
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Cli::parse().command).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Standard error may be closed; the exit status still says it.
             let _ = writeln!(io::stderr(), "ca-daemon: {error}");
@@ -121,22 +178,85 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<(), Box<dyn Error>> {
+async fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
-        Command::Serve(arguments) => run_server(arguments).await,
-        Command::Init(arguments) => run_init(arguments).await,
+        Command::Serve(arguments) => run_server(arguments).await?,
+        Command::Init(arguments) => run_init(arguments).await?,
         Command::Config(ConfigCommand::Print { config }) => {
             let config = Config::load(&config)?;
-            Ok(say(&secplane_configuration::to_yaml(&config)?)?)
+            say(&secplane_configuration::to_yaml(&config)?)?;
         }
+        Command::Doctor { config, output } => return run_doctor(&config, output).await,
+        Command::Backup(arguments) => run_backup(arguments).await?,
+        Command::Restore(arguments) => run_restore(arguments).await?,
         Command::WrappingKey { out } => {
             generate_wrapping_key(&out)?;
-            Ok(say(&format!(
+            say(&format!(
                 "{} holds a new wrapping key; keep a copy where the data folder is not\n",
                 out.display()
-            ))?)
+            ))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_doctor(config: &Path, output: Output) -> Result<ExitCode, Box<dyn Error>> {
+    let report = match Config::load(config) {
+        Ok(config) => doctor::examine(&config).await,
+        Err(error) => doctor::Report::without_configuration(&error),
+    };
+    say(&match output {
+        Output::Text => report.to_string(),
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
+    })?;
+    Ok(match report.verdict() {
+        doctor::Verdict::Ok => ExitCode::SUCCESS,
+        doctor::Verdict::Warn => ExitCode::from(1),
+        doctor::Verdict::Fail => ExitCode::from(2),
+    })
+}
+
+async fn run_backup(arguments: Backup) -> Result<(), Box<dyn Error>> {
+    let config = Config::load(&arguments.config)?;
+    let key = backup_key(&config, arguments.key_file)?;
+    let (path, manifest, done) = match (arguments.out, arguments.verify) {
+        (Some(out), _) => {
+            let manifest = backup::write(&config, key, &out).await?;
+            (out, manifest, "wrote")
+        }
+        (None, Some(file)) => {
+            let manifest = backup::verify(key, &file).await?;
+            (file, manifest, "whole")
+        }
+        // The arguments were checked to hold one of them.
+        (None, None) => return Ok(()),
+    };
+    Ok(say(&describe(done, &path, &manifest))?)
+}
+
+async fn run_restore(arguments: Restore) -> Result<(), Box<dyn Error>> {
+    let config = Config::load(&arguments.config)?;
+    logging::start(&config.log)?;
+    let key = backup_key(&config, arguments.key_file)?;
+    let manifest = backup::restore(&config, key, &arguments.from, arguments.force).await?;
+    Ok(say(&describe("restored", &arguments.from, &manifest))?)
+}
+
+fn backup_key(config: &Config, key_file: Option<PathBuf>) -> Result<Arc<WrappingKey>, Box<dyn Error>> {
+    let source = key_file.map_or_else(|| config.wrapping_key.clone(), WrappingKeySource::File);
+    Ok(Arc::new(source.read()?))
+}
+
+fn describe(done: &str, path: &Path, manifest: &backup::Manifest) -> String {
+    let made = UNIX_EPOCH + Duration::from_secs(u64::try_from(manifest.created_at).unwrap_or(0));
+    format!(
+        "{done:<17} {}\ntrust domain      {}\nmade              {}\ndatabase          {}, schema {}\n",
+        path.display(),
+        manifest.trust_domain,
+        humantime::format_rfc3339_seconds(made),
+        manifest.database,
+        manifest.schema
+    )
 }
 
 async fn run_server(arguments: Serve) -> Result<(), Box<dyn Error>> {

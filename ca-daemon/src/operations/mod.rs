@@ -6,10 +6,14 @@
 //! | [`calls`] | every gRPC call, counted and traced |
 //! | [`listener`], [`routes`] | plain HTTP for health, metrics, revocation lists, the trust bundle |
 //! | [`traces`] | OpenTelemetry, where a collector is configured |
+//! | [`doctor`] | what will make an authority stop one day |
+//! | [`backup`] | one encrypted file to begin again from |
 //! | [`process`] | signals, the service manager, reading the configuration again |
 
+pub mod backup;
 mod bundle;
 pub mod calls;
+pub mod doctor;
 pub mod listener;
 pub mod metrics;
 mod observations;

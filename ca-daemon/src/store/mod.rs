@@ -31,6 +31,7 @@ pub use entries::EntryRow;
 pub use group_commit::Commit;
 pub use notices::Notice;
 pub use open::StoreLocation;
+pub(crate) use open::make_postgres_schema;
 pub use secrets::SealedSecret;
 
 use crate::operations::Metrics;

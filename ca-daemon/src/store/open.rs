@@ -31,8 +31,18 @@ pub enum StoreLocation {
 }
 
 impl StoreLocation {
+    /// The version of the newest schema that this program knows.
+    #[must_use]
+    pub fn newest_schema(&self) -> i64 {
+        newest(match self {
+            Self::Sqlite(_) => &SQLITE_MIGRATIONS,
+            Self::Postgres(_) => &POSTGRES_MIGRATIONS,
+        })
+    }
+
     /// For messages: without a password.
-    fn name(&self) -> String {
+    #[must_use]
+    pub fn name(&self) -> String {
         match self {
             Self::Sqlite(path) => path.display().to_string(),
             Self::Postgres(options) => format!(
@@ -42,6 +52,18 @@ impl StoreLocation {
             ),
         }
     }
+}
+
+/// Makes the schema of a version, for a backup of that version to be put into.
+pub(crate) async fn make_postgres_schema(
+    connection: &mut sqlx::PgConnection,
+    version: i64,
+) -> Result<(), MigrateError> {
+    POSTGRES_MIGRATIONS.run_to(version, connection).await
+}
+
+fn newest(migrations: &Migrator) -> i64 {
+    migrations.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 impl Store {
@@ -175,7 +197,7 @@ async fn be_the_only(connection: &mut sqlx::PgConnection, replica: &str) -> Resu
 fn migration(error: MigrateError, known: &Migrator, location: &StoreLocation) -> StoreError {
     match error {
         MigrateError::VersionMissing(found) => {
-            let known = known.iter().map(|migration| migration.version).max().unwrap_or(0);
+            let known = newest(known);
             StoreError::Newer { name: location.name(), found, known }
         }
         source => StoreError::Migrate { name: location.name(), source },
