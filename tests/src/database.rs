@@ -77,6 +77,14 @@ impl Database {
         });
     }
 
+    /// The number that a query answers.
+    ///
+    /// # Panics
+    /// When it answers anything else.
+    pub async fn number(&mut self, query: &'static str) -> i64 {
+        on!(self, connection => sqlx::query_scalar(query).fetch_one(connection).await.unwrap())
+    }
+
     /// Rewrites an entry and leaves its MAC as it is.
     ///
     /// # Panics

@@ -3,8 +3,11 @@
 
 use std::fs;
 
-use ca_daemon::StartError;
-use secplane_tests::authority::CaFolder;
+use ca_daemon::{
+    StartError,
+    operations::{backup, doctor},
+};
+use secplane_tests::authority::{Ca, CaFolder};
 
 #[tokio::test]
 async fn refuses_a_database_that_is_none() {
@@ -14,4 +17,22 @@ async fn refuses_a_database_that_is_none() {
     let refusal = folder.refusal().await;
     assert!(matches!(refusal, StartError::Store(_)), "{refusal}");
     assert!(refusal.to_string().contains("ca.db"), "{refusal}");
+}
+
+/// A disk that lies: it is seen, and no backup is made of it that would look like one.
+#[tokio::test]
+async fn sees_a_damaged_database_and_makes_no_backup_of_it() {
+    let folder = Ca::start().await.stop().await;
+    let mut bytes = fs::read(folder.database()).unwrap();
+    // Past the schema and the first pages: the trees of tables and indexes.
+    let end = bytes.len();
+    bytes[3 * 4096..end].chunks_mut(4096).for_each(|page| page[..64].fill(0xff));
+    fs::write(folder.database(), bytes).unwrap();
+
+    let report = doctor::examine(&folder.config).await;
+    assert_eq!(report.verdict(), doctor::Verdict::Fail, "{report}");
+    let key = std::sync::Arc::new(folder.config.wrapping_key.read().unwrap());
+    let out = folder.path().join("ca.backup");
+    backup::write(&folder.config, key, &out).await.unwrap_err();
+    assert!(!out.exists());
 }

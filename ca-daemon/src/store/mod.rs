@@ -175,7 +175,8 @@ impl Store {
     /// Waits until every accepted change is on disk, then closes the database.
     pub async fn close(self) {
         self.notices.close().await;
-        self.writer.close().await;
         self.readers.close().await;
+        // The last to go: only who may write folds SQLite's write-ahead log into the file.
+        self.writer.close().await;
     }
 }

@@ -202,7 +202,8 @@ async fn lets_a_newcomer_check_the_server_by_fingerprint() {
 async fn proves_itself_by_spiffe_id() {
     let folder = CaFolder::new();
     let ca = folder.start().await;
-    let snapshot = secplane_identity::IdentitySnapshot { bundles: ca.bundle().await.into(), ..Default::default() };
+    let snapshot =
+        secplane_identity::IdentitySnapshot { bundles: ca.bundle().await.into(), ..Default::default() };
     let source = secplane_identity::IdentitySource::fixed(snapshot);
     for (id, is_expected) in
         [("spiffe://example.org/spire/server", true), ("spiffe://example.org/other", false)]

@@ -1,10 +1,12 @@
 //! The certificate authority from outside: over its sockets, by its files, as a process.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod backup;
 mod callers;
 mod certificate_requests;
 mod configuration;
 mod connections;
+mod doctor;
 mod durability;
 mod entries;
 mod entry_lists;
