@@ -31,7 +31,7 @@ const HARMLESS: [&str; 2] = ["lock", STAGING];
 /// Where files wait until the whole backup has been read.
 const STAGING: &str = "restoring";
 /// The key of the audit log of the replica that the backup was made of: the restored one has a log of its own.
-const NOT_RESTORED: &str = "audit-log.secret";
+const NOT_RESTORED: &str = "audit-log";
 
 /// Restores a backup into the empty data folder and database of a configuration. With `force`, what is there is
 /// moved aside first and kept.
@@ -142,7 +142,7 @@ impl Staging {
     }
 
     fn write_key(&self, name: &str, content: &mut dyn Read) -> io::Result<()> {
-        if name == NOT_RESTORED {
+        if name.starts_with(NOT_RESTORED) {
             return Ok(());
         }
         write(&self.0.join("keys").join(name), &mut content.take(MAX_PART_BYTES))
