@@ -14,7 +14,9 @@ use secplane_proto::{
     spire::api::{
         server::{
             bundle::v1::bundle_client::BundleClient,
-            entry::v1::{BatchCreateEntryRequest, BatchDeleteEntryRequest, entry_client::EntryClient},
+            entry::v1::{
+                BatchCreateEntryRequest, BatchDeleteEntryRequest, GetEntryRequest, entry_client::EntryClient,
+            },
             svid::v1::{MintX509svidRequest, svid_client::SvidClient},
         },
         types,
@@ -204,6 +206,22 @@ impl Clients {
     pub async fn records(&self) -> Result<Vec<CertificateRecord>, Status> {
         let request = ListCertificatesRequest { page_size: 500, ..Default::default() };
         Ok(self.certificates().list_certificates(request).await?.into_inner().certificates)
+    }
+
+    /// Creates one entry, unless the authority is gone or refuses it.
+    pub async fn try_create_entry(&self, entry: types::Entry) -> Option<types::Entry> {
+        let request = BatchCreateEntryRequest { entries: vec![entry], output_mask: None };
+        let result = self.entry().batch_create_entry(request).await.ok()?.into_inner().results.pop()?;
+        result.entry
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// As the authority says.
+    pub async fn get_entry(&self, id: &str) -> Result<types::Entry, Status> {
+        let request = GetEntryRequest { id: id.to_owned(), output_mask: None };
+        self.entry().get_entry(request).await.map(tonic::Response::into_inner)
     }
 
     /// Creates one entry.

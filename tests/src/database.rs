@@ -22,6 +22,16 @@ pub fn of_these_tests() -> DatabaseConfig {
     }
 }
 
+/// An audit log as it stands in the database.
+pub struct AuditedLog {
+    /// Ed25519.
+    pub public_key: Vec<u8>,
+    /// The latest signed one.
+    pub checkpoint: String,
+    /// Positions and leaves, in their order.
+    pub entries: Vec<(i64, Vec<u8>)>,
+}
+
 /// A connection to the database of an authority.
 pub enum Database {
     /// To its file.
@@ -161,6 +171,24 @@ impl Database {
         on!(self, connection => {
             sqlx::query_scalar("SELECT count(*) FROM certificates").fetch_one(connection).await.unwrap()
         })
+    }
+
+    /// The audit log of an authority that is the only one on its database.
+    ///
+    /// # Panics
+    /// When there is none, or are several.
+    pub async fn audit_log(&mut self) -> AuditedLog {
+        let logs: Vec<(Vec<u8>, String)> = on!(&mut *self, connection => {
+            sqlx::query_as("SELECT public_key, checkpoint FROM audit_logs").fetch_all(connection).await.unwrap()
+        });
+        let [(public_key, checkpoint)] = <[_; 1]>::try_from(logs).unwrap();
+        let entries = on!(self, connection => {
+            sqlx::query_as("SELECT position, leaf FROM audit_entries ORDER BY position")
+                .fetch_all(connection)
+                .await
+                .unwrap()
+        });
+        AuditedLog { public_key, checkpoint, entries }
     }
 
     /// Makes every record of a certificate fail from now on, as a full disk would.
