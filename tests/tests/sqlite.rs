@@ -1,13 +1,18 @@
 //! What only a database in a file can meet.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use ca_daemon::{
     StartError,
+    keys::WrappingKeySource,
     operations::{backup, doctor},
 };
-use secplane_tests::authority::{Ca, CaFolder};
+use secplane_tests::{
+    authority::{Ca, CaFolder},
+    entries::entry,
+};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 #[tokio::test]
 async fn refuses_a_database_that_is_none() {
@@ -35,4 +40,52 @@ async fn sees_a_damaged_database_and_makes_no_backup_of_it() {
     let out = folder.path().join("ca.backup");
     backup::write(&folder.config, key, &out).await.unwrap_err();
     assert!(!out.exists());
+}
+
+/// What the database of the first schema holds.
+const ROOT: &str = "7f02f101678e895aa87734ffcc4a786e3321a12d8fda4a90fce0c962bdce8c7d";
+const WEB: &str = "1c4bb230faf4e553e17b89590998c625";
+const ALICE: &str = "7b498bae4c685f6615393752e47f7d9c";
+const BOB: &str = "fe2d25f9dd5da09d0ac94b99c0ad1507";
+
+/// A data folder as an authority of the first schema left it.
+async fn first_schema() -> CaFolder {
+    let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("first-schema");
+    let mut folder = CaFolder::new();
+    let keys = folder.config.data_dir.join("keys");
+    fs::create_dir_all(&keys).unwrap();
+    for key in fs::read_dir(stored.join("keys")).unwrap() {
+        let key = key.unwrap();
+        fs::copy(key.path(), keys.join(key.file_name())).unwrap();
+    }
+    let wrapping_key = folder.path().join("first-wrapping.key");
+    fs::copy(stored.join("wrapping.key"), &wrapping_key).unwrap();
+    // A checkout does not keep modes.
+    fs::set_permissions(&wrapping_key, fs::Permissions::from_mode(0o600)).unwrap();
+    folder.config.wrapping_key = WrappingKeySource::File(wrapping_key);
+
+    let options = SqliteConnectOptions::new().filename(folder.database()).create_if_missing(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let sql = fs::read_to_string(stored.join("ca.sql")).unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn carries_a_database_of_the_first_schema_on() {
+    let mut ca = first_schema().await.start().await;
+    // Once as an authority that finds the first schema, once as one that has migrated already.
+    for _ in 0..2 {
+        assert_eq!(ca.root_fingerprint().to_string(), ROOT);
+        let web = ca.admin().get_entry(WEB).await.unwrap();
+        assert_eq!((web.dns_names, web.x509_svid_ttl), (vec!["web.example.org".to_owned()], 1800));
+        assert_eq!(ca.admin().record(ALICE.to_owned()).await.unwrap().revoked_at, 0);
+        assert_eq!(ca.admin().record(BOB.to_owned()).await.unwrap().revocation_reason, "lost");
+        let similar = entry("/web", &["uid:4711"]);
+        assert!(ca.admin().try_create_entry(similar).await.is_none(), "there is a similar entry");
+        let issued = ca.admin().mint("/b", 0).await.unwrap();
+        issued.knock(ca.grpc_address(), &ca.bundle().await).await.unwrap();
+        ca = ca.restart().await;
+    }
 }
