@@ -83,7 +83,8 @@ async fn carries_a_database_of_the_first_schema_on() {
         assert_eq!(ca.admin().record(ALICE.to_owned()).await.unwrap().revoked_at, 0);
         assert_eq!(ca.admin().record(BOB.to_owned()).await.unwrap().revocation_reason, "lost");
         let similar = entry("/web", &["uid:4711"]);
-        assert!(ca.admin().try_create_entry(similar).await.is_none(), "there is a similar entry");
+        let found = ca.admin().try_create_entry(similar).await.unwrap();
+        assert_eq!(found.id, WEB, "a similar entry is answered, not created");
         let issued = ca.admin().mint("/b", 0).await.unwrap();
         issued.knock(ca.grpc_address(), &ca.bundle().await).await.unwrap();
         ca = ca.restart().await;
