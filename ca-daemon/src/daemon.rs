@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use futures_util::{Stream, TryStreamExt, future};
 use secplane_identity::{
     Fingerprint, IdentitySource, TrustDomain,
-    serve::{ConnectionLimits, serve},
+    serve::{ConnectionLimits, serve_watched},
     tls::ClientPolicy,
 };
 use tokio::{
@@ -33,10 +33,10 @@ use tonic::{
 use tower::util::MapResponseLayer;
 
 use crate::{
-    access::{Access, RevokedSerials},
+    access::{Access, Caller, LocalPeer, RevokedSerials},
     agent::{Agent, WorkloadApi},
     api::{Cuttable, Services, SocketError, SocketLimits, UnixSocket},
-    audit::{LogKey, LogKeyError},
+    audit::{Action, Event, LogKey, LogKeyError},
     config::{Config, ConfigError},
     founding::{Founded, FoundingError, found},
     instant::{Clock, unix},
@@ -46,7 +46,8 @@ use crate::{
     registry::Registry,
     replica::replica_id,
     rotation::{Rotation, RotationError},
-    store::{Store, StoreError},
+    store::{Commit, Store, StoreError},
+    witness::{Recorder, Witness},
 };
 
 /// Whoever may open the admin socket may do everything: only its owner.
@@ -69,6 +70,7 @@ pub struct CaDaemon {
     root_fingerprint: Fingerprint,
     is_new: bool,
     services: Arc<Services>,
+    recorder: Recorder,
     agent: Arc<Agent>,
     rotation: Rotation,
     identity: IdentitySource,
@@ -163,11 +165,13 @@ impl CaDaemon {
         let agent =
             Agent::new(agent_id, Arc::clone(&registry), Arc::clone(&issuance), hold, shutdown.clone());
         let readiness = Arc::new(Readiness::new(replica, Arc::clone(&issuance), identity.clone()));
+        let (witness, recorder) = Witness::new(store.clone());
         let services = Arc::new(Services {
             settings: Arc::new(ArcSwap::from_pointee(config.clone())),
             metrics,
             readiness,
             identity: identity.clone(),
+            witness,
             access: Access::new(Arc::clone(&registry), revoked),
             issuance,
             registry,
@@ -198,6 +202,7 @@ impl CaDaemon {
             root_fingerprint,
             is_new,
             services,
+            recorder,
             agent,
             rotation,
             identity,
@@ -271,26 +276,40 @@ impl CaDaemon {
             rotation,
             identity,
             store,
+            recorder,
             ..
         } = self;
         let stop = self.shutdown;
+        record(&store, started(&config, self.grpc_address)).await.map_err(RunError::Audit)?;
+        let last_record = CancellationToken::new();
+        let recording = tokio::spawn(recorder.run(last_record.clone()));
         let mut tasks = JoinSet::new();
 
         tasks.spawn(rotation_task(rotation, stop.clone()));
         let counted = |listener| Counted { metrics: Arc::clone(&services.metrics), listener };
-        tasks.spawn(serve_unix(admin, services.routes(), counted(Listener::Admin), stop.clone()));
+        let seen = services.witness.clone();
+        let admins = move |peer: LocalPeer| seen.connected(&Caller::LocalAdmin(peer), "admin-socket");
+        tasks.spawn(serve_unix(admin, services.routes(), counted(Listener::Admin), stop.clone(), admins));
         let workload_routes = Routes::new(WorkloadApi::service(agent));
         let workload_routes =
             calls::observed(workload_routes.into_axum_router(), Arc::clone(&services.metrics));
         let workload_routes = Routes::from(workload_routes);
-        tasks.spawn(serve_unix(workload, workload_routes, counted(Listener::Workload), stop.clone()));
+        let seen = services.witness.clone();
+        let workloads = move |peer: LocalPeer| seen.process_connected(&peer);
+        tasks.spawn(serve_unix(
+            workload,
+            workload_routes,
+            counted(Listener::Workload),
+            stop.clone(),
+            workloads,
+        ));
         if let Some((listener, _)) = operations {
             tasks.spawn(serve_operations(listener, Arc::clone(&services), stop.clone()));
         }
         if config.insecure {
             tasks.spawn(serve_insecure(grpc, services.routes(), counted(Listener::Grpc), stop.clone()));
         } else {
-            tasks.spawn(serve_tls(grpc, identity, services.routes(), stop.clone()));
+            tasks.spawn(serve_tls(grpc, identity, services.routes(), stop.clone(), services.witness.clone()));
         }
 
         let first_end = tokio::select! {
@@ -303,10 +322,25 @@ impl CaDaemon {
             result = result.and(task_result(ended));
         }
         services.registry.close().await;
+        last_record.cancel();
+        result = result.and(recording.await.map_err(|error| RunError::Panicked(error.to_string())));
+        let stopped = Event::by_daemon(Action::DaemonStop, env!("CARGO_PKG_VERSION"));
+        result = result.and(record(&store, stopped).await.map_err(RunError::Audit));
         store.close().await;
         tracing::info!("the authority has stopped");
         result
     }
+}
+
+fn started(config: &Config, grpc: SocketAddr) -> Event {
+    Event::by_daemon(Action::DaemonStart, env!("CARGO_PKG_VERSION"))
+        .with("trust_domain", config.trust_domain.to_string())
+        .with("listen", grpc.to_string())
+        .with("insecure", config.insecure.to_string())
+}
+
+async fn record(store: &Store, event: Event) -> Result<(), StoreError> {
+    store.commit(Commit { changes: Vec::new(), events: vec![event] }).await
 }
 
 /// The key that signs this replica's audit log, made at the first start.
@@ -335,13 +369,20 @@ struct Counted {
     listener: Listener,
 }
 
+/// Serves a Unix socket, and shows each peer to `seen`.
 async fn serve_unix(
     socket: UnixSocket,
     routes: Routes,
     counted: Counted,
     stop: CancellationToken,
+    seen: impl Fn(LocalPeer) + Send + 'static,
 ) -> Result<(), RunError> {
     let path = socket.path().to_owned();
+    let socket = socket.inspect_ok(move |connection| {
+        if let Some(peer) = connection.connect_info().peer() {
+            seen(peer);
+        }
+    });
     serve_without_tls(socket, routes, counted, stop).await.map_err(|source| RunError::Socket { path, source })
 }
 
@@ -350,9 +391,11 @@ async fn serve_tls(
     identity: IdentitySource,
     routes: Routes,
     stop: CancellationToken,
+    witness: Witness,
 ) -> Result<(), RunError> {
     let app = routes.into_axum_router();
-    serve(listener, identity, ClientPolicy::AnyOrNone, ConnectionLimits::default(), app, stop)
+    let limits = ConnectionLimits::default();
+    serve_watched(listener, identity, ClientPolicy::AnyOrNone, limits, app, stop, Arc::new(witness))
         .await
         .map_err(RunError::Tls)
 }
@@ -529,6 +572,9 @@ pub enum RunError {
     /// The plain text listener failed.
     #[error("the insecure listener failed: {0}")]
     Plain(#[source] tonic::transport::Error),
+    /// The audit log cannot be written.
+    #[error("the audit log cannot be written: {0}")]
+    Audit(#[source] StoreError),
     /// A task panicked.
     #[error("a task of the daemon failed: {0}")]
     Panicked(String),

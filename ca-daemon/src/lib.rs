@@ -24,6 +24,7 @@ pub mod replica;
 pub mod rotation;
 pub mod store;
 mod whole_file;
+pub mod witness;
 
 pub use config::Config;
 pub use daemon::{CaDaemon, RunError, StartError};

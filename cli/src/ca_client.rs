@@ -17,8 +17,8 @@ use secplane_identity::{
 };
 use secplane_proto::{
     secplane::ca::v1::{
-        authority_client::AuthorityClient, certificates_client::CertificatesClient,
-        trust_bundle_client::TrustBundleClient,
+        audit_client::AuditClient, authority_client::AuthorityClient,
+        certificates_client::CertificatesClient, trust_bundle_client::TrustBundleClient,
     },
     spire::api::{
         server::{
@@ -128,6 +128,10 @@ impl CaClient {
 
     pub(crate) fn entry(&self) -> EntryClient<Channel> {
         EntryClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn audit(&self) -> AuditClient<Channel> {
+        AuditClient::new(self.channel.clone())
     }
 
     pub(crate) fn authority(&self) -> AuthorityClient<Channel> {

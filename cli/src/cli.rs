@@ -4,8 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        agentcard::AgentCardCommand, bundle::BundleCommand, ca::CaCommand, cert::CertCommand,
-        entry::EntryCommand, policy::PolicyCommand, svid::SvidCommand, trust_bundle::TrustBundleCommand,
+        agentcard::AgentCardCommand, audit::AuditCommand, bundle::BundleCommand, ca::CaCommand,
+        cert::CertCommand, entry::EntryCommand, policy::PolicyCommand, svid::SvidCommand,
+        trust_bundle::TrustBundleCommand,
     },
     dev::{self, DevArgs},
     failure::{EXIT_STATUSES, Failure},
@@ -44,6 +45,8 @@ enum Command {
     #[command(subcommand)]
     Svid(SvidCommand),
     #[command(subcommand)]
+    Audit(AuditCommand),
+    #[command(subcommand)]
     Cert(CertCommand),
     #[command(subcommand)]
     Entry(EntryCommand),
@@ -64,6 +67,7 @@ impl Cli {
             Command::Dev(args) => dev::run(args, output).await,
             Command::Ca(command) => command.run(output).await,
             Command::Svid(command) => command.run(output).await,
+            Command::Audit(command) => command.run(output).await,
             Command::Cert(command) => command.run(output).await,
             Command::Entry(command) => command.run(output).await,
             Command::TrustBundle(command) => command.run(output).await,

@@ -36,7 +36,8 @@ Exit statuses:
   4  the caller is not authenticated or not allowed
   5  what was named does not exist
   6  the request or a file is invalid and was refused
-  7  a check was made and failed (policy check, agentcard verify, a denied decision)";
+  7  a check was made and failed (policy check, agentcard verify, audit verify, a denied
+     decision)";
 
 /// Why a command failed.
 #[derive(Debug)]

@@ -8,10 +8,7 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -46,29 +43,30 @@ pub struct Connection {
     pub peer: Arc<Peer>,
     /// Where it connected from.
     pub address: SocketAddr,
-    /// For what is done once a connection, such as recording who authenticated.
-    pub first_request: FirstRequest,
 }
 
 impl Connection {
-    /// A connection of `peer` that has sent nothing yet.
+    /// A connection of `peer`.
     #[must_use]
     pub fn new(peer: Peer, address: SocketAddr) -> Self {
-        Self { peer: Arc::new(peer), address, first_request: FirstRequest::default() }
+        Self { peer: Arc::new(peer), address }
     }
 }
 
-/// Tells the first request of a connection from those that follow. Clones tell of the same connection.
-#[derive(Debug, Clone, Default)]
-pub struct FirstRequest(Arc<AtomicBool>);
+/// Is told who connected.
+pub trait Watch: Send + Sync {
+    /// A peer was verified, or presented nothing where nothing is needed.
+    fn connected(&self, connection: &Connection);
+    /// A peer was refused, or is no longer trusted, and why.
+    fn refused(&self, address: SocketAddr, reason: &str);
+}
 
-impl FirstRequest {
-    /// True for whoever asks first, and for nobody after.
-    #[must_use]
-    pub fn take(&self) -> bool {
-        // Reading is cheaper than swapping, and all but one only read.
-        !self.0.load(Ordering::Relaxed) && !self.0.swap(true, Ordering::Relaxed)
-    }
+/// Nobody is told.
+struct Unwatched;
+
+impl Watch for Unwatched {
+    fn connected(&self, _: &Connection) {}
+    fn refused(&self, _: SocketAddr, _: &str) {}
 }
 
 /// What a connection and all of them together may take.
@@ -107,10 +105,27 @@ pub async fn serve(
     app: Router,
     shutdown: CancellationToken,
 ) -> Result<(), rustls::Error> {
+    serve_watched(listener, source, policy, limits, app, shutdown, Arc::new(Unwatched)).await
+}
+
+/// As [`serve`], and `watch` is told of each connection.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_watched(
+    listener: TcpListener,
+    source: IdentitySource,
+    policy: ClientPolicy,
+    limits: ConnectionLimits,
+    app: Router,
+    shutdown: CancellationToken,
+    watch: Arc<dyn Watch>,
+) -> Result<(), rustls::Error> {
     let acceptor = TlsAcceptor::from(server_config(source.clone(), policy)?);
     let places = Arc::new(Semaphore::new(limits.connections));
     let tasks = TaskTracker::new();
-    let server = Arc::new(Server { acceptor, source, policy, limits, app, shutdown, tasks: tasks.clone() });
+    let server =
+        Arc::new(Server { acceptor, source, policy, limits, app, shutdown, tasks: tasks.clone(), watch });
     loop {
         let accepted = tokio::select! {
             () = server.shutdown.cancelled() => break,
@@ -121,6 +136,9 @@ pub async fn serve(
         tasks.spawn(async move {
             if let Err(error) = server.connection(stream, address).await {
                 tracing::debug!(%address, %error, "connection ended");
+                if error.is_refusal() {
+                    server.watch.refused(address, &error.to_string());
+                }
             }
             drop(place);
         });
@@ -154,6 +172,7 @@ struct Server {
     app: Router,
     shutdown: CancellationToken,
     tasks: TaskTracker,
+    watch: Arc<dyn Watch>,
 }
 
 /// Why a connection ended before its peer closed it.
@@ -167,6 +186,17 @@ enum ConnectionError {
     Untrusted(#[from] SvidError),
     #[error("{0}")]
     Http(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ConnectionError {
+    /// Whether it says something of the peer: a broken connection says nothing.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Untrusted(_) => true,
+            Self::Handshake(error) => error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
+            Self::HandshakeTimeout(_) | Self::Http(_) => false,
+        }
+    }
 }
 
 impl Server {
@@ -183,6 +213,7 @@ impl Server {
         let expiry = peer.certificate().map(|certificate| certificate.not_after);
 
         let connection = Connection::new(peer, address);
+        self.watch.connected(&connection);
         let vouched = Vouched { chain, peer: Arc::clone(&connection.peer), trust };
         let service = self.app.clone().map_request(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);

@@ -8,8 +8,8 @@ use secplane_proto::{
     secplane::ca::v1::{
         CertificateRecord, GetCertificateRequest, IssueClientCertificateRequest,
         IssueServerCertificateRequest, ListCertificatesRequest, RenewCertificateRequest,
-        RevokeCertificateRequest, authority_client::AuthorityClient, certificates_client::CertificatesClient,
-        trust_bundle_client::TrustBundleClient,
+        RevokeCertificateRequest, audit_client::AuditClient, authority_client::AuthorityClient,
+        certificates_client::CertificatesClient, trust_bundle_client::TrustBundleClient,
     },
     spire::api::{
         server::{
@@ -95,6 +95,12 @@ impl Clients {
     #[must_use]
     pub fn authority(&self) -> AuthorityClient<Channel> {
         AuthorityClient::new(self.0.clone())
+    }
+
+    /// `secplane.ca.v1.Audit`.
+    #[must_use]
+    pub fn audit(&self) -> AuditClient<Channel> {
+        AuditClient::new(self.0.clone())
     }
 
     /// `secplane.ca.v1.TrustBundle`.

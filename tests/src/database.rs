@@ -130,6 +130,43 @@ impl Database {
         assert_eq!(edited, 1);
     }
 
+    /// Rewrites an entry of the audit log.
+    ///
+    /// # Panics
+    /// When there is no such entry.
+    pub async fn edit_audit_entry(&mut self, position: i64, edit: impl FnOnce(&mut Vec<u8>)) {
+        let mut leaf: Vec<u8> = on!(&mut *self, connection => {
+            sqlx::query_scalar("SELECT leaf FROM audit_entries WHERE position = $1")
+                .bind(position)
+                .fetch_one(connection)
+                .await
+                .unwrap()
+        });
+        edit(&mut leaf);
+        on!(self, connection => {
+            sqlx::query("UPDATE audit_entries SET leaf = $2 WHERE position = $1")
+                .bind(position)
+                .bind(leaf)
+                .execute(connection)
+                .await
+                .unwrap();
+        });
+    }
+
+    /// Rewrites what the audit log's next entry is added to.
+    ///
+    /// # Panics
+    /// When there is no log.
+    pub async fn edit_audit_frontier(&mut self, edit: impl FnOnce(&mut Vec<u8>)) {
+        let mut frontier: Vec<u8> = on!(&mut *self, connection => {
+            sqlx::query_scalar("SELECT frontier FROM audit_logs").fetch_one(connection).await.unwrap()
+        });
+        edit(&mut frontier);
+        on!(self, connection => {
+            sqlx::query("UPDATE audit_logs SET frontier = $1").bind(frontier).execute(connection).await.unwrap();
+        });
+    }
+
     /// Adds the entries of another authority's database, as they stand there.
     ///
     /// # Panics

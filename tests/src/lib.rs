@@ -11,6 +11,7 @@
 //! | [`entries`] | registration entries |
 //! | [`workload`] | the Workload API as a workload calls it |
 //! | [`plain_http`] | plain HTTP, one request a connection |
+//! | [`audit_log`] | the audit log as an auditor reads it |
 //! | [`database`] | the daemon's database, opened behind its back |
 //! | [`postgres`] | a PostgreSQL server of this test process |
 //!
@@ -23,6 +24,7 @@
     reason = "a harness that cannot go on fails its test"
 )]
 
+pub mod audit_log;
 pub mod authority;
 pub mod clients;
 pub mod database;

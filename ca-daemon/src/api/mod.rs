@@ -1,10 +1,12 @@
 //! The daemon's gRPC services, one thin file each: decode, authorize, call the core, encode.
 
+mod audit;
 mod authority;
 mod bundle;
 mod certificates;
 mod cuttable;
 mod debug;
+mod denials;
 mod entry;
 mod health;
 mod logger;

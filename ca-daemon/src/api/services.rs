@@ -6,8 +6,8 @@ use arc_swap::ArcSwap;
 use secplane_identity::{IdentitySource, serve::Connection};
 use secplane_proto::{
     secplane::ca::v1::{
-        authority_server::AuthorityServer, certificates_server::CertificatesServer,
-        trust_bundle_server::TrustBundleServer,
+        audit_server::AuditServer, authority_server::AuthorityServer,
+        certificates_server::CertificatesServer, trust_bundle_server::TrustBundleServer,
     },
     spire::api::server::{
         bundle::v1::bundle_server::BundleServer, debug::v1::debug_server::DebugServer,
@@ -16,13 +16,13 @@ use secplane_proto::{
     },
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Status, service::Routes};
+use tonic::{Request, Status, service::Routes, transport::server::TcpConnectInfo};
 use tonic_health::pb::health_server::HealthServer;
 
 use super::{
-    authority::AuthorityApi, bundle::BundleApi, certificates::CertificatesApi, debug::DebugApi,
-    entry::EntryApi, health::HealthApi, logger::LoggerApi, refusal::ToStatus, svid::SvidApi,
-    trust_bundle::TrustBundleApi, unix_socket::AcceptedUnix,
+    audit::AuditApi, authority::AuthorityApi, bundle::BundleApi, certificates::CertificatesApi,
+    debug::DebugApi, denials, entry::EntryApi, health::HealthApi, logger::LoggerApi, refusal::ToStatus,
+    svid::SvidApi, trust_bundle::TrustBundleApi, unix_socket::AcceptedUnix,
 };
 use crate::{
     Config,
@@ -31,6 +31,7 @@ use crate::{
     issuance::Issuance,
     operations::{Metrics, Readiness, calls},
     registry::Registry,
+    witness::Witness,
 };
 
 /// What every service works with.
@@ -45,6 +46,8 @@ pub struct Services {
     pub domain_ca: Arc<DomainCa>,
     /// When the daemon started.
     pub started_at: SystemTime,
+    /// Takes note of denied calls.
+    pub witness: Witness,
     /// Whether it runs with `--insecure`.
     pub insecure: bool,
     /// The configuration as it is in effect.
@@ -71,8 +74,10 @@ impl Services {
             .add_service(TrustBundleServer::new(TrustBundleApi(Arc::clone(self))))
             .add_service(DebugServer::new(DebugApi(Arc::clone(self))))
             .add_service(LoggerServer::new(LoggerApi(Arc::clone(self))))
-            .add_service(HealthServer::new(HealthApi(Arc::clone(self))));
-        Routes::from(calls::observed(routes.into_axum_router(), Arc::clone(&self.metrics)))
+            .add_service(HealthServer::new(HealthApi(Arc::clone(self))))
+            .add_service(AuditServer::new(AuditApi::new(Arc::clone(self))));
+        let witnessed = denials::witnessed(routes, self.witness.clone(), self.insecure);
+        Routes::from(calls::observed(witnessed.into_axum_router(), Arc::clone(&self.metrics)))
     }
 
     /// The caller of a request, once they may do what needs `permission`.
@@ -94,12 +99,18 @@ impl Services {
 
 /// Who sent a request, by the connection that it came over; `None` when that cannot be told.
 pub fn caller_of<T>(request: &Request<T>, insecure: bool) -> Option<Caller> {
-    let extensions = request.extensions();
+    caller_in(request.extensions(), insecure)
+}
+
+/// As [`caller_of`], by what the connection left in a request's extensions.
+pub(super) fn caller_in(extensions: &http::Extensions, insecure: bool) -> Option<Caller> {
     if let Some(connection) = extensions.get::<Connection>() {
         return Some(Caller::of(connection));
     }
     if let Some(accepted) = extensions.get::<AcceptedUnix>() {
         return accepted.peer().map(Caller::LocalAdmin);
     }
-    insecure.then(|| Caller::Insecure { address: request.remote_addr() })
+    insecure.then(|| Caller::Insecure {
+        address: extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
+    })
 }

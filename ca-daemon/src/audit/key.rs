@@ -155,7 +155,7 @@ pub enum LogKeyError {
     PublicKey,
     /// Not the text form of a public key.
     #[error(
-        "an audit log's public key reads secplane-audit/<log>+<8 hex digits>+<base64>, as `secctl audit list --logs` shows it"
+        "an audit log's public key reads secplane-audit/<log>+<8 hex digits>+<base64>, as `secctl audit logs` shows it"
     )]
     Verifier,
 }

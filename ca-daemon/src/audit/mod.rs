@@ -12,6 +12,7 @@ mod checkpoint;
 mod event;
 mod key;
 mod proof;
+mod repeats;
 mod tree;
 mod verify;
 
@@ -19,5 +20,6 @@ pub use checkpoint::{Checkpoint, CheckpointError, LogId, LogIdError, SignedCheck
 pub use event::{Action, Event, MAX_LEAF_BYTES, Outcome};
 pub use key::{LogKey, LogKeyError, PublicKey};
 pub use proof::{Place, ProofError, ProofMaterial, ProofPlan, verify_consistency, verify_inclusion};
+pub use repeats::Repeats;
 pub use tree::{Frontier, FrontierError, Hash, Node, STORED_LEVEL, leaf_hash, node_hash};
 pub use verify::{BLOCK_ENTRIES, Finding, Verified, Verifier};

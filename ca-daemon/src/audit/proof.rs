@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use super::tree::{Hash, STORED_LEVEL, empty_root, leaf_hash, node_hash};
+use super::tree::{Frontier, Hash, STORED_LEVEL, empty_root, leaf_hash, node_hash};
 use super::{Checkpoint, Node};
 
 /// A perfect subtree, by its place: `level` and `position` as in [`Node`].
@@ -91,6 +91,22 @@ impl ProofPlan {
         }
         hashes.reverse();
         Ok(Self(hashes))
+    }
+
+    /// For the frontier of the tree of `size` leaves, to be had from [`ProofPlan::frontier`].
+    #[must_use]
+    pub fn peaks(size: u64) -> Self {
+        Self(perfect_subtrees(0..size).into_iter().map(|place| vec![place]).collect())
+    }
+
+    /// The frontier that was planned for with [`ProofPlan::peaks`].
+    ///
+    /// # Errors
+    /// As [`ProofPlan::prove`].
+    pub fn frontier(&self, read: &ProofMaterial) -> Result<Frontier, ProofError> {
+        let last = self.0.iter().flatten().next_back();
+        let size = last.map_or(0, |place| place.leaves().end);
+        Ok(Frontier::of_peaks(size, self.prove(read)?))
     }
 
     /// The stored subtrees that it needs.
@@ -322,7 +338,7 @@ mod tests {
     use sha2::Sha256;
 
     use super::*;
-    use crate::audit::{Frontier, LogId};
+    use crate::audit::LogId;
 
     /// A log as a database keeps it, and what another implementation makes of it.
     struct Log {
@@ -448,6 +464,20 @@ mod tests {
             let is_trivial = size == 0 && proof.is_empty();
             let old = &log.checkpoints[usize::try_from(size).unwrap()];
             prop_assert_eq!(verify_consistency(old, all, &proof).is_ok(), is_trivial);
+        }
+    }
+
+    #[test]
+    fn finds_the_frontier_of_any_earlier_size() {
+        let log = Log::of(600);
+        let mut frontier = Frontier::default();
+        for (size, checkpoint) in log.checkpoints.iter().enumerate() {
+            let plan = ProofPlan::peaks(size as u64);
+            let found = plan.frontier(&log.read(&plan)).unwrap();
+            assert_eq!((&found, found.root()), (&frontier, checkpoint.root));
+            if let Some(leaf) = log.leaves.get(size) {
+                frontier.append(leaf_hash(leaf), &mut Vec::new());
+            }
         }
     }
 

@@ -90,6 +90,11 @@ impl Frontier {
         Self { size: blocks.size << STORED_LEVEL, peaks: blocks.peaks }
     }
 
+    /// The frontier of a tree whose perfect subtrees these are, the largest first.
+    pub(super) fn of_peaks(size: u64, peaks: Vec<Hash>) -> Self {
+        Self { size, peaks }
+    }
+
     /// How many leaves the tree has.
     #[must_use]
     pub fn size(&self) -> u64 {

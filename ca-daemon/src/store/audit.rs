@@ -7,9 +7,13 @@ use sqlx::{FromRow, QueryBuilder};
 
 use super::{
     Store, StoreError,
+    audit_reads::{entries_in, proof_material},
     database::{Pools, Transaction, in_steps, on, within},
 };
-use crate::audit::{Checkpoint, Event, Frontier, LogId, LogKey, Node, leaf_hash};
+use crate::audit::{Checkpoint, Event, Frontier, LogId, LogKey, Node, ProofPlan, leaf_hash};
+
+/// How many entries are read at once when the end of a log is checked.
+const CHECKED_AT_ONCE: u64 = 1000;
 
 /// What the database says of one log.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -81,7 +85,7 @@ impl AuditTail {
         }
         let signed = Checkpoint::verify(&row.checkpoint, &key.public_key())
             .map_err(|error| broken(&format!("its checkpoint is not its own: {error}")))?;
-        if signed.checkpoint.size == entries && signed.checkpoint.root != frontier.root() {
+        if grown_from(pools, &signed.checkpoint, entries).await?.as_ref() != Some(&frontier) {
             return Err(broken("its checkpoint is of other entries; somebody changed the database"));
         }
         Ok(Self {
@@ -199,6 +203,38 @@ impl AuditTail {
             reason: "somebody else continued it; another daemon has this one's replica ID".to_owned(),
         })
     }
+}
+
+/// The frontier of the log with this many entries as it follows from a checkpoint and the entries since: whoever
+/// changes an old entry and the stored frontier cannot have the lie signed with the next entry. `None` when the log
+/// does not match the checkpoint.
+async fn grown_from(
+    pools: &Pools,
+    checkpoint: &Checkpoint,
+    entries: u64,
+) -> Result<Option<Frontier>, StoreError> {
+    let log_id = checkpoint.log_id.as_str();
+    let plan = ProofPlan::peaks(checkpoint.size);
+    let Ok(mut frontier) = plan.frontier(&proof_material(pools, log_id, &plan).await?) else {
+        return Ok(None);
+    };
+    if frontier.root() != checkpoint.root {
+        return Ok(None);
+    }
+    while frontier.size() < entries {
+        let next = frontier.size();
+        let rows = entries_in(pools, log_id, next..entries.min(next + CHECKED_AT_ONCE)).await?;
+        for row in rows {
+            if row.position.unsigned_abs() != frontier.size() {
+                return Ok(None);
+            }
+            frontier.append(leaf_hash(&row.leaf), &mut Vec::new());
+        }
+        if frontier.size() == next {
+            return Ok(None);
+        }
+    }
+    Ok((frontier.size() == entries).then_some(frontier))
 }
 
 async fn read(pools: &Pools, log_id: &str) -> Result<Option<AuditLogRow>, StoreError> {

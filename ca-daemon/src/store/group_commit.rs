@@ -211,7 +211,9 @@ impl Committer {
             // Refused, not failed.
             Err(_) => {}
         }
-        if let (Err(_), Some(log)) = (&result, &mut self.log) {
+        // What was refused was not committed, and the log ends where it did.
+        let is_refused = matches!(result, Err(StoreError::Conflict(_) | StoreError::Refused(_)));
+        if let (Err(_), false, Some(log)) = (&result, is_refused, &mut self.log) {
             // Whether it was committed after all may not be known.
             log.tail = None;
         }

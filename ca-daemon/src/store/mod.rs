@@ -5,6 +5,7 @@
 //! its own.
 
 mod audit;
+mod audit_reads;
 mod authorities;
 mod certificates;
 mod change;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 pub use audit::AuditLogRow;
+pub use audit_reads::AuditEntryRow;
 pub use authorities::{AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, TrustDomainRow};
 pub use certificates::{CertificateFilter, CertificateRecord, Page, Revocation};
 pub use change::Change;
@@ -39,6 +41,7 @@ use crate::operations::Metrics;
 /// The database of one authority. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
+    replica: Arc<str>,
     readers: database::Pools,
     writer: group_commit::Writer,
     notices: listen::Listener,
@@ -158,6 +161,12 @@ impl Store {
     /// As [`Store::commit`].
     pub async fn write(&self, change: Change) -> Result<(), StoreError> {
         self.commit(Commit { changes: vec![change], events: Vec::new() }).await
+    }
+
+    /// The ID of the daemon that this is, and of its audit log.
+    #[must_use]
+    pub fn replica(&self) -> &str {
+        &self.replica
     }
 
     /// What other replicas change from now on. With SQLite there are none.

@@ -90,7 +90,7 @@ impl Store {
             }
         };
         let writer = Writer::start(writing, replica.to_owned(), clock, Arc::clone(&metrics));
-        Ok(Self { readers, writer, notices: listener, metrics })
+        Ok(Self { replica: replica.into(), readers, writer, notices: listener, metrics })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands, one file a noun. Each reads its options, asks, and reports; none knows how results are written.
 
 pub(crate) mod agentcard;
+pub(crate) mod audit;
 pub(crate) mod bundle;
 pub(crate) mod ca;
 pub(crate) mod cert;

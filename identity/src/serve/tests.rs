@@ -176,15 +176,6 @@ async fn client_refuses_a_revoked_server() {
     assert!(refusal.contains("Revoked"), "{refusal}");
 }
 
-#[test]
-fn tells_the_first_request_of_a_connection_from_the_others() {
-    let connection = Connection::new(Peer::Anonymous, ([127, 0, 0, 1], 1).into());
-    let again = connection.clone();
-    assert!(connection.first_request.take());
-    assert!(!again.first_request.take());
-    assert!(!connection.first_request.take());
-}
-
 #[tokio::test]
 async fn ends_a_connection_at_its_greatest_age() {
     let ca = TestCa::root("example.org");

@@ -1,0 +1,146 @@
+//! What is recorded although it changes nothing: who connected, and which calls were denied.
+//!
+//! Anybody can cause these, so nobody waits for their record, and repeats are counted instead of being recorded one by
+//! one: see [`Repeats`].
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use secplane_identity::serve::{Connection, Watch};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    access::{Caller, LocalPeer},
+    audit::{Action, Event, Repeats},
+    store::{Commit, Store},
+};
+
+/// How long repeats are counted before their number is recorded.
+const WINDOW: Duration = Duration::from_secs(60);
+/// How many events may wait to be recorded; further ones are counted.
+const QUEUE: usize = 512;
+
+/// Takes note of what happens. Cheap to clone.
+#[derive(Clone)]
+pub struct Witness {
+    repeats: Arc<Mutex<Repeats>>,
+    events: mpsc::Sender<Event>,
+}
+
+/// Records what a [`Witness`] saw.
+pub struct Recorder {
+    repeats: Arc<Mutex<Repeats>>,
+    events: mpsc::Receiver<Event>,
+    store: Store,
+}
+
+impl Witness {
+    /// A witness, and who records what it sees.
+    #[must_use]
+    pub fn new(store: Store) -> (Self, Recorder) {
+        let repeats = Arc::new(Mutex::new(Repeats::default()));
+        let (sender, events) = mpsc::channel(QUEUE);
+        let recorder = Recorder { repeats: Arc::clone(&repeats), events, store };
+        (Self { repeats, events: sender }, recorder)
+    }
+
+    /// A connection of `caller` to `listener` was opened.
+    pub fn connected(&self, caller: &Caller, listener: &str) {
+        let event = nameless(caller, Event::by(caller, Action::ConnectionAuthenticate, listener));
+        self.saw(match caller.holder() {
+            Some(holder) => event.with("serial", holder.serial.clone()),
+            None => event,
+        });
+    }
+
+    /// A process of this machine connected to the Workload API.
+    pub fn process_connected(&self, peer: &LocalPeer) {
+        let event = Event::by_daemon(Action::ConnectionAuthenticate, "workload-api");
+        self.saw(Event { actor: format!("process(uid={})", peer.uid), ..event });
+    }
+
+    /// A call of `caller` to `method` was denied.
+    pub fn denied(&self, caller: &Caller, method: &str, reason: &str) {
+        self.saw(nameless(caller, Event::by(caller, Action::CallDeny, method)).denied(reason));
+    }
+
+    /// Takes note of an event, and never waits.
+    pub fn saw(&self, event: Event) {
+        let mut repeats = lock(&self.repeats);
+        if let Some(event) = repeats.take(event)
+            && let Err(unsent) = self.events.try_send(event)
+        {
+            repeats.count_other(&unsent.into_inner());
+        }
+    }
+}
+
+/// Whoever connects over TLS.
+impl Watch for Witness {
+    fn connected(&self, connection: &Connection) {
+        self.connected(&Caller::of(connection), "grpc");
+    }
+
+    fn refused(&self, address: SocketAddr, reason: &str) {
+        let event = Event::by_daemon(Action::ConnectionAuthenticate, "grpc").denied(reason);
+        self.saw(Event { actor: "unauthenticated".to_owned(), address: Some(address), ..event });
+    }
+}
+
+/// Somebody without a name is told from others by their address alone: not by their port, which is another one each
+/// time.
+fn nameless(caller: &Caller, event: Event) -> Event {
+    let actor = match caller {
+        Caller::Anonymous { .. } => "anonymous",
+        Caller::Insecure { .. } => "insecure",
+        _ => return event,
+    };
+    Event { actor: actor.to_owned(), ..event }
+}
+
+impl Recorder {
+    /// Records until `stop`, and then what is left.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut windows = interval(WINDOW);
+        windows.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick comes at once.
+        windows.tick().await;
+        let mut events = Vec::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                received = self.events.recv_many(&mut events, QUEUE) => if received == 0 { break },
+                _ = windows.tick() => events.extend(lock(&self.repeats).end_window()),
+            }
+            self.record(&mut events).await;
+        }
+        while let Ok(event) = self.events.try_recv() {
+            events.push(event);
+        }
+        events.extend(lock(&self.repeats).end_window());
+        self.record(&mut events).await;
+    }
+
+    async fn record(&self, events: &mut Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let count = events.len();
+        let commit = Commit { changes: Vec::new(), events: std::mem::take(events) };
+        if let Err(error) = self.store.commit(commit).await {
+            tracing::error!(%error, count, "connections and denied calls could not be recorded");
+        }
+    }
+}
+
+/// The counts are whole after every statement that changes them, so a panic elsewhere does not spoil them.
+fn lock(repeats: &Mutex<Repeats>) -> MutexGuard<'_, Repeats> {
+    repeats.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,414 @@
+//! The audit log: what is in it, what is not, and what it proves against somebody who edits the database.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use ca_daemon::audit::{Checkpoint, Finding, verify_consistency, verify_inclusion};
+use prost::Message;
+use secplane_identity::PrivateKey;
+use secplane_proto::{
+    secplane::ca::v1::{
+        AuditOutcome, AuditRecord, ListAuditEntriesRequest, ListLogsRequest, ProveConsistencyRequest,
+        ProveInclusionRequest, TailAuditEntriesRequest,
+    },
+    spire::api::server::entry::v1::BatchCreateEntryRequest,
+};
+use secplane_tests::{
+    audit_log::AuditLog,
+    authority::{Ca, CaFolder},
+    clients::Clients,
+    database::Database,
+    entries::entry,
+    process::CaProcess,
+    requests, soon,
+};
+use tokio::sync::mpsc;
+use tonic::Code;
+
+const ADMIN: &str = "admin-socket(uid=";
+
+fn hashes(proof: Vec<Vec<u8>>) -> Vec<[u8; 32]> {
+    proof.into_iter().map(|hash| hash.try_into().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn records_who_did_what_to_what() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let registered = admin.create_entry(entry("/workload", &["uid:4711"])).await;
+    let svid = admin.mint("/workload", 0).await.unwrap();
+    let server = admin.issue_server(&["db.example.org"]).await.unwrap();
+    let client = admin.issue_client("backup", 0).await.unwrap();
+    let renewed = ca.connect_as(&client).await.renew().await.unwrap();
+    admin.revoke(&renewed).await.unwrap();
+    admin.delete_entry(&registered).await;
+    let refused = ca.connect_as(&svid).await.mint("/other", 0).await;
+    assert_eq!(refused.err().unwrap().code(), Code::PermissionDenied);
+
+    // Started again, so that what was recorded at the stop is seen too.
+    let ca = ca.restart().await;
+    let log = AuditLog::read(&ca.admin()).await;
+    log.verify(&[]).unwrap();
+    let by_admin = |action, target: &str| {
+        let record = log.one(action, target, AuditOutcome::Done);
+        assert!(record.actor.starts_with(ADMIN), "{record:?}");
+        assert_eq!(record.address, "");
+        record
+    };
+    by_admin("entry.create", &registered.id);
+    by_admin("entry.delete", &registered.id);
+    let minted = by_admin("certificate.issue", &svid.leaf().serial);
+    assert!(
+        minted.details.values().any(|value| value.contains("spiffe://example.org/workload")),
+        "{minted:?}"
+    );
+    by_admin("certificate.issue", &server.leaf().serial);
+    by_admin("certificate.issue", &client.leaf().serial);
+    by_admin("certificate.revoke", &renewed.leaf().serial);
+
+    let renewal = log.one("certificate.renew", &renewed.leaf().serial, AuditOutcome::Done);
+    assert_eq!(renewal.actor, format!("certificate({})", client.leaf().serial));
+    assert!(renewal.address.starts_with("127.0.0.1:"), "{renewal:?}");
+
+    let denied = log.one("call.deny", "/spire.api.server.svid.v1.SVID/MintX509SVID", AuditOutcome::Denied);
+    assert_eq!(denied.actor, "spiffe://example.org/workload");
+    assert!(denied.address.starts_with("127.0.0.1:"), "{denied:?}");
+    assert!(denied.details["reason"].contains("`admin`"), "{denied:?}");
+
+    let connected = log.of("connection.authenticate");
+    let of = |actor: &str| connected.iter().filter(|record| record.actor == actor).count();
+    assert_eq!(of("spiffe://example.org/workload"), 1, "one connection, one record: {connected:#?}");
+    assert_eq!(of(&renewal.actor), 1);
+    assert!(connected.iter().any(|record| record.actor.starts_with(ADMIN)), "{connected:#?}");
+    assert_eq!(log.of("daemon.start").len(), 2);
+    assert_eq!(log.of("daemon.stop").len(), 1);
+}
+
+#[tokio::test]
+async fn records_refused_requests() {
+    let ca = Ca::start().await;
+    let key = PrivateKey::generate().unwrap();
+    let csr = requests::naming(&key, &["spiffe://example.org/a"]);
+    ca.admin().mint_with(csr, i32::MAX).await.unwrap_err();
+    let log = AuditLog::read(&ca.admin()).await;
+    let failed: Vec<_> =
+        log.of("certificate.issue").into_iter().filter(|r| r.outcome() == AuditOutcome::Failed).collect();
+    assert_eq!(failed.len(), 1, "{:#?}", log.records());
+    assert!(failed[0].actor.starts_with(ADMIN), "{failed:?}");
+    assert!(failed[0].details.contains_key("reason"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn records_a_peer_that_is_refused() {
+    let (ca, other) = (Ca::start().await, Ca::start().await);
+    let stranger = other.admin().mint("/stranger", 0).await.unwrap();
+    let clients = ca.connect_as(&stranger).await;
+    clients.mint("/a", 0).await.err().unwrap();
+    let ca = ca.restart().await;
+    let log = AuditLog::read(&ca.admin()).await;
+    let refused = log.one("connection.authenticate", "grpc", AuditOutcome::Denied);
+    assert_eq!(refused.actor, "unauthenticated");
+    assert!(refused.address.starts_with("127.0.0.1:"), "{refused:?}");
+    assert!(!refused.details["reason"].is_empty(), "{refused:?}");
+}
+
+#[tokio::test]
+async fn keeps_secrets_out() {
+    let ca = Ca::start().await;
+    let holder = ca.admin().mint("/workload", 0).await.unwrap();
+    ca.connect_as(&holder).await.mint("/other", 0).await.err().unwrap();
+    let wrapping_key = fs::read_to_string(ca.folder().path().join("wrapping.key")).unwrap();
+    let log = AuditLog::read(&ca.admin()).await;
+    let all: Vec<u8> = log.entries.iter().flat_map(|entry| entry.leaf.clone()).collect();
+    let holds = |needle: &[u8]| all.windows(needle.len()).any(|window| window == needle);
+    assert!(holds(holder.leaf().serial.as_bytes()), "the search finds what is there");
+    assert!(!holds(wrapping_key.trim().as_bytes()));
+    assert!(!holds(b"PRIVATE KEY"));
+}
+
+/// Whoever may not administer can be denied as often as they like: it must not fill the disk.
+#[tokio::test]
+async fn counts_denied_calls_instead_of_recording_each() {
+    const CALLS: usize = 200;
+    let ca = Ca::start().await;
+    let anybody = ca.connect_anonymously().await;
+    for _ in 0..CALLS {
+        anybody.mint("/a", 0).await.err().unwrap();
+    }
+    let ca = ca.restart().await;
+    let denied = AuditLog::read(&ca.admin()).await.of("call.deny");
+    assert!(denied.len() <= 2 + CALLS / 50, "{} records", denied.len());
+    let told: usize =
+        denied.iter().map(|record| record.details.get("count").map_or(1, |c| c.parse().unwrap())).sum();
+    assert_eq!(told, CALLS);
+    assert!(denied.iter().all(|record| record.actor == "anonymous"), "{denied:?}");
+}
+
+#[tokio::test]
+async fn proves_each_entry_and_each_growth() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let early = AuditLog::read(&admin).await.checkpoint();
+    for n in 0..20 {
+        admin.create_entry(entry(&format!("/{n}"), &["uid:4711"])).await;
+    }
+    let log = AuditLog::read(&admin).await;
+    let late = log.checkpoint();
+    for entry in &log.entries {
+        let request =
+            ProveInclusionRequest { index: entry.index, tree_size: late.size, ..Default::default() };
+        let proof = admin.audit().prove_inclusion(request).await.unwrap().into_inner();
+        assert_eq!(proof.entry.as_ref(), Some(entry));
+        let found = verify_inclusion(&entry.leaf, entry.index, &hashes(proof.hashes), &late);
+        assert_eq!(found, Ok(()), "entry {}", entry.index);
+    }
+    let request = ProveConsistencyRequest { old_size: early.size, new_size: late.size, ..Default::default() };
+    let proof = admin.audit().prove_consistency(request).await.unwrap().into_inner();
+    assert_eq!(verify_consistency(&early, &late, &hashes(proof.hashes)), Ok(()));
+
+    let beyond = ProveInclusionRequest { index: late.size, tree_size: late.size, ..Default::default() };
+    assert_eq!(admin.audit().prove_inclusion(beyond).await.unwrap_err().code(), Code::NotFound);
+    let shrunk = ProveConsistencyRequest { old_size: late.size, new_size: 1, ..Default::default() };
+    assert_eq!(admin.audit().prove_consistency(shrunk).await.unwrap_err().code(), Code::FailedPrecondition);
+    let unknown = ListAuditEntriesRequest { log_id: "nobody".into(), ..Default::default() };
+    assert_eq!(admin.audit().list_entries(unknown).await.unwrap_err().code(), Code::NotFound);
+    let negative = ListAuditEntriesRequest { page_size: -1, ..Default::default() };
+    assert_eq!(admin.audit().list_entries(negative).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn shows_entries_as_they_are_written_until_it_stops() {
+    let ca = Ca::start().await;
+    let request = TailAuditEntriesRequest { last: 0 };
+    let mut tail = ca.admin().audit().tail_entries(request).await.unwrap().into_inner();
+    let id = ca.admin().create_entry(entry("/tailed", &["uid:4711"])).await.id;
+    soon("the entry is shown", async {
+        loop {
+            let shown = tail.message().await.unwrap().unwrap();
+            let mut records =
+                shown.entries.iter().map(|entry| AuditRecord::decode(entry.leaf.as_slice()).unwrap());
+            if records.any(|record| record.action == "entry.create" && record.target == id) {
+                break;
+            }
+        }
+    })
+    .await;
+    let stopping = tokio::spawn(ca.stop());
+    let end = soon("the stream ends", async {
+        loop {
+            if let Err(status) = tail.message().await {
+                return status;
+            }
+        }
+    })
+    .await;
+    assert_eq!(end.code(), Code::Unavailable);
+    stopping.await.unwrap();
+}
+
+/// An authority with some history, stopped, and the checkpoint that an auditor kept.
+async fn history() -> (CaFolder, Checkpoint) {
+    let ca = Ca::start().await;
+    for n in 0..10 {
+        ca.admin().mint(&format!("/{n}"), 0).await.unwrap();
+    }
+    let kept = AuditLog::read(&ca.admin()).await.checkpoint();
+    assert!(kept.size > 10);
+    (ca.stop().await, kept)
+}
+
+/// Changes the database behind the authority's back, and says what an auditor finds then.
+async fn findings_after(change: impl AsyncFnOnce(&mut Database)) -> Vec<Finding> {
+    let (folder, kept) = history().await;
+    let mut database = Database::open(&folder).await;
+    change(&mut database).await;
+    database.close().await;
+    let ca = folder.start().await;
+    AuditLog::read(&ca.admin()).await.verify(&[kept]).unwrap_err()
+}
+
+#[tokio::test]
+async fn holds_to_a_checkpoint_from_before() {
+    let (folder, kept) = history().await;
+    let ca = folder.start().await;
+    ca.admin().mint("/later", 0).await.unwrap();
+    let log = AuditLog::read(&ca.admin()).await;
+    let verified = log.verify(std::slice::from_ref(&kept)).unwrap();
+    assert!(verified.size > kept.size);
+    assert_eq!(verified.signed, verified.size);
+}
+
+/// One letter of an old entry, which stays a record.
+#[tokio::test]
+async fn detects_an_edited_byte() {
+    let edit = |leaf: &mut Vec<u8>| *leaf.last_mut().unwrap() ^= 1;
+    let found = findings_after(async |database| database.edit_audit_entry(5, edit).await).await;
+    let Some(Finding::Changed { entries }) = found.first() else { panic!("{found:?}") };
+    assert!(entries.contains(&5), "{found:?}");
+}
+
+#[tokio::test]
+async fn names_an_entry_that_was_made_garbage() {
+    let edit = |leaf: &mut Vec<u8>| *leaf = vec![0xff];
+    let found = findings_after(async |database| database.edit_audit_entry(5, edit).await).await;
+    assert_eq!(found, [Finding::Unreadable { index: 5 }]);
+}
+
+#[tokio::test]
+async fn detects_a_deleted_row() {
+    let found = findings_after(async |database| {
+        database.run("DELETE FROM audit_entries WHERE position = 5").await;
+    });
+    assert_eq!(found.await, [Finding::Missing { entries: 5..6 }]);
+}
+
+#[tokio::test]
+async fn detects_swapped_rows() {
+    let found = findings_after(async |database| {
+        database.run("UPDATE audit_entries SET position = -1 WHERE position = 5").await;
+        database.run("UPDATE audit_entries SET position = 5 WHERE position = 7").await;
+        database.run("UPDATE audit_entries SET position = 7 WHERE position = -1").await;
+    });
+    assert_eq!(found.await, [Finding::Swapped { one: 5, other: 7 }]);
+}
+
+/// Two authorities from one folder: each signs what it saw, and an auditor of both sees the fork.
+#[tokio::test]
+async fn detects_a_fork() {
+    let (folder, _) = history().await;
+    let mut fork = CaFolder::new();
+    if !folder.database().exists() {
+        // A database that both share is continued by one of them alone.
+        return;
+    }
+    fork.config.database = folder.config.database.clone();
+    copy_folder(&folder.config.data_dir, &fork.config.data_dir);
+    fs::copy(folder.path().join("wrapping.key"), fork.path().join("wrapping.key")).unwrap();
+
+    let one = folder.start().await;
+    one.admin().mint("/one", 0).await.unwrap();
+    let seen = AuditLog::read(&one.admin()).await;
+    seen.verify(&[]).unwrap();
+
+    let other = fork.start().await;
+    for n in 0..10 {
+        other.admin().mint(&format!("/other/{n}"), 0).await.unwrap();
+    }
+    let log = AuditLog::read(&other.admin()).await;
+    log.verify(&[]).unwrap();
+    assert_eq!(log.id(), seen.id());
+    let (old, new) = (seen.checkpoint().size, log.checkpoint().size);
+    assert_eq!(log.verify(&[seen.checkpoint()]), Err(vec![Finding::Forked { old, new }]));
+}
+
+/// Whoever edits an old entry and the end of the log with it does not get the lie signed.
+#[tokio::test]
+async fn does_not_go_on_from_an_end_that_was_forged() {
+    let (folder, _) = history().await;
+    let mut database = Database::open(&folder).await;
+    database.edit_audit_frontier(|frontier| *frontier.last_mut().unwrap() ^= 1).await;
+    database.close().await;
+    assert!(folder.refusal().await.to_string().contains("somebody changed the database"));
+}
+
+#[tokio::test]
+async fn does_not_go_on_from_a_log_that_was_cut_off() {
+    let (folder, _) = history().await;
+    let mut database = Database::open(&folder).await;
+    database.run("DELETE FROM audit_entries WHERE position > 5").await;
+    database.close().await;
+    assert!(folder.refusal().await.to_string().contains("somebody changed the database"));
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (entry, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
+        if entry.is_dir() {
+            copy_folder(&entry, &target);
+        } else if entry.is_file() {
+            fs::copy(&entry, &target).unwrap();
+        }
+    }
+}
+
+const ROUNDS: usize = 6;
+const CALLERS: usize = 8;
+
+/// Issues, registers and is denied until the authority is gone; notes each serial that arrived.
+async fn work_until_the_end(
+    number: usize,
+    admin: Clients,
+    csr: Vec<u8>,
+    received: Arc<Mutex<BTreeSet<String>>>,
+    arrived: mpsc::Sender<()>,
+) {
+    for n in 0.. {
+        let Ok(chain) = admin.mint_with(csr.clone(), 0).await else { return };
+        let leaf = secplane_identity::x509::Certificate::parse(&chain[0]).unwrap();
+        assert!(received.lock().unwrap().insert(leaf.serial), "a serial came twice");
+        let _ = arrived.try_send(());
+        let path = format!("/{number}/{n}/{}", tail_of(&chain[0]));
+        let entries = vec![entry(&path, &["uid:4711"])];
+        let request = BatchCreateEntryRequest { entries, output_mask: None };
+        if admin.entry().batch_create_entry(request).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Differs from one certificate to the next.
+fn tail_of(der: &[u8]) -> String {
+    der[der.len() - 6..].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn has_neither_gap_nor_fork_after_being_killed() {
+    let folder = CaFolder::new();
+    let received = Arc::new(Mutex::new(BTreeSet::new()));
+    let key = PrivateKey::generate().unwrap();
+    let csr = requests::naming(&key, &["spiffe://example.org/a"]);
+    let mut kept: Vec<Checkpoint> = Vec::new();
+    for round in 0..ROUNDS {
+        let ca = CaProcess::start(&folder).await;
+        let log = AuditLog::read(&ca.admin()).await;
+        log.verify(&kept).unwrap();
+        kept.push(log.checkpoint());
+        let (arrived, mut arrivals) = mpsc::channel(CALLERS * 4);
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|number| {
+                let work = work_until_the_end(
+                    number,
+                    ca.admin(),
+                    csr.clone(),
+                    Arc::clone(&received),
+                    arrived.clone(),
+                );
+                tokio::spawn(work)
+            })
+            .collect();
+        for _ in 0..20 + round * 11 {
+            soon("a certificate arrives", arrivals.recv()).await.unwrap();
+        }
+        ca.kill().await;
+        for caller in callers {
+            caller.await.unwrap();
+        }
+    }
+    let ca = CaProcess::start(&folder).await;
+    let log = AuditLog::read(&ca.admin()).await;
+    log.verify(&kept).unwrap();
+    let issued: Vec<_> = log.of("certificate.issue").into_iter().map(|record| record.target).collect();
+    let distinct: BTreeSet<_> = issued.iter().cloned().collect();
+    assert_eq!(distinct.len(), issued.len(), "no certificate is recorded twice");
+    let received = received.lock().unwrap().clone();
+    let missing: Vec<_> = received.difference(&distinct).collect();
+    assert_eq!(missing, Vec::<&String>::new(), "handed out, and not in the log");
+    let logs = ca.admin().audit().list_logs(ListLogsRequest {}).await.unwrap().into_inner().logs;
+    assert_eq!(logs.len(), 1, "a replica that was killed continues its log");
+    ca.terminate().await;
+}
