@@ -14,6 +14,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::{
     authority::{DnsName, Lifetimes},
+    jwt_svids::JwtSettings,
     keys::{KeyStorage, KeyStorageKind, KeysConfig, WrappingKeySource},
     store::{Store, StoreLocation},
 };
@@ -54,6 +55,9 @@ pub struct Config {
     /// How long certificates are valid.
     #[serde(default)]
     pub validity: ValidityConfig,
+    /// JWT-SVIDs.
+    #[serde(default)]
+    pub jwt: JwtConfig,
     /// For development only: gRPC without TLS, where every caller is an admin.
     #[serde(default)]
     pub insecure: bool,
@@ -174,6 +178,22 @@ pub struct ValidityConfig {
     pub longest: Duration,
 }
 
+/// JWT-SVIDs. Durations as in `validity`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct JwtConfig {
+    /// What tokens name as their issuer (`iss`), such as the URL where their keys can be fetched. Default: nothing.
+    pub issuer: Option<String>,
+    /// Of a key that signs tokens. No token outlives it.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub key_validity: Duration,
+    /// Of a token, unless its entry says otherwise.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub svid_validity: Duration,
+}
+
 fn default_listen() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081)
 }
@@ -187,6 +207,16 @@ impl Default for WorkloadApiConfig {
 impl Default for OperationsConfig {
     fn default() -> Self {
         Self { listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082)) }
+    }
+}
+
+impl Default for JwtConfig {
+    fn default() -> Self {
+        Self {
+            issuer: None,
+            key_validity: Duration::from_secs(24 * 3600),
+            svid_validity: Duration::from_secs(5 * 60),
+        }
     }
 }
 
@@ -221,6 +251,7 @@ impl Config {
             database: DatabaseConfig::default(),
             keys: KeysConfig::default(),
             validity: ValidityConfig::default(),
+            jwt: JwtConfig::default(),
             insecure: false,
             insecure_beyond_loopback: false,
             log: LogConfig::default(),
@@ -290,6 +321,18 @@ impl Config {
             if lifetime > v.issuing_ca {
                 return refuse(key, "it is longer than validity.issuing_ca, which no leaf outlives".into());
             }
+        }
+        if self.jwt.svid_validity < Duration::from_secs(1) {
+            return refuse("jwt.svid_validity", "it is shorter than a second".into());
+        }
+        if self.jwt.svid_validity > v.longest {
+            return refuse("jwt.svid_validity", "it is longer than validity.longest".into());
+        }
+        if self.jwt.svid_validity > self.jwt.key_validity / 2 {
+            return refuse("jwt.svid_validity", "it is longer than half of jwt.key_validity".into());
+        }
+        if self.jwt.issuer.as_ref().is_some_and(|issuer| issuer.is_empty() || issuer.len() > 2048) {
+            return refuse("jwt.issuer", "it is empty or longer than 2048 bytes".into());
         }
         if v.issuing_ca > v.root / 2 {
             return refuse("validity.issuing_ca", "it is longer than half of validity.root".into());
@@ -367,6 +410,16 @@ impl Config {
             options = options.password(password.trim_end_matches(['\r', '\n']));
         }
         Ok(StoreLocation::Postgres(Box::new(options)))
+    }
+
+    /// How JWT-SVIDs are made.
+    #[must_use]
+    pub fn jwt_settings(&self) -> JwtSettings {
+        JwtSettings {
+            issuer: self.jwt.issuer.clone(),
+            lifetime: self.jwt.svid_validity,
+            longest: self.validity.longest,
+        }
     }
 
     /// Where private keys are kept, `store` being the database.

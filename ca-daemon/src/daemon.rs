@@ -41,6 +41,7 @@ use crate::{
     founding::{Founded, FoundingError, found},
     instant::{Clock, unix},
     issuance::Issuance,
+    jwt_svids::JwtSvids,
     keys::{KeyStore, KeyStoreError, WrappingKeyError},
     operations::{Metrics, Observations, Readiness, calls, listener, metrics::Listener, routes},
     registry::Registry,
@@ -102,7 +103,10 @@ impl CaDaemon {
         let metrics = Arc::new(Metrics::new());
         let store =
             Store::open(&config.store_location()?, &replica, clock.clone(), Arc::clone(&metrics)).await?;
-        let keys = KeyStore::open(config.key_storage(&store), wrapping, config.keys.kind).await?;
+        let mut keys = KeyStore::open(config.key_storage(&store), wrapping, config.keys.kind).await?;
+        if let Some(token) = &config.keys.pkcs11 {
+            keys = keys.with_token(token.clone()).await?;
+        }
         let row_mac = keys.row_mac(store.trust_domain().await?.is_some()).await?;
         store.open_audit_log(audit_key(&keys, &replica).await?).await?;
 
@@ -127,6 +131,7 @@ impl CaDaemon {
             store.clone(),
             clock.clone(),
         ));
+        let jwt_svids = Arc::new(JwtSvids::new(config.jwt_settings(), store.clone(), clock.clone()));
         let registry = Arc::new(Registry::load(config.trust_domain.clone(), store.clone(), row_mac).await?);
         let server_names = config
             .dns_names()
@@ -135,7 +140,7 @@ impl CaDaemon {
             Arc::clone(&issuance),
             Arc::clone(&domain_ca),
             replica.clone(),
-            keys,
+            keys.clone(),
             config.validity.issuing_ca,
             server_names,
         )
@@ -162,8 +167,15 @@ impl CaDaemon {
             reason: error.to_string(),
         })?;
         let hold = config.workload_api.hold;
-        let agent =
-            Agent::new(agent_id, Arc::clone(&registry), Arc::clone(&issuance), hold, shutdown.clone());
+        let agent = Agent::new(
+            agent_id,
+            Arc::clone(&registry),
+            Arc::clone(&issuance),
+            Arc::clone(&jwt_svids),
+            config.keys.kind,
+            hold,
+            shutdown.clone(),
+        );
         let readiness = Arc::new(Readiness::new(replica, Arc::clone(&issuance), identity.clone()));
         let (witness, recorder) = Witness::new(store.clone());
         let services = Arc::new(Services {
@@ -174,6 +186,8 @@ impl CaDaemon {
             witness,
             access: Access::new(Arc::clone(&registry), revoked),
             issuance,
+            keys,
+            jwt_svids,
             registry,
             domain_ca,
             started_at: clock.now(),

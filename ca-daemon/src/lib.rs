@@ -17,6 +17,7 @@ pub mod founding;
 pub mod init;
 pub mod instant;
 pub mod issuance;
+pub mod jwt_svids;
 pub mod keys;
 pub mod operations;
 pub mod registry;

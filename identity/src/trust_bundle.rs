@@ -169,13 +169,17 @@ impl TrustBundle {
         }))
     }
 
-    /// The JWT keys alone as a JWK Set (RFC 7517, section 5), as the Workload API hands them out
-    /// (SPIFFE Workload API, section 6.2.2).
+    /// The JWT keys alone as a plain JWK Set (RFC 7517, section 5), as the Workload API hands them out: without `use`,
+    /// whose SPIFFE value other readers of such sets do not know.
     ///
     /// # Errors
     /// Never, for a bundle was made of keys that a JWK can say.
     pub fn to_jwt_key_set(&self) -> Result<Value, TrustBundleError> {
-        Ok(json!({ "keys": self.jwt_keys().collect::<Result<Vec<_>, _>>()? }))
+        let mut keys = self.jwt_keys().collect::<Result<Vec<_>, _>>()?;
+        for key in &mut keys {
+            key.remove("use");
+        }
+        Ok(json!({ "keys": keys }))
     }
 
     fn jwt_keys(&self) -> impl Iterator<Item = Result<Map<String, Value>, TrustBundleError>> {
@@ -490,6 +494,7 @@ mod tests {
         let key_set = bundle.to_jwt_key_set().unwrap();
         assert_eq!(key_set["keys"].as_array().unwrap().len(), 2);
         assert_eq!(key_set["keys"][0]["kid"], "a");
+        assert!(key_set["keys"][0].get("use").is_none());
     }
 
     #[test]

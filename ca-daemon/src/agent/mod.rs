@@ -1,15 +1,16 @@
 //! What runs on a node: workloads are attested here, and get their SVIDs over the SPIFFE Workload API.
 
+mod jwt;
 mod svids;
 mod updates;
 mod workload_api;
 
 use std::{sync::Arc, time::Duration};
 
-use secplane_identity::SpiffeId;
+use secplane_identity::{KeyKind, SpiffeId};
 use tokio_util::sync::CancellationToken;
 
-use crate::{attest::ExecutableHashes, issuance::Issuance, registry::Registry};
+use crate::{attest::ExecutableHashes, issuance::Issuance, jwt_svids::JwtSvids, registry::Registry};
 
 pub use workload_api::WorkloadApi;
 
@@ -22,6 +23,7 @@ pub struct Agent {
     registry: Arc<Registry>,
     issuance: Arc<Issuance>,
     svids: SvidCache,
+    jwt_svids: Arc<JwtSvids>,
     hashes: ExecutableHashes,
     /// How long a workload's first call waits for its entry.
     hold: Duration,
@@ -30,15 +32,19 @@ pub struct Agent {
 
 impl Agent {
     /// Serves the entries below `id` until `shutdown`. A workload's first call waits up to `hold` for its entry.
+    /// The keys of the workloads' X.509-SVIDs are of `key_kind`.
     #[must_use]
     pub fn new(
         id: SpiffeId,
         registry: Arc<Registry>,
         issuance: Arc<Issuance>,
+        jwt_svids: Arc<JwtSvids>,
+        key_kind: KeyKind,
         hold: Duration,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let svids = SvidCache::new(Arc::clone(&issuance));
-        Arc::new(Self { id, registry, issuance, svids, hashes: ExecutableHashes::default(), hold, shutdown })
+        let svids = SvidCache::new(Arc::clone(&issuance), key_kind);
+        let hashes = ExecutableHashes::default();
+        Arc::new(Self { id, registry, issuance, svids, jwt_svids, hashes, hold, shutdown })
     }
 }

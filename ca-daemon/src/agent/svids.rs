@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use secplane_identity::{PrivateKey, private_key::PrivateKeyError};
+use secplane_identity::{KeyKind, PrivateKey, private_key::PrivateKeyError};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -36,6 +36,7 @@ const FIRST_PRUNING: usize = 256;
 
 pub(super) struct SvidCache {
     issuance: Arc<Issuance>,
+    key_kind: KeyKind,
     places: std::sync::Mutex<Places>,
 }
 
@@ -45,9 +46,9 @@ struct Places {
 }
 
 impl SvidCache {
-    pub(super) fn new(issuance: Arc<Issuance>) -> Self {
+    pub(super) fn new(issuance: Arc<Issuance>, key_kind: KeyKind) -> Self {
         let places = Places { by_entry: HashMap::new(), prune_at: FIRST_PRUNING };
-        Self { issuance, places: std::sync::Mutex::new(places) }
+        Self { issuance, key_kind, places: std::sync::Mutex::new(places) }
     }
 
     /// The current SVID of an entry; a new one when there is none, it is half over or revoked, or the entry changed.
@@ -86,7 +87,10 @@ impl SvidCache {
 
     async fn issue(&self, entry: &Entry, requester: &str) -> Result<Svid, SvidFailure> {
         let fields = entry.fields();
-        let key = PrivateKey::generate()?;
+        let kind = self.key_kind;
+        let key = tokio::task::spawn_blocking(move || PrivateKey::generate_kind(kind))
+            .await
+            .map_err(|_| SvidFailure::Interrupted)??;
         let request =
             CertificateRequest::parse(&key.svid_request(&fields.spiffe_id)?).map_err(IssueError::from)?;
         let certificate = self
@@ -133,4 +137,6 @@ pub(super) enum SvidFailure {
     Issue(#[from] IssueError),
     #[error(transparent)]
     Key(#[from] PrivateKeyError),
+    #[error("the daemon is stopping")]
+    Interrupted,
 }

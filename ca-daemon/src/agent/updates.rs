@@ -24,19 +24,19 @@ pub(super) const ATTESTATION_FAILED: &str = "workload attestation failed";
 
 /// One workload's view of what concerns it, and what makes it look again.
 pub(super) struct View {
-    agent: Arc<Agent>,
+    pub(super) agent: Arc<Agent>,
     process: Arc<AttestedProcess>,
     entries: watch::Receiver<u64>,
-    bundle: watch::Receiver<Arc<TrustBundle>>,
+    pub(super) bundle: watch::Receiver<Arc<TrustBundle>>,
     revoked: watch::Receiver<HashSet<String>>,
     /// Until when a first answer waits for an entry.
     hold_until: Instant,
 }
 
 /// A message and the instant at which it is out of date by itself.
-struct Answer<T> {
-    message: T,
-    until: Option<SystemTime>,
+pub(super) struct Answer<T> {
+    pub(super) message: T,
+    pub(super) until: Option<SystemTime>,
 }
 
 impl View {
@@ -59,7 +59,7 @@ impl View {
     }
 
     /// The first answer at once; a further one only when it differs. Ends with the error that an answer is.
-    fn updates<T, F>(self, answer: F) -> impl Stream<Item = Result<T, Status>>
+    pub(super) fn updates<T, F>(self, answer: F) -> impl Stream<Item = Result<T, Status>>
     where
         T: Clone + PartialEq,
         F: AsyncFn(&mut Self) -> Result<Answer<T>, Status>,
@@ -102,7 +102,7 @@ impl View {
 
     /// Waits for an entry of a workload that has none: one that was just started often asks before its entry has
     /// arrived. Whether it is worth looking again.
-    async fn hold(&mut self) -> Result<bool, Status> {
+    pub(super) async fn hold(&mut self) -> Result<bool, Status> {
         tokio::select! {
             () = self.agent.shutdown.cancelled() => Err(stopping()),
             () = tokio::time::sleep_until(self.hold_until) => Ok(false),
@@ -136,7 +136,7 @@ impl View {
     async fn x509_svid_answer(&mut self) -> Result<Answer<X509svidResponse>, Status> {
         let entries = self.entries_of_workload().await?;
         let bundle = concatenated(&self.bundle.borrow_and_update());
-        let requester = format!("workload(pid={},uid={})", self.process.pid(), self.process.uid());
+        let requester = self.requester();
         let mut svids = Vec::with_capacity(entries.len());
         let mut hints = BTreeSet::new();
         let mut until: Option<SystemTime> = None;
@@ -165,6 +165,11 @@ impl View {
         Ok(Answer { message, until })
     }
 
+    /// Who asks, for the record.
+    pub(super) fn requester(&self) -> String {
+        format!("workload(pid={},uid={})", self.process.pid(), self.process.uid())
+    }
+
     async fn x509_bundles_answer(&mut self) -> Result<Answer<X509BundlesResponse>, Status> {
         let entries = self.entries_of_workload().await?;
         let until = entries.iter().filter_map(|entry| entry.fields().expires_at).min();
@@ -174,7 +179,7 @@ impl View {
     }
 
     /// The entries that the workload's process matches now.
-    async fn entries_of_workload(&mut self) -> Result<Vec<Arc<Entry>>, Status> {
+    pub(super) async fn entries_of_workload(&mut self) -> Result<Vec<Arc<Entry>>, Status> {
         // Before looking: a change that comes while we look makes us look again.
         self.entries.borrow_and_update();
         self.revoked.borrow_and_update();
@@ -188,7 +193,7 @@ impl View {
         Ok(entries)
     }
 
-    async fn attest(&self) -> Result<BTreeSet<Selector>, Status> {
+    pub(super) async fn attest(&self) -> Result<BTreeSet<Selector>, Status> {
         let (agent, process) = (Arc::clone(&self.agent), Arc::clone(&self.process));
         let attested = tokio::task::spawn_blocking(move || {
             let hash = agent.registry.wants_executable_hash(&agent.id);

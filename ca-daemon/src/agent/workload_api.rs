@@ -45,10 +45,6 @@ impl WorkloadApi {
     }
 }
 
-fn no_jwt() -> Status {
-    Status::unimplemented("JWT-SVIDs are not issued by this authority; use an X.509-SVID")
-}
-
 fn no_wit() -> Status {
     Status::unimplemented("workload identity tokens are not issued by this authority; use an X.509-SVID")
 }
@@ -79,24 +75,21 @@ impl SpiffeWorkloadApi for WorkloadApi {
         &self,
         request: Request<JwtsvidRequest>,
     ) -> Result<Response<JwtsvidResponse>, Status> {
-        self.view(&request)?;
-        Err(no_jwt())
+        self.view(&request)?.jwt_svids(request.into_inner()).await.map(Response::new)
     }
 
     async fn fetch_jwt_bundles(
         &self,
         request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        self.view(&request)?;
-        Err(no_jwt())
+        Ok(Response::new(Box::pin(self.view(&request)?.jwt_bundles())))
     }
 
     async fn validate_jwtsvid(
         &self,
         request: Request<ValidateJwtsvidRequest>,
     ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
-        self.view(&request)?;
-        Err(no_jwt())
+        self.view(&request)?.validate_jwt_svid(request.into_inner()).await.map(Response::new)
     }
 
     async fn fetch_witsvid(

@@ -2,6 +2,7 @@
 
 mod audit;
 mod authority;
+mod authority_keys;
 mod bundle;
 mod certificates;
 mod cuttable;
@@ -14,6 +15,7 @@ mod page;
 mod refusal;
 mod services;
 mod svid;
+mod svid_jwt;
 mod trust_bundle;
 mod unix_socket;
 

@@ -4,8 +4,9 @@ use tonic::{Code, Status};
 
 use crate::{
     access::Denied,
-    authority::{RequestError, SignError},
+    authority::{JwtSignError, RequestError, SignError},
     issuance::IssueError,
+    jwt_svids::JwtIssueError,
     registry::{EntryError, RegistryError},
     store::StoreError,
 };
@@ -73,6 +74,19 @@ impl ToStatus for IssueError {
             Self::Unrecorded(error) => error.to_status(),
             Self::NotFound(_) => Status::not_found(self.to_string()),
             Self::Record { .. } => our_fault(self),
+        }
+    }
+}
+
+impl ToStatus for JwtIssueError {
+    fn to_status(&self) -> Status {
+        match self {
+            Self::TooLong { .. } | Self::Sign(JwtSignError::Audience) => {
+                Status::invalid_argument(self.to_string())
+            }
+            Self::NoKey | Self::Sign(JwtSignError::KeyExpired) => Status::unavailable(self.to_string()),
+            Self::Store(error) => error.to_status(),
+            Self::Sign(JwtSignError::Sign) | Self::Randomness => our_fault(self),
         }
     }
 }

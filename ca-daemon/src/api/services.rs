@@ -29,6 +29,8 @@ use crate::{
     access::{Access, Caller, Permission},
     authority::DomainCa,
     issuance::Issuance,
+    jwt_svids::JwtSvids,
+    keys::KeyStore,
     operations::{Metrics, Readiness, calls},
     registry::Registry,
     witness::Witness,
@@ -38,6 +40,10 @@ use crate::{
 pub struct Services {
     /// Issues and revokes.
     pub issuance: Arc<Issuance>,
+    /// Where the private keys live.
+    pub keys: KeyStore,
+    /// Signs JWT-SVIDs.
+    pub jwt_svids: Arc<JwtSvids>,
     /// The entries.
     pub registry: Arc<Registry>,
     /// Who may do what.

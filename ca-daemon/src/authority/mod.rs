@@ -10,6 +10,7 @@ mod ca_key;
 mod crl;
 mod domain_ca;
 mod issuing_ca;
+mod jwt;
 mod leaf;
 mod names;
 mod request;
@@ -23,7 +24,12 @@ pub use ca_key::CaKey;
 pub use crl::{CrlError, CrlReason, RevocationList, RevokedCertificate};
 pub use domain_ca::{DomainCa, split_certificates};
 pub use issuing_ca::IssuingCa;
+pub use jwt::{
+    JwtError, JwtKey, JwtKeyError, JwtSignError, JwtSubject, LEEWAY as JWT_LEEWAY, MAX_AUDIENCE_BYTES,
+    MAX_AUDIENCES, MAX_TOKEN_BYTES, SignedJwt, VerifiedJwt, verify_jwt_svid,
+};
 pub use leaf::{CertificateKind, SignError, SignedCertificate, Subject};
 pub use names::{DnsName, NameError};
+pub(crate) use request::key_identifier;
 pub use request::{CertificateRequest, RequestError, RequestedNames};
 pub use validity::{BACKDATE, Lifetimes, Validity};

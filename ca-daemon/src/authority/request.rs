@@ -240,6 +240,11 @@ impl PublicKeyData for RequestedKey {
     }
 }
 
+/// The identifier of a key in our hands (RFC 5280, section 4.2.1.2, method 1).
+pub(crate) fn key_identifier(key: &impl PublicKeyData) -> Vec<u8> {
+    RequestedKey::of(key).identifier()
+}
+
 /// Why a certificate request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {

@@ -12,12 +12,14 @@ mod name;
 mod row_mac;
 mod sealed;
 mod store;
+mod token;
 mod wrapping;
 
 pub use config::{KeyStorageKind, KeysConfig, Pkcs11Config};
 pub use row_mac::RowMac;
 pub use sealed::SealError;
 pub use store::{KeyStorage, KeyStore, KeyStoreError, Rekeyed};
+pub use token::{TokenError, Trouble as TokenTrouble};
 pub use wrapping::{WrappingKey, WrappingKeyError, WrappingKeyId, WrappingKeySource, generate_wrapping_key};
 
 use name::SecretName;

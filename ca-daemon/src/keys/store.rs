@@ -7,11 +7,12 @@ use tokio::sync::RwLock;
 use zeroize::Zeroizing;
 
 use super::{
-    RowMac, SealError, SecretName, WrappingKey, WrappingKeyId,
+    Pkcs11Config, RowMac, SealError, SecretName, TokenError, WrappingKey, WrappingKeyId,
     database::Database,
     file::KeyFiles,
     memory::Memory,
     sealed::{open, seal, sealed_under},
+    token::Token,
 };
 use crate::{
     authority::CaKey,
@@ -35,7 +36,11 @@ pub enum KeyStorage {
 
 /// Where the daemon's private keys and other secrets live. Cheap to clone.
 #[derive(Clone)]
-pub struct KeyStore(Arc<Inner>);
+pub struct KeyStore {
+    inner: Arc<Inner>,
+    /// Where the keys of the trust domain's CAs are, if not with the others.
+    token: Option<Arc<Token>>,
+}
 
 struct Inner {
     place: Place,
@@ -84,13 +89,23 @@ impl KeyStore {
             KeyStorage::Database(store) => Place::Database(Database::open(store, wrapping.id()).await?),
             KeyStorage::Memory => Place::Memory(Memory::default()),
         };
-        Ok(Self(Arc::new(Inner { place, kind, wrapping: RwLock::new(wrapping) })))
+        let inner = Inner { place, kind, wrapping: RwLock::new(wrapping) };
+        Ok(Self { inner: Arc::new(inner), token: None })
+    }
+
+    /// The same, with the keys of the trust domain's CAs in a token.
+    ///
+    /// # Errors
+    /// When the token cannot be used.
+    pub async fn with_token(self, config: Pkcs11Config) -> Result<Self, KeyStoreError> {
+        let token = off_the_runtime(move || Ok(Token::open(&config)?)).await?;
+        Ok(Self { token: Some(Arc::new(token)), ..self })
     }
 
     /// Where keys are kept, as records say it: `file`, `database` or `memory`.
     #[must_use]
     pub fn storage(&self) -> &'static str {
-        match &self.0.place {
+        match &self.inner.place {
             Place::Files(_) => "file",
             Place::Database(_) => "database",
             Place::Memory(_) => "memory",
@@ -102,14 +117,14 @@ impl KeyStore {
     /// # Errors
     /// When the system gives no randomness.
     pub async fn make(&self) -> Result<PrivateKey, KeyStoreError> {
-        let kind = self.0.kind;
+        let kind = self.inner.kind;
         off_the_runtime(move || Ok(PrivateKey::generate_kind(kind)?)).await
     }
 
     /// The kind of the keys that are made here.
     #[must_use]
     pub fn kind(&self) -> KeyKind {
-        self.0.kind
+        self.inner.kind
     }
 
     /// Keeps a key. When this returns it is durable.
@@ -136,6 +151,10 @@ impl KeyStore {
     /// # Errors
     /// When it cannot be made or kept.
     pub async fn make_ca_key(&self) -> Result<CaKey, KeyStoreError> {
+        if let Some(token) = self.token.clone() {
+            let kind = self.kind();
+            return off_the_runtime(move || Ok(token.make(kind)?)).await;
+        }
         let private = self.make().await?;
         let key = CaKey::try_from(&private)?;
         self.keep(&key.id(), &private).await?;
@@ -147,13 +166,20 @@ impl KeyStore {
     /// # Errors
     /// When it is not there or cannot be used.
     pub async fn ca_key(&self, key_id: &str) -> Result<CaKey, KeyStoreError> {
+        if let Some(token) = self.token.clone() {
+            let id = key_id.to_owned();
+            // A CA that was made before there was a token has its key with the others.
+            if let Some(key) = off_the_runtime(move || Ok(token.key(&id)?)).await? {
+                return Ok(key);
+            }
+        }
         Ok(CaKey::try_from(&self.load(key_id).await?)?)
     }
 
-    /// Where the keys of a trust domain's CAs are kept, as records say it.
+    /// Where the keys of a trust domain's CAs are kept, as records say it: as the others, or `pkcs11`.
     #[must_use]
     pub fn ca_storage(&self) -> &'static str {
-        self.storage()
+        if self.token.is_some() { "pkcs11" } else { self.storage() }
     }
 
     /// Keeps a secret under a name of at most 64 lower-case letters, digits and `-`, in the place of one that has the
@@ -163,10 +189,10 @@ impl KeyStore {
     /// When it cannot be sealed or written.
     pub async fn keep_secret(&self, name: &str, secret: &[u8]) -> Result<(), KeyStoreError> {
         let name = SecretName::parse(name)?;
-        let wrapping = self.0.wrapping.read().await;
+        let wrapping = self.inner.wrapping.read().await;
         let sealed = seal(&wrapping, name.as_str(), secret)
             .map_err(|source| KeyStoreError::Seal { name: name.to_string(), source })?;
-        match &self.0.place {
+        match &self.inner.place {
             Place::Files(files) => {
                 let files = Arc::clone(files);
                 off_the_runtime(move || files.write(&name, &sealed)).await
@@ -185,8 +211,8 @@ impl KeyStore {
     /// When it cannot be read or does not open.
     pub async fn load_secret(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreError> {
         let name = SecretName::parse(name)?;
-        let wrapping = self.0.wrapping.read().await;
-        let Some(sealed) = self.0.place.read(&name).await? else { return Ok(None) };
+        let wrapping = self.inner.wrapping.read().await;
+        let Some(sealed) = self.inner.place.read(&name).await? else { return Ok(None) };
         open(&wrapping, name.as_str(), &sealed)
             .map(Some)
             .map_err(|source| KeyStoreError::Seal { name: name.to_string(), source })
@@ -198,8 +224,8 @@ impl KeyStore {
     /// When it cannot be removed.
     pub async fn forget(&self, name: &str) -> Result<(), KeyStoreError> {
         let name = SecretName::parse(name)?;
-        let _not_while_sealing_anew = self.0.wrapping.read().await;
-        match &self.0.place {
+        let _not_while_sealing_anew = self.inner.wrapping.read().await;
+        match &self.inner.place {
             Place::Files(files) => {
                 let files = Arc::clone(files);
                 off_the_runtime(move || files.delete(&name)).await
@@ -224,7 +250,7 @@ impl KeyStore {
         if self.load_secret(ROW_MAC).await?.is_none() {
             let mut key = Zeroizing::new([0; RowMac::KEY_BYTES]);
             if has_begun {
-                key = self.0.wrapping.read().await.row_mac_key();
+                key = self.inner.wrapping.read().await.row_mac_key();
             } else {
                 aws_lc_rs::rand::fill(key.as_mut()).map_err(|_| KeyStoreError::Randomness)?;
             }
@@ -236,9 +262,11 @@ impl KeyStore {
     }
 
     async fn add_row_mac_key(&self, key: &[u8]) -> Result<(), KeyStoreError> {
-        let Place::Database(database) = &self.0.place else { return self.keep_secret(ROW_MAC, key).await };
+        let Place::Database(database) = &self.inner.place else {
+            return self.keep_secret(ROW_MAC, key).await;
+        };
         let name = SecretName::parse(ROW_MAC)?;
-        let wrapping = self.0.wrapping.read().await;
+        let wrapping = self.inner.wrapping.read().await;
         let sealed = seal(&wrapping, ROW_MAC, key)
             .map_err(|source| KeyStoreError::Seal { name: ROW_MAC.to_owned(), source })?;
         database.add(&name, sealed, wrapping.id()).await
@@ -250,17 +278,17 @@ impl KeyStore {
     /// # Errors
     /// When a secret does not open or the place cannot be written; then the old wrapping key opens them as before.
     pub async fn rekey(&self, new: WrappingKey) -> Result<Rekeyed, KeyStoreError> {
-        let mut wrapping = self.0.wrapping.write().await;
+        let mut wrapping = self.inner.wrapping.write().await;
         let ids = (wrapping.id(), new.id());
         if ids.0 == ids.1 {
             return Err(KeyStoreError::SameWrappingKey(new.id()));
         }
         let mut attempt = 1;
         let sealed = loop {
-            let old = self.0.place.all().await?;
+            let old = self.inner.place.all().await?;
             let sealed = sealed_anew(&old, &wrapping, &new)?;
             let count = sealed.len();
-            match self.0.place.replace_all(old, sealed, ids).await {
+            match self.inner.place.replace_all(old, sealed, ids).await {
                 Ok(()) => break count,
                 // Another replica has added a secret since they were read.
                 Err(KeyStoreError::RekeyedByAnother) if attempt < REKEY_ATTEMPTS => attempt += 1,
@@ -376,6 +404,9 @@ pub enum KeyStoreError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The token failed.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// It cannot be sealed or opened.
     #[error("the secret {name} cannot be used: {source}")]
     Seal {

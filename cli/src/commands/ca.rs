@@ -4,6 +4,10 @@ use clap::Subcommand;
 use secplane_proto::secplane::ca::v1::GetStatusRequest;
 use serde::Serialize;
 
+use super::{
+    ca_istio::{IstioArgs, export},
+    ca_rekey::{RekeyArgs, rekey},
+};
 use crate::{
     ca_client::CaOptions,
     failure::{Failure, Kind},
@@ -22,12 +26,24 @@ pub(crate) enum CaCommand {
     #[command(after_help = "Examples:\n  secctl ca fingerprint\n  secctl ca fingerprint --server \
                             127.0.0.1:8081 --svid-dir ./admin")]
     Fingerprint(CaOptions),
+    /// Seal the CA's private keys under another wrapping key, on the CA's machine
+    #[command(
+        after_help = "Examples:\n  secctl ca rekey --file /etc/secplane/wrapping-2.key\n  secctl ca rekey \
+                            --credential wrapping-2 --admin-socket /run/secplane/admin.sock"
+    )]
+    Rekey(RekeyArgs),
+    /// Make a CA for an Istio mesh below the CA's root, in the four files that Istio reads as `cacerts`
+    #[command(after_help = "Examples:\n  secctl ca export-istio-cacerts --out ./cacerts\n  secctl ca \
+                            export-istio-cacerts --out ./cacerts --ttl 2160h --key rsa-2048")]
+    ExportIstioCacerts(IstioArgs),
 }
 
 impl CaCommand {
     pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
         match self {
             Self::Status(options) => output.report(&status(&options).await?),
+            Self::Rekey(args) => output.report(&rekey(args).await?),
+            Self::ExportIstioCacerts(args) => output.report(&export(&args).await?),
             Self::Fingerprint(options) => {
                 let status = status(&options).await?;
                 output.report(&RootFingerprints { root_fingerprints: status.root_fingerprints })

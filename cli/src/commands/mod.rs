@@ -4,6 +4,8 @@ pub(crate) mod agentcard;
 pub(crate) mod audit;
 pub(crate) mod bundle;
 pub(crate) mod ca;
+mod ca_istio;
+mod ca_rekey;
 pub(crate) mod cert;
 pub(crate) mod entry;
 pub(crate) mod policy;

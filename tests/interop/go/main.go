@@ -4,6 +4,8 @@
 //	workload whoami                        prints its SPIFFE ID, and the SHA-256 of the root that it is to trust
 //	workload serve PEER                    serves mutual TLS to PEER alone, until SIGTERM
 //	workload call ADDRESS PEER ROTATIONS   calls PEER until both have had that many new SVIDs
+//	workload jwt AUDIENCE                  fetches a JWT-SVID, verifies it, and has the Workload API verify it
+//	workload lint FILE...                  holds certificates and revocation lists to RFC 5280
 package main
 
 import (
@@ -53,8 +55,12 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		return call(ctx, args[1], peer, rotations)
+	case len(args) == 2 && args[0] == "jwt":
+		return fetchJWT(ctx, args[1])
+	case len(args) >= 2 && args[0] == "lint":
+		return lintFiles(args[1:])
 	default:
-		return errors.New("usage: workload whoami | serve PEER | call ADDRESS PEER ROTATIONS")
+		return errors.New("usage: workload whoami | serve PEER | call ADDRESS PEER ROTATIONS | jwt AUDIENCE | lint FILE...")
 	}
 }
 

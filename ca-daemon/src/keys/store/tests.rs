@@ -36,7 +36,7 @@ async fn keeps_keys_and_secrets_in_every_place() {
         keys.forget("a-secret").await.unwrap();
         assert!(keys.load_secret("a-secret").await.unwrap().is_none());
         assert!(matches!(keys.keep_secret("../a", b"x").await, Err(KeyStoreError::Name(_))));
-        let sealed = keys.0.place.all().await.unwrap();
+        let sealed = keys.inner.place.all().await.unwrap();
         let shows = |sealed: &[u8]| sealed.windows(16).any(|w| key.pkcs8_der().windows(16).any(|k| k == w));
         assert!(sealed.len() == 2 && sealed.iter().all(|(_, sealed)| !shows(sealed)));
     }
@@ -56,7 +56,7 @@ async fn seals_everything_under_another_wrapping_key() {
         // The daemon goes on with the new one.
         assert_eq!(keys.load("0a1b").await.unwrap().pkcs8_der(), key.pkcs8_der());
         keys.keep_secret("later", b"two").await.unwrap();
-        for (name, sealed) in keys.0.place.all().await.unwrap() {
+        for (name, sealed) in keys.inner.place.all().await.unwrap() {
             assert_eq!(sealed_under(&sealed).unwrap(), Some(ids.1), "{name}");
         }
         assert!(matches!(keys.rekey(wrapping(NEW)).await, Err(KeyStoreError::SameWrappingKey(_))));

@@ -1,0 +1,140 @@
+//! The way of a JWT-SVID: granted, signed, recorded in the audit log, handed out — in that order.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+
+use crate::{
+    audit::Action,
+    authority::{JwtKey, JwtSignError, JwtSubject, SignedJwt},
+    instant::{Clock, unix},
+    issuance::Requester,
+    registry::EntryId,
+    store::{Commit, Store, StoreError},
+};
+
+/// How JWT-SVIDs are made.
+#[derive(Debug, Clone)]
+pub struct JwtSettings {
+    /// What tokens name as their issuer (`iss`), if anything.
+    pub issuer: Option<String>,
+    /// How long a token lives unless its entry says otherwise.
+    pub lifetime: Duration,
+    /// The longest that anyone may ask for.
+    pub longest: Duration,
+}
+
+/// What is to be signed, and who asked.
+#[derive(Debug)]
+pub struct JwtOrder {
+    /// What was granted.
+    pub subject: JwtSubject,
+    /// How long it shall live; `None` for the default.
+    pub lifetime: Option<Duration>,
+    /// Who asked.
+    pub requester: Requester,
+    /// The entry that granted it.
+    pub entry_id: Option<EntryId>,
+}
+
+/// Signs JWT-SVIDs with the key of the trust domain, and records them.
+pub struct JwtSvids {
+    key: ArcSwapOption<JwtKey>,
+    settings: JwtSettings,
+    store: Store,
+    clock: Clock,
+}
+
+impl JwtSvids {
+    /// Signs once it is given a key.
+    #[must_use]
+    pub fn new(settings: JwtSettings, store: Store, clock: Clock) -> Self {
+        Self { key: ArcSwapOption::empty(), settings, store, clock }
+    }
+
+    /// Signs with another key from now on.
+    pub fn use_key(&self, key: JwtKey) {
+        self.key.store(Some(Arc::new(key)));
+    }
+
+    /// The key that signs; `None` before there is one.
+    #[must_use]
+    pub fn key(&self) -> Option<Arc<JwtKey>> {
+        self.key.load_full()
+    }
+
+    /// Signs what was ordered, records it, and answers it.
+    ///
+    /// # Errors
+    /// When the audience is not usable, the lifetime is too long, there is no key, or it cannot be recorded: then
+    /// nothing is handed out.
+    pub async fn issue(&self, order: JwtOrder) -> Result<SignedJwt, JwtIssueError> {
+        let JwtOrder { subject, lifetime, requester, entry_id } = order;
+        let signed = self.sign(&subject, lifetime);
+        let event = requester
+            .event(Action::JwtIssue, subject.id.as_str())
+            .with("audience", subject.audience.join(" "))
+            .with("entry", entry_id.as_ref().map(EntryId::as_str).unwrap_or_default());
+        let event = match &signed {
+            Ok((key, signed)) => event
+                .with("key", key.key_id())
+                .with("expires_at", unix(signed.expires_at).to_string())
+                .with("jti", subject.token_id.as_deref().unwrap_or_default()),
+            Err(error) => event.failed(error.to_string()),
+        };
+        self.store.commit(Commit { changes: Vec::new(), events: vec![event] }).await?;
+        signed.map(|(_, signed)| signed)
+    }
+
+    fn sign(
+        &self,
+        subject: &JwtSubject,
+        lifetime: Option<Duration>,
+    ) -> Result<(Arc<JwtKey>, SignedJwt), JwtIssueError> {
+        let lifetime = lifetime.unwrap_or(self.settings.lifetime);
+        if lifetime > self.settings.longest {
+            return Err(JwtIssueError::TooLong {
+                wanted: lifetime.as_secs(),
+                longest: self.settings.longest.as_secs(),
+            });
+        }
+        let key = self.key.load_full().ok_or(JwtIssueError::NoKey)?;
+        let signed = key.sign(subject, self.settings.issuer.as_deref(), lifetime, self.clock.now())?;
+        Ok((key, signed))
+    }
+}
+
+/// A new value for `jti`: 128 random bits in hex.
+///
+/// # Errors
+/// When the system gives no randomness.
+pub fn token_id() -> Result<String, JwtIssueError> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| JwtIssueError::Randomness)?;
+    Ok(hex::encode(bytes))
+}
+
+/// Why no JWT-SVID was issued.
+#[derive(Debug, thiserror::Error)]
+pub enum JwtIssueError {
+    /// The wanted lifetime is longer than allowed.
+    #[error("a lifetime of {wanted} s was asked for; at most {longest} s are allowed")]
+    TooLong {
+        /// Seconds.
+        wanted: u64,
+        /// Seconds.
+        longest: u64,
+    },
+    /// There is no key yet.
+    #[error("the authority has no key for JWT-SVIDs yet")]
+    NoKey,
+    /// It cannot be signed.
+    #[error(transparent)]
+    Sign(#[from] JwtSignError),
+    /// It cannot be recorded.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
+}
