@@ -221,6 +221,13 @@ async fn run_backup(arguments: Backup) -> Result<(), Box<dyn Error>> {
     let key = backup_key(&config, arguments.key_file)?;
     let (path, manifest, done) = match (arguments.out, arguments.verify) {
         (Some(out), _) => {
+            // Recorded before it is there, as everything that leaves.
+            if !out.exists() && !backup::record(&config, &out).await? {
+                let _ = writeln!(
+                    io::stderr(),
+                    "note: the daemon is not running, so its audit log does not tell of this"
+                );
+            }
             let manifest = backup::write(&config, key, &out).await?;
             (out, manifest, "wrote")
         }

@@ -69,6 +69,12 @@ impl AuditLog {
         checkpoint_of(&self.wire)
     }
 
+    /// Its latest checkpoint as it was sent.
+    #[must_use]
+    pub fn checkpoint_text(&self) -> &str {
+        &self.wire.checkpoint
+    }
+
     /// Verifies it against its own checkpoint and those that were kept.
     ///
     /// # Errors

@@ -153,6 +153,16 @@ impl Database {
         });
     }
 
+    /// Puts another checkpoint into the audit log.
+    ///
+    /// # Panics
+    /// When there is no log.
+    pub async fn put_audit_checkpoint(&mut self, text: &str) {
+        on!(self, connection => {
+            sqlx::query("UPDATE audit_logs SET checkpoint = $1").bind(text).execute(connection).await.unwrap();
+        });
+    }
+
     /// Rewrites what the audit log's next entry is added to.
     ///
     /// # Panics

@@ -6,8 +6,8 @@ use futures_util::{StreamExt, stream, stream::BoxStream};
 use secplane_proto::secplane::ca::v1::{
     AuditBlock, AuditEntry, AuditLog, ListAuditEntriesRequest, ListAuditEntriesResponse, ListBlocksRequest,
     ListBlocksResponse, ListLogsRequest, ListLogsResponse, ProveConsistencyRequest, ProveConsistencyResponse,
-    ProveInclusionRequest, ProveInclusionResponse, TailAuditEntriesRequest, TailAuditEntriesResponse,
-    audit_server::Audit,
+    ProveInclusionRequest, ProveInclusionResponse, RecordBackupRequest, RecordBackupResponse,
+    TailAuditEntriesRequest, TailAuditEntriesResponse, audit_server::Audit,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
@@ -15,8 +15,8 @@ use tonic::{Request, Response, Status};
 use super::{page, refusal::ToStatus, services::Services};
 use crate::{
     access::Permission,
-    audit::{Checkpoint, Hash, ProofPlan, PublicKey},
-    store::{AuditEntryRow, AuditLogRow, Store, StoreError},
+    audit::{Action, Checkpoint, Event, Hash, ProofPlan, PublicKey},
+    store::{AuditEntryRow, AuditLogRow, Commit, Store, StoreError},
 };
 
 const DEFAULT_PAGE: u32 = 500;
@@ -26,6 +26,8 @@ const BLOCKS_PAGE: u32 = 4096;
 const LONGEST_LAST: u32 = 1000;
 /// How many entries of one log a tail sends in one message.
 const TAIL_PAGE: u32 = 500;
+/// In bytes.
+const LONGEST_FILE_NAME: usize = 1024;
 /// How many may follow the logs at once: each asks the database for the logs' sizes.
 const MOST_TAILS: usize = 16;
 /// How soon a follower sees an entry. Other replicas' logs grow with every call: a notice for each would cost more.
@@ -172,6 +174,21 @@ impl Audit for AuditApi {
         let nodes = nodes.map_err(|error| error.to_status())?;
         let blocks = nodes.iter().map(|node| AuditBlock { block: node.position, root: node.hash.to_vec() });
         Ok(Response::new(ListBlocksResponse { blocks: blocks.collect() }))
+    }
+
+    async fn record_backup(
+        &self,
+        request: Request<RecordBackupRequest>,
+    ) -> Result<Response<RecordBackupResponse>, Status> {
+        let caller = self.services.authorize(&request, Permission::Admin)?;
+        let RecordBackupRequest { file } = request.into_inner();
+        if !(1..=LONGEST_FILE_NAME).contains(&file.len()) {
+            return Err(Status::invalid_argument("the name of a backup's file has 1 to 1024 bytes"));
+        }
+        let events = vec![Event::by(&caller, Action::BackupWrite, file)];
+        let recorded = self.store().commit(Commit { changes: Vec::new(), events }).await;
+        recorded.map_err(|error| error.to_status())?;
+        Ok(Response::new(RecordBackupResponse {}))
     }
 }
 

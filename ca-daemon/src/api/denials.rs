@@ -7,7 +7,7 @@ use axum::{
 };
 use tonic::{Code, Status, service::Routes};
 
-use super::services::caller_in;
+use super::services::Origin;
 use crate::witness::Witness;
 
 /// The routes, with a witness of each call that they deny.
@@ -17,12 +17,12 @@ pub(super) fn witnessed(routes: Routes, witness: Witness, insecure: bool) -> Rou
 
 async fn call(State((witness, insecure)): State<(Witness, bool)>, request: Request, next: Next) -> Response {
     let method = request.uri().clone();
-    let caller = caller_in(request.extensions(), insecure);
+    let origin = Origin::of(request.extensions());
     let response = next.run(request).await;
     // An answer that is nothing but a status has it in its headers.
     if let Some(status) = Status::from_header_map(response.headers())
         && matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated)
-        && let Some(caller) = caller
+        && let Some(caller) = origin.caller(insecure)
     {
         witness.denied(&caller, method.path(), status.message());
     }

@@ -1,8 +1,9 @@
 //! All services together, and who is calling them.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
+use http::Extensions;
 use secplane_identity::{IdentitySource, serve::Connection};
 use secplane_proto::{
     secplane::ca::v1::{
@@ -105,18 +106,31 @@ impl Services {
 
 /// Who sent a request, by the connection that it came over; `None` when that cannot be told.
 pub fn caller_of<T>(request: &Request<T>, insecure: bool) -> Option<Caller> {
-    caller_in(request.extensions(), insecure)
+    Origin::of(request.extensions()).caller(insecure)
 }
 
-/// As [`caller_of`], by what the connection left in a request's extensions.
-pub(super) fn caller_in(extensions: &http::Extensions, insecure: bool) -> Option<Caller> {
-    if let Some(connection) = extensions.get::<Connection>() {
-        return Some(Caller::of(connection));
+/// Where a request came from. Kept beside the request it costs little; the caller is made of it when they are needed.
+pub(super) struct Origin {
+    connection: Option<Connection>,
+    local: Option<AcceptedUnix>,
+    address: Option<SocketAddr>,
+}
+
+impl Origin {
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        Self {
+            connection: extensions.get().cloned(),
+            local: extensions.get().cloned(),
+            address: extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
+        }
     }
-    if let Some(accepted) = extensions.get::<AcceptedUnix>() {
-        return accepted.peer().map(Caller::LocalAdmin);
+
+    /// Who is there; `None` when that cannot be told.
+    pub(super) fn caller(&self, insecure: bool) -> Option<Caller> {
+        match (&self.connection, &self.local) {
+            (Some(connection), _) => Some(Caller::of(connection)),
+            (None, Some(local)) => local.peer().map(Caller::LocalAdmin),
+            (None, None) => insecure.then_some(Caller::Insecure { address: self.address }),
+        }
     }
-    insecure.then(|| Caller::Insecure {
-        address: extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
-    })
 }

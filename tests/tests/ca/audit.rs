@@ -23,7 +23,7 @@ use secplane_tests::{
     clients::Clients,
     database::Database,
     entries::entry,
-    process::CaProcess,
+    process::{self, CaProcess},
     requests, soon,
 };
 use tokio::sync::mpsc;
@@ -114,6 +114,18 @@ async fn records_a_peer_that_is_refused() {
     assert_eq!(refused.actor, "unauthenticated");
     assert!(refused.address.starts_with("127.0.0.1:"), "{refused:?}");
     assert!(!refused.details["reason"].is_empty(), "{refused:?}");
+}
+
+/// The program that writes a backup is another process than the daemon.
+#[tokio::test]
+async fn records_a_backup() {
+    let ca = Ca::start().await;
+    let (config, out) = (ca.folder().write_config(), ca.folder().path().join("ca.backup"));
+    let (config, out) = (config.to_str().unwrap(), out.to_str().unwrap());
+    let made = process::run(&["backup", "--config", config, "--out", out]).await;
+    assert!(made.status.success(), "{made:?}");
+    let record = AuditLog::read(&ca.admin()).await.one("backup.write", out, AuditOutcome::Done);
+    assert!(record.actor.starts_with(ADMIN), "{record:?}");
 }
 
 #[tokio::test]
@@ -311,6 +323,32 @@ async fn does_not_go_on_from_an_end_that_was_forged() {
     let (folder, _) = history().await;
     let mut database = Database::open(&folder).await;
     database.edit_audit_frontier(|frontier| *frontier.last_mut().unwrap() ^= 1).await;
+    database.close().await;
+    assert!(folder.refusal().await.to_string().contains("somebody changed the database"));
+}
+
+/// As after a crash, the newest entries are not signed. Then the daemon looks at what was signed last: an edited entry
+/// does not get a new signature.
+#[tokio::test]
+async fn goes_on_only_from_what_was_signed() {
+    let ca = Ca::start().await;
+    for n in 0..5 {
+        ca.admin().mint(&format!("/{n}"), 0).await.unwrap();
+    }
+    let old = AuditLog::read(&ca.admin()).await;
+    ca.admin().mint("/later", 0).await.unwrap();
+    let folder = ca.stop().await;
+
+    let mut database = Database::open(&folder).await;
+    database.put_audit_checkpoint(old.checkpoint_text()).await;
+    database.close().await;
+    let ca = folder.start().await;
+    AuditLog::read(&ca.admin()).await.verify(&[old.checkpoint()]).unwrap();
+    let folder = ca.stop().await;
+
+    let mut database = Database::open(&folder).await;
+    database.put_audit_checkpoint(old.checkpoint_text()).await;
+    database.edit_audit_entry(3, |leaf| *leaf.last_mut().unwrap() ^= 1).await;
     database.close().await;
     assert!(folder.refusal().await.to_string().contains("somebody changed the database"));
 }

@@ -7,6 +7,7 @@
 
 mod archive;
 mod postgres;
+mod record;
 mod restore;
 mod sealed_stream;
 mod sqlite;
@@ -15,6 +16,7 @@ mod write;
 use std::{io, path::PathBuf};
 
 pub use archive::{DatabaseKind, Manifest};
+pub use record::record;
 pub use restore::restore;
 pub use sealed_stream::BackupFormError;
 pub(super) use sqlite::{integrity as sqlite_damage, open as open_sqlite};
