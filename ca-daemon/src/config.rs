@@ -19,6 +19,8 @@ use crate::{
     store::{Store, StoreLocation},
 };
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// The prefix of environment variables; nested keys are separated by `__`.
 pub const ENV_PREFIX: &str = "CA_DAEMON_";
 
@@ -73,6 +75,20 @@ pub struct Config {
     /// Traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
+    /// Certificate revocation lists.
+    #[serde(default)]
+    pub crl: CrlConfig,
+}
+
+/// Certificate revocation lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CrlConfig {
+    /// How long a list is valid, from 5 minutes to 30 days. A new one is made when half of it is over, and at once when
+    /// something is revoked.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub validity: Duration,
 }
 
 /// The listener for operations.
@@ -220,6 +236,12 @@ impl Default for JwtConfig {
     }
 }
 
+impl Default for CrlConfig {
+    fn default() -> Self {
+        Self { validity: Duration::from_secs(24 * 3600) }
+    }
+}
+
 impl Default for ValidityConfig {
     fn default() -> Self {
         const HOUR: u64 = 3600;
@@ -257,6 +279,7 @@ impl Config {
             log: LogConfig::default(),
             operations: OperationsConfig::default(),
             telemetry: TelemetryConfig::default(),
+            crl: CrlConfig::default(),
         }
     }
 
@@ -339,6 +362,9 @@ impl Config {
         }
         if v.root > Duration::from_secs(100 * 365 * 24 * 3600) {
             return refuse("validity.root", "it is longer than 100 years".into());
+        }
+        if !(MINUTE * 5..=MINUTE * 60 * 24 * 30).contains(&self.crl.validity) {
+            return refuse("crl.validity", "it is not between 5 minutes and 30 days".into());
         }
         if self.insecure && !self.listen.ip().is_loopback() && !self.insecure_beyond_loopback {
             return refuse(

@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use futures_util::{Stream, TryStreamExt, future};
 use secplane_identity::{
-    Fingerprint, IdentitySource, TrustDomain,
+    Fingerprint, IdentityPublisher, IdentitySource, TrustDomain,
     serve::{ConnectionLimits, serve_watched},
     tls::ClientPolicy,
 };
@@ -33,19 +33,20 @@ use tonic::{
 use tower::util::MapResponseLayer;
 
 use crate::{
-    access::{Access, Caller, LocalPeer, RevokedSerials},
+    access::{Access, Caller, LocalPeer},
     agent::{Agent, WorkloadApi},
     api::{Cuttable, Services, SocketError, SocketLimits, UnixSocket},
     audit::{Action, Event, LogKey, LogKeyError},
     config::{Config, ConfigError},
     founding::{Founded, FoundingError, found},
-    instant::{Clock, unix},
+    instant::Clock,
     issuance::Issuance,
     jwt_svids::JwtSvids,
     keys::{KeyStore, KeyStoreError, WrappingKeyError},
     operations::{Metrics, Observations, Readiness, calls, listener, metrics::Listener, routes},
     registry::Registry,
     replica::replica_id,
+    revocation::{Revoker, Signers, Upkeep},
     rotation::{Rotation, RotationError},
     store::{Commit, Store, StoreError},
     witness::{Recorder, Witness},
@@ -74,6 +75,7 @@ pub struct CaDaemon {
     recorder: Recorder,
     agent: Arc<Agent>,
     rotation: Rotation,
+    upkeep: Upkeep,
     identity: IdentitySource,
     store: Store,
     shutdown: CancellationToken,
@@ -122,12 +124,16 @@ impl CaDaemon {
         .await?;
         let domain_ca = Arc::new(domain_ca);
         let root_fingerprint = domain_ca.root_fingerprint();
-        let revoked = Arc::new(RevokedSerials::new(store.revoked_serials(unix(clock.now())).await?));
+        let revoker =
+            Revoker::open(config.trust_domain.clone(), store.clone(), row_mac.clone(), clock.clone()).await?;
+        let signers = Signers::new(config.trust_domain.clone(), keys.clone());
+        let upkeep = Upkeep::new(Arc::clone(&revoker), signers, config.crl.validity);
+        upkeep.begin().await?;
         let issuance = Arc::new(Issuance::new(
             issuing,
             bundle,
             config.lifetimes(),
-            Arc::clone(&revoked),
+            Arc::clone(revoker.revoked()),
             store.clone(),
             clock.clone(),
         ));
@@ -145,6 +151,10 @@ impl CaDaemon {
             server_names,
         )
         .await?;
+
+        // Before anybody connects: whoever was revoked in an earlier life of the daemon stays so.
+        let revocations = Arc::clone(&revoker.revoked().changes().borrow());
+        rotation.publisher().publish_revocations(revocations);
 
         let grpc = TcpListener::bind(config.listen)
             .await
@@ -171,6 +181,7 @@ impl CaDaemon {
             agent_id,
             Arc::clone(&registry),
             Arc::clone(&issuance),
+            Arc::clone(&revoker),
             Arc::clone(&jwt_svids),
             config.keys.kind,
             hold,
@@ -184,7 +195,8 @@ impl CaDaemon {
             readiness,
             identity: identity.clone(),
             witness,
-            access: Access::new(Arc::clone(&registry), revoked),
+            access: Access::new(Arc::clone(&registry), Arc::clone(revoker.revoked())),
+            revoker,
             issuance,
             keys,
             jwt_svids,
@@ -219,6 +231,7 @@ impl CaDaemon {
             recorder,
             agent,
             rotation,
+            upkeep,
             identity,
             store,
             shutdown,
@@ -288,6 +301,7 @@ impl CaDaemon {
             services,
             agent,
             rotation,
+            upkeep,
             identity,
             store,
             recorder,
@@ -299,6 +313,7 @@ impl CaDaemon {
         let recording = tokio::spawn(recorder.run(last_record.clone()));
         let mut tasks = JoinSet::new();
 
+        tasks.spawn(upkeep_task(upkeep, rotation.publisher(), stop.clone()));
         tasks.spawn(rotation_task(rotation, stop.clone()));
         let counted = |listener| Counted { metrics: Arc::clone(&services.metrics), listener };
         let seen = services.witness.clone();
@@ -370,6 +385,15 @@ async fn audit_key(keys: &KeyStore, replica: &str) -> Result<LogKey, StartError>
 
 fn task_result(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> Result<(), RunError> {
     ended.unwrap_or_else(|error| Err(RunError::Panicked(error.to_string())))
+}
+
+async fn upkeep_task(
+    upkeep: Upkeep,
+    publisher: IdentityPublisher,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    upkeep.run(publisher, stop).await;
+    Ok(())
 }
 
 async fn rotation_task(rotation: Rotation, stop: CancellationToken) -> Result<(), RunError> {

@@ -10,11 +10,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use secplane_identity::{SpiffeId, TrustBundle, TrustDomain};
+use secplane_identity::{SpiffeId, TrustBundle, TrustDomain, revocation::KeyHash};
 use tokio::sync::watch;
 
 use crate::{
-    access::{Caller, RevokedSerials},
+    access::{Caller, Revoked},
     audit::{Action, Event},
     authority::{
         CertificateRequest, DnsName, IssuingCa, Lifetimes, NameError, RequestError, SignError,
@@ -23,7 +23,7 @@ use crate::{
     instant::{Clock, unix},
     operations::metrics::IssueResult,
     registry::EntryId,
-    store::{CertificateRecord, Change, Commit, Revocation, Store, StoreError},
+    store::{CertificateRecord, Change, Commit, Store, StoreError},
 };
 
 /// What is to be issued, and who asked.
@@ -76,13 +76,13 @@ impl From<&Caller> for Requester {
     }
 }
 
-/// Issues certificates, records them, and revokes them.
+/// Issues certificates and records them.
 pub struct Issuance {
     trust_domain: TrustDomain,
     issuing: ArcSwap<IssuingCa>,
     lifetimes: ArcSwap<Lifetimes>,
     bundle: watch::Sender<Arc<TrustBundle>>,
-    revoked: Arc<RevokedSerials>,
+    revoked: Arc<Revoked>,
     store: Store,
     clock: Clock,
 }
@@ -94,7 +94,7 @@ impl Issuance {
         issuing: IssuingCa,
         bundle: TrustBundle,
         lifetimes: Lifetimes,
-        revoked: Arc<RevokedSerials>,
+        revoked: Arc<Revoked>,
         store: Store,
         clock: Clock,
     ) -> Self {
@@ -173,7 +173,9 @@ impl Issuance {
         let action = if renews.is_some() { Action::CertificateRenew } else { Action::CertificateIssue };
         let (kind, names) = (subject.kind(), subject.describe());
         let began = Instant::now();
+        let key_sha256 = request.key().sha256();
         let signed = request.check_names(&subject).map_err(IssueError::from).and_then(|()| {
+            self.refuse_revoked_key(&key_sha256)?;
             Ok(self.issuing.load().sign(&request, subject, lifetime, &self.lifetimes.load(), now)?)
         });
         match signed {
@@ -181,7 +183,6 @@ impl Issuance {
                 self.store.metrics().signed(kind.as_str(), began.elapsed());
                 let event =
                     requester.event(action, &signed.serial).with("kind", kind.as_str()).with("names", names);
-                let key_sha256 = request.key().sha256();
                 let record = record(&signed, requester, entry_id, renews, key_sha256, now);
                 Ok((signed, record, event))
             }
@@ -192,6 +193,11 @@ impl Issuance {
                 Err((error, event))
             }
         }
+    }
+
+    fn refuse_revoked_key(&self, sha256: &[u8; 32]) -> Result<(), IssueError> {
+        let key = KeyHash::from(*sha256);
+        if self.revoked.contains_key(&key) { Err(IssueError::KeyRevoked(key)) } else { Ok(()) }
     }
 
     /// What may be granted to the holder of a certificate that wants a successor: the same names.
@@ -227,29 +233,9 @@ impl Issuance {
         }
     }
 
-    /// Takes the trust from a certificate and from all that renewed it. When this returns it is on disk, and
-    /// this daemon refuses their holders.
-    ///
-    /// # Errors
-    /// When there is no such certificate.
-    pub async fn revoke(
-        &self,
-        serial: &str,
-        reason: String,
-        requester: &Requester,
-    ) -> Result<CertificateRecord, IssueError> {
-        let record = self.record(serial).await?;
-        let at = unix(self.clock.now());
-        let event = requester.event(Action::CertificateRevoke, serial).with("reason", reason.clone());
-        let revocation = Revocation { lineage: record.lineage.clone(), at, reason };
-        self.store.commit(Commit { changes: vec![Change::Revoke(revocation)], events: vec![event] }).await?;
-        self.revoked.add(self.store.lineage(&record.lineage).await?);
-        self.record(serial).await
-    }
-
     /// Which certificates are revoked, and every revocation from now on.
     #[must_use]
-    pub fn revoked(&self) -> &RevokedSerials {
+    pub fn revoked(&self) -> &Revoked {
         &self.revoked
     }
 
@@ -334,7 +320,7 @@ fn record(
     }
 }
 
-/// Why a certificate was not issued or revoked.
+/// Why a certificate was not issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// The request is refused.
@@ -349,6 +335,9 @@ pub enum IssueError {
     /// Several could not be recorded together.
     #[error(transparent)]
     Unrecorded(Arc<StoreError>),
+    /// The key of the request was revoked.
+    #[error("the public key {0} (SHA-256) has been revoked: nothing is issued for it; make a new key")]
+    KeyRevoked(KeyHash),
     /// There is no such certificate.
     #[error("certificate {0} not found; `secctl cert list` shows what was issued")]
     NotFound(String),
@@ -366,9 +355,10 @@ impl IssueError {
     /// Whether the request was at fault or the authority.
     fn counted_as(&self) -> IssueResult {
         match self {
-            Self::Request(_) | Self::NotFound(_) | Self::Sign(SignError::TooLong { .. }) => {
-                IssueResult::Refused
-            }
+            Self::Request(_)
+            | Self::KeyRevoked(_)
+            | Self::NotFound(_)
+            | Self::Sign(SignError::TooLong { .. }) => IssueResult::Refused,
             Self::Sign(_) | Self::Store(_) | Self::Unrecorded(_) | Self::Record { .. } => IssueResult::Failed,
         }
     }

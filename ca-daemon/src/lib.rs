@@ -22,6 +22,7 @@ pub mod keys;
 pub mod operations;
 pub mod registry;
 pub mod replica;
+pub mod revocation;
 pub mod rotation;
 pub mod store;
 mod whole_file;

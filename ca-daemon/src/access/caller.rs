@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::SystemTime};
 
-use secplane_identity::{SpiffeId, serve::Connection, tls::Peer, x509::Certificate};
+use secplane_identity::{SpiffeId, revocation::Revocable, serve::Connection, tls::Peer, x509::Certificate};
 
 /// A caller, by what their connection proves.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub enum Caller {
 pub struct Holder {
     /// Its serial number.
     pub serial: String,
+    /// What it can be revoked by.
+    pub names: Revocable,
     /// When it ends.
     pub not_after: SystemTime,
     /// Where the caller connected from.
@@ -59,6 +61,7 @@ impl Caller {
         let address = connection.address;
         let holder = |certificate: &Certificate| Holder {
             serial: certificate.serial.clone(),
+            names: Revocable::of(certificate),
             not_after: certificate.not_after,
             address,
         };

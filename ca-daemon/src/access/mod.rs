@@ -15,7 +15,7 @@ mod revoked;
 use std::{sync::Arc, time::SystemTime};
 
 pub use caller::{Caller, Holder, LocalPeer};
-pub use revoked::RevokedSerials;
+pub use revoked::{Revoked, RevokedCertificate};
 
 use crate::{operations::metrics::DenialReason, registry::Registry};
 
@@ -35,13 +35,13 @@ pub enum Permission {
 /// Decides what callers may do.
 pub struct Access {
     registry: Arc<Registry>,
-    revoked: Arc<RevokedSerials>,
+    revoked: Arc<Revoked>,
 }
 
 impl Access {
     /// Decides by these entries and these revocations.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, revoked: Arc<RevokedSerials>) -> Self {
+    pub fn new(registry: Arc<Registry>, revoked: Arc<Revoked>) -> Self {
         Self { registry, revoked }
     }
 
@@ -51,7 +51,7 @@ impl Access {
     /// When they may not: with the reason and what would help.
     pub fn authorize(&self, caller: &Caller, permission: Permission, now: SystemTime) -> Result<(), Denied> {
         if let Some(holder) = caller.holder() {
-            if self.revoked.contains(&holder.serial) {
+            if self.revoked.contains(&holder.names) {
                 return Err(Denied::Revoked(holder.serial.clone()));
             }
             if holder.not_after < now {

@@ -10,7 +10,10 @@ use std::{sync::Arc, time::Duration};
 use secplane_identity::{KeyKind, SpiffeId};
 use tokio_util::sync::CancellationToken;
 
-use crate::{attest::ExecutableHashes, issuance::Issuance, jwt_svids::JwtSvids, registry::Registry};
+use crate::{
+    attest::ExecutableHashes, issuance::Issuance, jwt_svids::JwtSvids, registry::Registry,
+    revocation::Revoker,
+};
 
 pub use workload_api::WorkloadApi;
 
@@ -22,6 +25,7 @@ pub struct Agent {
     id: SpiffeId,
     registry: Arc<Registry>,
     issuance: Arc<Issuance>,
+    revoker: Arc<Revoker>,
     svids: SvidCache,
     jwt_svids: Arc<JwtSvids>,
     hashes: ExecutableHashes,
@@ -38,6 +42,7 @@ impl Agent {
         id: SpiffeId,
         registry: Arc<Registry>,
         issuance: Arc<Issuance>,
+        revoker: Arc<Revoker>,
         jwt_svids: Arc<JwtSvids>,
         key_kind: KeyKind,
         hold: Duration,
@@ -45,6 +50,6 @@ impl Agent {
     ) -> Arc<Self> {
         let svids = SvidCache::new(Arc::clone(&issuance), key_kind);
         let hashes = ExecutableHashes::default();
-        Arc::new(Self { id, registry, issuance, svids, jwt_svids, hashes, hold, shutdown })
+        Arc::new(Self { id, registry, issuance, revoker, svids, jwt_svids, hashes, hold, shutdown })
     }
 }

@@ -7,7 +7,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use secplane_identity::{KeyKind, PrivateKey, private_key::PrivateKeyError};
+use secplane_identity::{
+    KeyKind, PrivateKey, private_key::PrivateKeyError, revocation::Revocable, x509::Certificate,
+};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -82,7 +84,13 @@ impl SvidCache {
         let certificate = &svid.certificate;
         svid.entry_revision == entry.revision()
             && now < certificate.not_after()
-            && !self.issuance.revoked().contains(&certificate.serial)
+            && !self.is_revoked(certificate)
+    }
+
+    /// A certificate that cannot be read counts as revoked: nobody could use it.
+    fn is_revoked(&self, certificate: &SignedCertificate) -> bool {
+        let leaf = certificate.chain.first().and_then(|leaf| Certificate::parse(leaf).ok());
+        leaf.is_none_or(|leaf| self.issuance.revoked().contains(&Revocable::of(&leaf)))
     }
 
     async fn issue(&self, entry: &Entry, requester: &str) -> Result<Svid, SvidFailure> {

@@ -1,13 +1,9 @@
 //! What one workload is told over one stream: at once, and again whenever it changes.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
 use futures_util::{Stream, stream};
-use secplane_identity::TrustBundle;
+use secplane_identity::{Revocations, TrustBundle};
 use secplane_proto::workload::{X509BundlesResponse, X509svid, X509svidResponse};
 use tokio::{sync::watch, time::Instant};
 use tonic::{Code, Status};
@@ -16,11 +12,15 @@ use super::Agent;
 use crate::{
     attest::AttestedProcess,
     registry::{Entry, Selector},
+    revocation::Lists,
 };
 
 /// The texts that clients of the Workload API look for.
 pub(super) const NO_IDENTITY: &str = "no identity issued";
 pub(super) const ATTESTATION_FAILED: &str = "workload attestation failed";
+
+/// How much of a message revocation lists may take, in bytes: most clients take no message of more than 4 MB.
+const MAX_LISTS_BYTES: usize = 3 * 1024 * 1024;
 
 /// One workload's view of what concerns it, and what makes it look again.
 pub(super) struct View {
@@ -28,7 +28,8 @@ pub(super) struct View {
     process: Arc<AttestedProcess>,
     entries: watch::Receiver<u64>,
     pub(super) bundle: watch::Receiver<Arc<TrustBundle>>,
-    revoked: watch::Receiver<HashSet<String>>,
+    revoked: watch::Receiver<Arc<Revocations>>,
+    lists: watch::Receiver<Lists>,
     /// Until when a first answer waits for an entry.
     hold_until: Instant,
 }
@@ -44,8 +45,9 @@ impl View {
         let entries = agent.registry.changes();
         let bundle = agent.issuance.bundle();
         let revoked = agent.issuance.revoked().changes();
+        let lists = agent.revoker.lists();
         let hold_until = Instant::now() + agent.hold;
-        Self { agent, process, entries, bundle, revoked, hold_until }
+        Self { agent, process, entries, bundle, revoked, lists, hold_until }
     }
 
     /// The X.509-SVIDs of the workload, as they are and as they become.
@@ -130,6 +132,7 @@ impl View {
             _ = self.entries.changed() => Ok(()),
             _ = self.bundle.changed() => Ok(()),
             _ = self.revoked.changed() => Ok(()),
+            _ = self.lists.changed() => Ok(()),
         }
     }
 
@@ -161,7 +164,7 @@ impl View {
                 hint,
             });
         }
-        let message = X509svidResponse { svids, ..Default::default() };
+        let message = X509svidResponse { svids, crl: self.lists(), ..Default::default() };
         Ok(Answer { message, until })
     }
 
@@ -175,7 +178,7 @@ impl View {
         let until = entries.iter().filter_map(|entry| entry.fields().expires_at).min();
         let bundle = self.bundle.borrow_and_update().clone();
         let bundles = [(bundle.trust_domain().id(), concatenated(&bundle))].into();
-        Ok(Answer { message: X509BundlesResponse { bundles, ..Default::default() }, until })
+        Ok(Answer { message: X509BundlesResponse { bundles, crl: self.lists() }, until })
     }
 
     /// The entries that the workload's process matches now.
@@ -191,6 +194,29 @@ impl View {
             return Err(Status::permission_denied(NO_IDENTITY));
         }
         Ok(entries)
+    }
+
+    /// The revocation lists as DER.
+    fn lists(&mut self) -> Vec<Vec<u8>> {
+        let lists = self.lists.borrow_and_update();
+        let mut left = MAX_LISTS_BYTES;
+        let mut ders = Vec::with_capacity(lists.iter().len());
+        for list in lists.iter() {
+            let crl = &list.row().crl;
+            match left.checked_sub(crl.len()) {
+                Some(rest) => left = rest,
+                None => {
+                    let issuer = &list.row().issuer_key_id;
+                    tracing::error!(
+                        issuer,
+                        "a revocation list is left out of the Workload API: clients take 4 MB"
+                    );
+                    continue;
+                }
+            }
+            ders.push(crl.clone());
+        }
+        ders
     }
 
     pub(super) async fn attest(&self) -> Result<BTreeSet<Selector>, Status> {

@@ -12,19 +12,25 @@ use secplane_proto::secplane::ca::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{page, refusal::ToStatus, services::Services, svid::lifetime};
+use super::{
+    page,
+    refusal::ToStatus,
+    revocations::{check_reason, serial},
+    services::Services,
+    svid::lifetime,
+};
 use crate::{
     access::{Caller, Permission},
     authority::{CertificateKind, CertificateRequest, DnsName, SignedCertificate, Subject},
     instant::unix,
     issuance::{Order, Requester},
     registry::EntryId,
+    revocation::Target,
     store::{CertificateFilter, CertificateRecord, Page},
 };
 
 const DEFAULT_PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 500;
-const MAX_REASON_CHARACTERS: usize = 256;
 const MAX_COMMON_NAME_CHARACTERS: usize = 64;
 /// The most names of one certificate.
 const MAX_NAMES: usize = 100;
@@ -136,7 +142,7 @@ impl Certificates for CertificatesApi {
     ) -> Result<Response<GetCertificateResponse>, Status> {
         self.0.authorize(&request, Permission::Admin)?;
         let serial = serial(&request.into_inner().serial_number)?;
-        let found = self.0.issuance.record(&serial).await.map_err(|error| error.to_status())?;
+        let found = self.0.issuance.record(&serial.to_string()).await.map_err(|error| error.to_status())?;
         Ok(Response::new(GetCertificateResponse { certificate: Some(record(found)) }))
     }
 
@@ -147,16 +153,12 @@ impl Certificates for CertificatesApi {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let RevokeCertificateRequest { serial_number, reason } = request.into_inner();
         let serial = serial(&serial_number)?;
-        if reason.chars().count() > MAX_REASON_CHARACTERS {
-            return Err(Status::invalid_argument("the reason is longer than 256 characters"));
-        }
-        let revoked = self
-            .0
-            .issuance
-            .revoke(&serial, reason, &Requester::from(&caller))
-            .await
-            .map_err(|error| error.to_status())?;
-        tracing::info!(%caller, serial, "a certificate was revoked");
+        check_reason(&reason)?;
+        let target = Target::Certificate(serial);
+        let revoked = self.0.revoker.revoke(target, reason, Requester::from(&caller)).await;
+        revoked.map_err(|error| error.to_status())?;
+        tracing::info!(%caller, %serial, "a certificate was revoked");
+        let revoked = self.0.issuance.record(&serial.to_string()).await.map_err(|error| error.to_status())?;
         Ok(Response::new(RevokeCertificateResponse { certificate: Some(record(revoked)) }))
     }
 }
@@ -254,17 +256,6 @@ fn common_name(text: String) -> Result<String, Status> {
         ));
     }
     Ok(text)
-}
-
-/// A serial as it is shown: hex in either case, with or without colons and leading zeros.
-fn serial(text: &str) -> Result<String, Status> {
-    let compact: String = text.chars().filter(|c| *c != ':').collect();
-    let is_serial =
-        !compact.is_empty() && compact.len() <= 40 && compact.bytes().all(|b| b.is_ascii_hexdigit());
-    if !is_serial {
-        return Err(Status::invalid_argument(format!("`{text}` is not a serial number in hex")));
-    }
-    Ok(compact.trim_start_matches('0').to_ascii_lowercase())
 }
 
 fn issued(signed: &SignedCertificate) -> IssuedCertificate {

@@ -13,6 +13,7 @@ mod health;
 mod logger;
 mod page;
 mod refusal;
+mod revocations;
 mod services;
 mod svid;
 mod svid_jwt;

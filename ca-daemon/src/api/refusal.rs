@@ -8,6 +8,7 @@ use crate::{
     issuance::IssueError,
     jwt_svids::JwtIssueError,
     registry::{EntryError, RegistryError},
+    revocation::RevocationError,
     store::StoreError,
 };
 
@@ -72,6 +73,7 @@ impl ToStatus for IssueError {
             Self::Sign(error) => error.to_status(),
             Self::Store(error) => error.to_status(),
             Self::Unrecorded(error) => error.to_status(),
+            Self::KeyRevoked(_) => Status::permission_denied(self.to_string()),
             Self::NotFound(_) => Status::not_found(self.to_string()),
             Self::Record { .. } => our_fault(self),
         }
@@ -109,6 +111,17 @@ impl ToStatus for RegistryError {
             Self::Raced(_) => Status::aborted(self.to_string()),
             Self::Forged(_) => Status::failed_precondition(self.to_string()),
             Self::Store(error) => error.to_status(),
+        }
+    }
+}
+
+impl ToStatus for RevocationError {
+    fn to_status(&self) -> Status {
+        match self {
+            Self::NotFound(_) => Status::not_found(self.to_string()),
+            Self::OtherTrustDomain(..) => Status::invalid_argument(self.to_string()),
+            Self::Store(error) => error.to_status(),
+            Self::Interrupted => Status::unavailable(self.to_string()),
         }
     }
 }

@@ -8,7 +8,8 @@ use secplane_identity::{IdentitySource, serve::Connection};
 use secplane_proto::{
     secplane::ca::v1::{
         audit_server::AuditServer, authority_server::AuthorityServer,
-        certificates_server::CertificatesServer, trust_bundle_server::TrustBundleServer,
+        certificates_server::CertificatesServer, revocations_server::RevocationsServer,
+        trust_bundle_server::TrustBundleServer,
     },
     spire::api::server::{
         bundle::v1::bundle_server::BundleServer, debug::v1::debug_server::DebugServer,
@@ -23,7 +24,7 @@ use tonic_health::pb::health_server::HealthServer;
 use super::{
     audit::AuditApi, authority::AuthorityApi, bundle::BundleApi, certificates::CertificatesApi,
     debug::DebugApi, denials, entry::EntryApi, health::HealthApi, logger::LoggerApi, refusal::ToStatus,
-    svid::SvidApi, trust_bundle::TrustBundleApi, unix_socket::AcceptedUnix,
+    revocations::RevocationsApi, svid::SvidApi, trust_bundle::TrustBundleApi, unix_socket::AcceptedUnix,
 };
 use crate::{
     Config,
@@ -34,13 +35,16 @@ use crate::{
     keys::KeyStore,
     operations::{Metrics, Readiness, calls},
     registry::Registry,
+    revocation::Revoker,
     witness::Witness,
 };
 
 /// What every service works with.
 pub struct Services {
-    /// Issues and revokes.
+    /// Issues.
     pub issuance: Arc<Issuance>,
+    /// Revokes.
+    pub revoker: Arc<Revoker>,
     /// Where the private keys live.
     pub keys: KeyStore,
     /// Signs JWT-SVIDs.
@@ -78,6 +82,7 @@ impl Services {
             .add_service(BundleServer::new(BundleApi(Arc::clone(self))))
             .add_service(CertificatesServer::new(CertificatesApi(Arc::clone(self))))
             .add_service(AuthorityServer::new(AuthorityApi(Arc::clone(self))))
+            .add_service(RevocationsServer::new(RevocationsApi(Arc::clone(self))))
             .add_service(TrustBundleServer::new(TrustBundleApi(Arc::clone(self))))
             .add_service(DebugServer::new(DebugApi(Arc::clone(self))))
             .add_service(LoggerServer::new(LoggerApi(Arc::clone(self))))

@@ -2,14 +2,15 @@
 
 use std::time::SystemTime;
 
-use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
+use rcgen::{CertificateRevocationListParams, Issuer, KeyIdMethod, RevokedCertParams, SerialNumber};
 use rustls_pki_types::CertificateRevocationListDer;
+use secplane_identity::{TrustDomain, x509::Certificate};
 use x509_parser::{
     prelude::{FromDer, X509Certificate},
     revocation_list::CertificateRevocationList,
 };
 
-use super::issuing_ca::IssuingCa;
+use super::{ca::CaError, ca_key::CaKey, domain_ca::signing_issuer};
 
 /// A certificate that is revoked, as its issuer's list says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +56,29 @@ pub struct RevocationList {
     pub revoked: Vec<RevokedCertificate>,
 }
 
-impl IssuingCa {
+/// A CA as the signer of its revocation lists. It may long have ceased to sign certificates.
+pub struct ListSigner {
+    certificate: Certificate,
+    issuer: Issuer<'static, CaKey>,
+}
+
+impl ListSigner {
+    /// Joins the DER certificate of a CA and its key.
+    ///
+    /// # Errors
+    /// When they do not belong together, or the certificate is not that of a CA of the trust domain that may sign lists.
+    pub fn new(trust_domain: &TrustDomain, der: &[u8], key: CaKey) -> Result<Self, CaError> {
+        let certificate = Certificate::parse(der)?;
+        let issuer = signing_issuer(trust_domain, &certificate, key)?;
+        Ok(Self { certificate, issuer })
+    }
+
     /// Signs a complete list of what of this CA is revoked, and reads it back: what leaves is what was meant.
     ///
     /// # Errors
     /// When `next_update` is not after `this_update`, or the signed list does not say what it should.
-    pub fn sign_crl(&self, list: &RevocationList) -> Result<CertificateRevocationListDer<'static>, CrlError> {
-        let key_id = hex::decode(self.certificate().subject_key_id.as_deref().unwrap_or_default())
+    pub fn sign(&self, list: &RevocationList) -> Result<CertificateRevocationListDer<'static>, CrlError> {
+        let key_id = hex::decode(self.certificate.subject_key_id.as_deref().unwrap_or_default())
             .map_err(|_| CrlError::Differs("the issuer's key identifier"))?;
         let signed = CertificateRevocationListParams {
             this_update: list.this_update.into(),
@@ -71,14 +88,14 @@ impl IssuingCa {
             revoked_certs: list.revoked.iter().map(RevokedCertificate::params).collect(),
             key_identifier_method: KeyIdMethod::PreSpecified(key_id),
         }
-        .signed_by(self.issuer())
+        .signed_by(&self.issuer)
         .map_err(CrlError::Encode)?;
         self.check_crl(signed.der(), list)?;
         Ok(signed.into())
     }
 
     fn check_crl(&self, der: &[u8], list: &RevocationList) -> Result<(), CrlError> {
-        let (_, issuer) = X509Certificate::from_der(&self.certificate().der)
+        let (_, issuer) = X509Certificate::from_der(&self.certificate.der)
             .map_err(|_| CrlError::Differs("the issuer's certificate"))?;
         let (rest, read) =
             CertificateRevocationList::from_der(der).map_err(|_| CrlError::Differs("the encoding"))?;
@@ -147,10 +164,18 @@ mod tests {
 
     use proptest::prelude::*;
     use rstest::rstest;
-    use secplane_identity::KeyKind;
+    use secplane_identity::{KeyKind, PrivateKey};
 
     use super::*;
-    use crate::authority::testing::{DAY, authority, now};
+    use crate::authority::testing::{DAY, now, root, trust_domain};
+
+    /// An issuing CA with a key of a kind.
+    fn signer(kind: KeyKind) -> ListSigner {
+        let key = PrivateKey::generate_kind(kind).unwrap();
+        let issuing = root(kind).issue_ca(&key, DAY, now()).unwrap();
+        let key = CaKey::try_from(&key).unwrap();
+        ListSigner::new(&trust_domain(), &issuing.certificate().der, key).unwrap()
+    }
 
     fn list(revoked: Vec<RevokedCertificate>) -> RevocationList {
         RevocationList { number: 7, this_update: now(), next_update: now() + DAY, revoked }
@@ -166,8 +191,8 @@ mod tests {
     #[case(KeyKind::Ed25519)]
     #[case(KeyKind::Rsa2048)]
     fn signs_with_each_kind_of_key(#[case] kind: KeyKind) {
-        let (_, issuing) = authority(kind);
-        let der = issuing.sign_crl(&list(vec![revoked(1, CrlReason::KeyCompromise)])).unwrap();
+        let issuing = signer(kind);
+        let der = issuing.sign(&list(vec![revoked(1, CrlReason::KeyCompromise)])).unwrap();
         let (_, read) = CertificateRevocationList::from_der(&der).unwrap();
         let oids: Vec<_> = read.extensions().iter().map(|e| (e.oid.to_id_string(), e.critical)).collect();
         // Authority key identifier and CRL number, neither critical (sections 5.2.1 and 5.2.3).
@@ -179,9 +204,9 @@ mod tests {
 
     #[test]
     fn says_the_reason_only_when_there_is_one() {
-        let (_, issuing) = authority(KeyKind::EcP256);
+        let issuing = signer(KeyKind::EcP256);
         let der = issuing
-            .sign_crl(&list(vec![revoked(1, CrlReason::Unspecified), revoked(2, CrlReason::Superseded)]))
+            .sign(&list(vec![revoked(1, CrlReason::Unspecified), revoked(2, CrlReason::Superseded)]))
             .unwrap();
         let (_, read) = CertificateRevocationList::from_der(&der).unwrap();
         let reasons: Vec<_> = read
@@ -193,25 +218,25 @@ mod tests {
 
     #[test]
     fn leaves_an_empty_list_out() {
-        let (_, issuing) = authority(KeyKind::EcP256);
-        let der = issuing.sign_crl(&list(vec![])).unwrap();
+        let issuing = signer(KeyKind::EcP256);
+        let der = issuing.sign(&list(vec![])).unwrap();
         let (_, read) = CertificateRevocationList::from_der(&der).unwrap();
         assert_eq!(read.iter_revoked_certificates().count(), 0);
     }
 
     #[test]
     fn refuses_a_list_that_ends_before_it_begins() {
-        let (_, issuing) = authority(KeyKind::EcP256);
-        let refused = issuing.sign_crl(&RevocationList { next_update: now(), ..list(vec![]) });
+        let issuing = signer(KeyKind::EcP256);
+        let refused = issuing.sign(&RevocationList { next_update: now(), ..list(vec![]) });
         assert!(matches!(refused, Err(CrlError::Encode(_))));
     }
 
     #[test]
     fn notices_a_list_that_says_something_else() {
-        let (_, issuing) = authority(KeyKind::EcP256);
-        let (_, other) = authority(KeyKind::EcP256);
+        let issuing = signer(KeyKind::EcP256);
+        let other = signer(KeyKind::EcP256);
         let meant = list(vec![revoked(1, CrlReason::Superseded)]);
-        let der = issuing.sign_crl(&meant).unwrap();
+        let der = issuing.sign(&meant).unwrap();
         assert!(matches!(other.check_crl(&der, &meant), Err(CrlError::Differs("the signature"))));
         let differs = |meant: RevocationList| match issuing.check_crl(&der, &meant) {
             Err(CrlError::Differs(what)) => what,
@@ -227,9 +252,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(20))]
         #[test]
         fn says_every_serial(serials in proptest::collection::vec(1_u128.., 0..20), number in 1_u64..) {
-            let (_, issuing) = authority(KeyKind::EcP256);
+            let issuing = signer(KeyKind::EcP256);
             let entries = serials.iter().map(|serial| revoked(*serial, CrlReason::default())).collect();
-            let der = issuing.sign_crl(&RevocationList { number, ..list(entries) }).unwrap();
+            let der = issuing.sign(&RevocationList { number, ..list(entries) }).unwrap();
             let (_, read) = CertificateRevocationList::from_der(&der).unwrap();
             let said: Vec<_> = read.iter_revoked_certificates().map(|entry| entry.serial().clone()).collect();
             let meant: Vec<_> = serials.iter().map(|serial| (*serial).into()).collect();

@@ -181,10 +181,6 @@ impl IssuingCa {
     pub fn validity(&self) -> Validity {
         Validity { not_before: self.certificate.not_before, not_after: self.certificate.not_after }
     }
-
-    pub(super) fn issuer(&self) -> &Issuer<'static, CaKey> {
-        &self.issuer
-    }
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl World {
         let store = self.store().await;
         let founded = self.found(&store, "example.org").await.unwrap();
         let lifetimes = Lifetimes { x509_svid: HOUR, server: HOUR, client: HOUR, longest: HOUR * 24 };
-        let revoked = Arc::new(RevokedSerials::default());
+        let revoked = Arc::new(Revoked::default());
         let issuance =
             Issuance::new(founded.issuing, founded.bundle, lifetimes, revoked, store, self.clock());
         (Arc::new(issuance), Arc::new(founded.domain_ca))
@@ -137,32 +137,6 @@ async fn hands_out_nothing_that_it_cannot_record() {
     issuance.store().clone().close().await;
     let refused = issuance.issue(order("a")).await;
     assert!(matches!(refused, Err(IssueError::Store(StoreError::Closed))));
-}
-
-#[tokio::test]
-async fn revokes_a_certificate_with_all_its_renewals() {
-    let world = World::new();
-    let (issuance, _) = world.issuance().await;
-    let first = issuance.issue(order("a")).await.unwrap();
-    let renew = async |serial: &str| {
-        let record = issuance.record(serial).await.unwrap();
-        issuance.issue(Order { renews: Some(record), ..order("a") }).await
-    };
-    let second = renew(&first.serial).await.unwrap();
-    let third = renew(&second.serial).await.unwrap();
-    let other = issuance.issue(order("b")).await.unwrap();
-
-    issuance.revoke(&second.serial, "lost".into(), &Requester::local("test")).await.unwrap();
-    for serial in [&first.serial, &second.serial, &third.serial] {
-        assert!(issuance.revoked.contains(serial));
-        let record = issuance.record(serial).await.unwrap();
-        assert_eq!(record.revocation_reason.as_deref(), Some("lost"));
-    }
-    assert!(!issuance.revoked.contains(&other.serial));
-    let refused = renew(&third.serial).await;
-    assert!(matches!(refused, Err(IssueError::Store(StoreError::Refused(_)))), "{refused:?}");
-    let of_store = issuance.store().revoked_serials(unix(world.clock().now())).await.unwrap();
-    assert_eq!(of_store.len(), 3, "the next start knows them too");
 }
 
 #[tokio::test]

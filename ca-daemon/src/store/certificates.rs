@@ -51,17 +51,6 @@ pub struct CertificateRecord {
     pub revocation_reason: Option<String>,
 }
 
-/// Takes the trust from a certificate and from everything that renewed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revocation {
-    /// The lineage of the certificate.
-    pub lineage: String,
-    /// Unix seconds.
-    pub at: i64,
-    /// Why.
-    pub reason: String,
-}
-
 /// Which records to list.
 #[derive(Debug, Clone, Default)]
 pub struct CertificateFilter {
@@ -127,40 +116,9 @@ impl Store {
         });
         row.map(CertificateRecord::try_from).transpose()
     }
-
-    /// The serials of revoked certificates that have not expired at `now` (Unix seconds).
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn revoked_serials(&self, now: i64) -> Result<Vec<String>, StoreError> {
-        let serials = on!(&self.readers, pool => {
-            sqlx::query_scalar("SELECT serial FROM certificates WHERE revoked_at IS NOT NULL AND not_after >= $1")
-                .bind(now)
-                .fetch_all(pool)
-                .await?
-        });
-        Ok(serials)
-    }
-
-    /// The serials of a lineage: a certificate and all that renewed it.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn lineage(&self, lineage: &str) -> Result<Vec<String>, StoreError> {
-        let serials = on!(&self.readers, pool => {
-            sqlx::query_scalar(
-                "SELECT serial FROM certificates WHERE serial = $1
-                 UNION SELECT serial FROM certificates WHERE lineage = $1 AND renews IS NOT NULL",
-            )
-            .bind(lineage)
-            .fetch_all(pool)
-            .await?
-        });
-        Ok(serials)
-    }
 }
 
-/// Records certificates. What renews one has to be looked at by [`refuse_revoked`] before.
+/// Records certificates. What renews one has to be looked at by `revocations::refuse_revoked` before.
 pub(super) async fn insert(
     transaction: &mut Transaction,
     records: &[&CertificateRecord],
@@ -196,52 +154,6 @@ pub(super) async fn insert(
             .await?;
         });
     }
-    Ok(())
-}
-
-/// In the same transaction as the insertion, so that a revocation cannot slip in between.
-pub(super) async fn refuse_revoked(transaction: &mut Transaction, lineage: &str) -> Result<(), StoreError> {
-    let revoked: Option<Option<i64>> = match transaction {
-        Transaction::Sqlite(transaction) => {
-            sqlx::query_scalar("SELECT revoked_at FROM certificates WHERE serial = $1")
-                .bind(lineage)
-                .fetch_optional(&mut **transaction)
-                .await?
-        }
-        // The lock makes another replica's revocation wait for this renewal, or this one see that revocation.
-        Transaction::Postgres(transaction) => {
-            sqlx::query_scalar("SELECT revoked_at FROM certificates WHERE serial = $1 FOR SHARE")
-                .bind(lineage)
-                .fetch_optional(&mut **transaction)
-                .await?
-        }
-    };
-    match revoked.flatten() {
-        Some(_) => Err(StoreError::Refused(format!("certificate {lineage} has been revoked"))),
-        None => Ok(()),
-    }
-}
-
-/// Marks a certificate and its renewals as revoked.
-pub(super) async fn revoke(transaction: &mut Transaction, revocation: &Revocation) -> Result<(), StoreError> {
-    if let Transaction::Postgres(transaction) = transaction {
-        // Renewals under way on other replicas end first; the statement below sees what they wrote.
-        sqlx::query("SELECT 1 FROM certificates WHERE serial = $1 FOR UPDATE")
-            .bind(&revocation.lineage)
-            .execute(&mut **transaction)
-            .await?;
-    }
-    within!(transaction, connection => {
-        sqlx::query(
-            "UPDATE certificates SET revoked_at = $2, revocation_reason = $3
-             WHERE revoked_at IS NULL AND (serial = $1 OR (lineage = $1 AND renews IS NOT NULL))",
-        )
-        .bind(&revocation.lineage)
-        .bind(revocation.at)
-        .bind(&revocation.reason)
-        .execute(connection)
-        .await?;
-    });
     Ok(())
 }
 

@@ -3,11 +3,12 @@
 use super::{
     StoreError,
     authorities::{self, AuthorityRow, TrustDomainRow},
-    certificates::{self, CertificateRecord, Revocation},
+    certificates::{self, CertificateRecord},
     database::Transaction,
     entries::{self, EntryRow},
     notices::{CHANNEL, Notice, payloads},
     replicas,
+    revocations::{self, Revocation, RevocationListRow, RevokedKeyRow},
     secrets::{self, SealedSecret},
 };
 
@@ -16,8 +17,26 @@ use super::{
 pub enum Change {
     /// Records certificates.
     Issue(Vec<CertificateRecord>),
-    /// Marks a certificate and its renewals as revoked.
+    /// Marks certificates as revoked.
     Revoke(Revocation),
+    /// Revokes a public key.
+    RevokeKey(RevokedKeyRow),
+    /// Replaces the revocation list of an issuer.
+    PutRevocationList {
+        /// The new list.
+        row: RevocationListRow,
+        /// The number of the list that it replaces; 0 when there is none.
+        before: i64,
+    },
+    /// Forgets the revocation list of an issuer.
+    ForgetRevocationList(String),
+    /// Fills in the key of a certificate of the first schema.
+    FillKeyHash {
+        /// The certificate.
+        serial: String,
+        /// SHA-256 of its SubjectPublicKeyInfo.
+        key_sha256: Vec<u8>,
+    },
     /// Adds an entry.
     CreateEntry(EntryRow),
     /// Replaces an entry that is still at this revision.
@@ -93,7 +112,9 @@ impl Change {
                 Some(Notice::Entries(vec![row.id.clone()]))
             }
             Self::DeleteEntry(id) => Some(Notice::Entries(vec![id.clone()])),
-            Self::Revoke(_) => Some(Notice::Revocations),
+            Self::Revoke(_) | Self::RevokeKey(_) | Self::PutRevocationList { .. } => {
+                Some(Notice::Revocations)
+            }
             Self::BeginTrustDomain(_)
             | Self::AdvanceBundle
             | Self::AddAuthority(_)
@@ -101,6 +122,8 @@ impl Change {
             | Self::ForgetAuthority(_) => Some(Notice::Authorities),
             Self::Issue(_)
             | Self::FillLikeness { .. }
+            | Self::FillKeyHash { .. }
+            | Self::ForgetRevocationList(_)
             | Self::AddSecret { .. }
             | Self::PutSecret { .. }
             | Self::DeleteSecret(_)
@@ -136,8 +159,8 @@ pub(super) async fn apply(transaction: &mut Transaction, changes: &[&Change]) ->
         match change {
             Change::Issue(records) => {
                 for record in records {
-                    if record.renews.is_some() {
-                        certificates::refuse_revoked(transaction, &record.lineage).await?;
+                    if let Some(renewed) = &record.renews {
+                        revocations::refuse_revoked(transaction, renewed).await?;
                     }
                 }
                 issued.extend(records);
@@ -170,7 +193,13 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
             certificates::insert(transaction, &records.iter().collect::<Vec<_>>()).await
         }
         Change::CreateEntry(row) => entries::create(transaction, &[row]).await,
-        Change::Revoke(revocation) => certificates::revoke(transaction, revocation).await,
+        Change::Revoke(revocation) => revocations::revoke(transaction, revocation).await,
+        Change::RevokeKey(row) => revocations::revoke_key(transaction, row).await,
+        Change::PutRevocationList { row, before } => revocations::put_list(transaction, row, *before).await,
+        Change::ForgetRevocationList(issuer) => revocations::forget_list(transaction, issuer).await,
+        Change::FillKeyHash { serial, key_sha256 } => {
+            revocations::fill_key_hash(transaction, serial, key_sha256).await
+        }
         Change::UpdateEntry { row, old_revision } => entries::update(transaction, row, *old_revision).await,
         Change::FillLikeness { id, likeness } => entries::fill_likeness(transaction, id, likeness).await,
         Change::DeleteEntry(id) => entries::delete(transaction, id).await,

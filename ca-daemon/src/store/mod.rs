@@ -16,6 +16,7 @@ mod listen;
 mod notices;
 mod open;
 mod replicas;
+mod revocations;
 mod secrets;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -27,13 +28,14 @@ use tokio::sync::broadcast;
 pub use audit::AuditLogRow;
 pub use audit_reads::AuditEntryRow;
 pub use authorities::{AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, TrustDomainRow};
-pub use certificates::{CertificateFilter, CertificateRecord, Page, Revocation};
+pub use certificates::{CertificateFilter, CertificateRecord, Page};
 pub use change::Change;
 pub use entries::EntryRow;
 pub use group_commit::Commit;
 pub use notices::Notice;
 pub use open::StoreLocation;
 pub(crate) use open::make_postgres_schema;
+pub use revocations::{Revocation, RevocationListRow, RevocationTarget, RevokedKeyRow, RevokedRow};
 pub use secrets::SealedSecret;
 
 use crate::operations::Metrics;

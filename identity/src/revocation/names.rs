@@ -86,6 +86,12 @@ impl KeyHash {
     }
 }
 
+impl From<[u8; 32]> for KeyHash {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl FromStr for KeyHash {
     type Err = NameError;
 

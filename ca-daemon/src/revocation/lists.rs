@@ -1,0 +1,134 @@
+//! The revocation lists of the issuing CAs: whether one is due, what is on it, and whether the one at hand is genuine.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use secplane_identity::{
+    revocation::{RevocationList, SerialNumber},
+    x509::Certificate,
+};
+
+use crate::{
+    authority::{CrlReason, RevokedCertificate},
+    instant::{from_unix, unix},
+    store::{RevocationListRow, RevokedRow},
+};
+
+/// The current lists of all issuing CAs. Cheap to clone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lists(Arc<BTreeMap<String, Arc<CurrentList>>>);
+
+impl Lists {
+    pub(super) fn new(lists: impl IntoIterator<Item = Arc<CurrentList>>) -> Self {
+        Self(Arc::new(lists.into_iter().map(|list| (list.row.issuer_key_id.clone(), list)).collect()))
+    }
+
+    /// The list of an issuer, by the lower-case hex of its subject key identifier.
+    #[must_use]
+    pub fn of_issuer(&self, key_id: &str) -> Option<&Arc<CurrentList>> {
+        self.0.get(key_id)
+    }
+
+    /// The lists in the order of their issuers' key IDs.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<CurrentList>> {
+        self.0.values()
+    }
+}
+
+/// The list that an issuer has now, known to be its own.
+#[derive(Debug)]
+pub struct CurrentList {
+    row: RevocationListRow,
+    list: RevocationList,
+}
+
+/// Equal bytes say the same.
+impl PartialEq for CurrentList {
+    fn eq(&self, other: &Self) -> bool {
+        self.row == other.row
+    }
+}
+
+impl CurrentList {
+    /// Reads the list of a row.
+    ///
+    /// # Errors
+    /// When the row is not what the issuer signed: whoever can write the database could offer an empty list.
+    pub(super) fn open(row: RevocationListRow, issuer: &Certificate) -> Result<Self, ForgedList> {
+        let list = RevocationList::parse(&row.crl).map_err(|error| ForgedList(error.to_string()))?;
+        if !list.is_signed_by(issuer) {
+            return Err(ForgedList("its signature is not the issuer's".to_owned()));
+        }
+        let number = u64::try_from(row.number).unwrap_or_default();
+        let says_what_the_row_says = SerialNumber::from_bytes(&number.to_be_bytes()) == Some(list.number())
+            && unix(list.this_update()) == row.this_update
+            && unix(list.next_update()) == row.next_update;
+        if !says_what_the_row_says {
+            return Err(ForgedList("it is not the list that the row speaks of".to_owned()));
+        }
+        Ok(Self { row, list })
+    }
+
+    /// Whose list it is, its number, its bytes and its times.
+    #[must_use]
+    pub fn row(&self) -> &RevocationListRow {
+        &self.row
+    }
+
+    /// The earliest end of a certificate that the next list still has to name: one leaves the lists only after it was
+    /// on one that was made when it had expired (RFC 5280, section 3.3).
+    pub(super) fn keeps_from(&self) -> i64 {
+        self.row.this_update
+    }
+
+    /// When the next list is made at the latest: well before this one is over.
+    pub(super) fn due_at(&self) -> SystemTime {
+        let validity = self.row.next_update.saturating_sub(self.row.this_update);
+        from_unix(self.row.this_update) + Duration::from_secs(u64::try_from(validity / 2).unwrap_or(0))
+    }
+
+    /// Whether a new list has to be made: a revoked certificate is not on this one, or it is half over.
+    pub(super) fn is_due(&self, revoked: &[&RevokedRow], now: SystemTime) -> bool {
+        let is_missing = |row: &&RevokedRow| {
+            row.serial.parse::<SerialNumber>().is_ok_and(|serial| !self.list.contains(&serial))
+        };
+        self.due_at() <= now || revoked.iter().any(is_missing)
+    }
+
+    /// The serial numbers on the list that are not among the revoked certificates.
+    pub(super) fn not_among(&self, revoked: &[&RevokedRow]) -> Vec<SerialNumber> {
+        let known: HashSet<SerialNumber> = revoked.iter().filter_map(|row| row.serial.parse().ok()).collect();
+        let mut unknown: Vec<_> =
+            self.list.serials().filter(|serial| !known.contains(serial)).copied().collect();
+        unknown.sort();
+        unknown
+    }
+}
+
+/// The entries of a list, in the order of their serial numbers.
+pub(super) fn entries<'a>(
+    revoked: impl IntoIterator<Item = &'a RevokedRow>,
+    has_revoked_key: impl Fn(&RevokedRow) -> bool,
+) -> Vec<RevokedCertificate> {
+    let mut entries: Vec<_> = revoked
+        .into_iter()
+        .filter_map(|row| {
+            Some(RevokedCertificate {
+                serial: u128::from_str_radix(&row.serial, 16).ok()?,
+                revoked_at: from_unix(row.revoked_at),
+                reason: if has_revoked_key(row) { CrlReason::KeyCompromise } else { CrlReason::Unspecified },
+            })
+        })
+        .collect();
+    entries.sort_by_key(|entry| entry.serial);
+    entries.dedup_by_key(|entry| entry.serial);
+    entries
+}
+
+/// The list of a row was not signed by its issuer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the revocation list in the database is not genuine: {0}; somebody changed the database")]
+pub(super) struct ForgedList(String);

@@ -1,0 +1,254 @@
+//! Taking trust back before a certificate expires.
+//!
+//! A revocation is durable first; then this daemon refuses whom it concerns ([`Revoked`], which every call asks and
+//! every open connection is checked against); then [`Upkeep`] signs new revocation lists, which travel over the API
+//! and the Workload API to everyone else. Other replicas hear of it through the store, and do the same.
+
+mod lists;
+mod proof;
+mod signers;
+mod upkeep;
+
+use std::sync::Arc;
+
+use secplane_identity::{
+    SpiffeId, TrustDomain,
+    revocation::{KeyHash, SerialNumber},
+    x509::{Certificate, CertificateError},
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::task::TaskTracker;
+
+pub use lists::{CurrentList, Lists};
+pub use signers::{SignerError, Signers};
+pub use upkeep::Upkeep;
+
+use crate::{
+    access::{Revoked, RevokedCertificate},
+    audit::Action,
+    instant::{Clock, unix},
+    issuance::Requester,
+    keys::RowMac,
+    store::{Change, Commit, Revocation, RevocationTarget, RevokedRow, Store, StoreError},
+};
+
+/// How many certificates of the first schema are brought up to date in one commit.
+const FILL_AT_ONCE: u32 = 500;
+
+/// What is revoked together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// One certificate with all that renewed it.
+    Certificate(SerialNumber),
+    /// Every certificate of a SPIFFE ID that was issued until now.
+    SpiffeId(SpiffeId),
+    /// Every certificate of a public key, now and later.
+    Key(KeyHash),
+}
+
+/// Revokes, and knows what is revoked.
+pub struct Revoker {
+    trust_domain: TrustDomain,
+    store: Store,
+    mac: RowMac,
+    revoked: Arc<Revoked>,
+    lists: watch::Sender<Lists>,
+    /// Rung when something was revoked here.
+    news: Notify,
+    /// What was begun is brought to its end, whether or not the caller waits for it.
+    begun: TaskTracker,
+    clock: Clock,
+}
+
+impl Revoker {
+    /// Reads from the store what is revoked.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn open(
+        trust_domain: TrustDomain,
+        store: Store,
+        mac: RowMac,
+        clock: Clock,
+    ) -> Result<Arc<Self>, StoreError> {
+        let revoker = Self {
+            trust_domain,
+            store,
+            mac,
+            revoked: Arc::default(),
+            lists: watch::Sender::default(),
+            news: Notify::new(),
+            begun: TaskTracker::new(),
+            clock,
+        };
+        revoker.fill_keys_of_the_first_schema().await?;
+        revoker.reload().await?;
+        Ok(Arc::new(revoker))
+    }
+
+    /// Takes the trust from everything that the target names and that has not expired. Answers how many certificates
+    /// that were.
+    ///
+    /// When this returns it is on disk, and this daemon refuses their holders.
+    ///
+    /// # Errors
+    /// When there is no such certificate, the SPIFFE ID is another trust domain's, or the database fails.
+    pub async fn revoke(
+        self: &Arc<Self>,
+        target: Target,
+        reason: String,
+        requester: Requester,
+    ) -> Result<usize, RevocationError> {
+        let revoker = Arc::clone(self);
+        // A caller who goes away must not leave the database and the memory at odds.
+        let work =
+            self.begun.spawn(async move { revoker.revoke_to_the_end(target, reason, &requester).await });
+        work.await.unwrap_or(Err(RevocationError::Interrupted))
+    }
+
+    async fn revoke_to_the_end(
+        &self,
+        target: Target,
+        reason: String,
+        requester: &Requester,
+    ) -> Result<usize, RevocationError> {
+        let now = self.clock.now();
+        let rows = self.rows_of(&target).await?;
+        let mut changes = Vec::new();
+        if let Target::Key(key) = &target {
+            changes.push(Change::RevokeKey(proof::seal(key, unix(now), &reason, &self.mac)));
+        }
+        let event = requester
+            .event(Action::CertificateRevoke, target.name())
+            .with("by", target.kind())
+            .with("reason", &reason);
+        changes.push(Change::Revoke(Revocation { target: rows.clone(), at: unix(now), reason }));
+        self.store.commit(Commit { changes, events: vec![event] }).await?;
+
+        let revoked = self.store.revoked_of(&rows, unix(now)).await?;
+        let key = match target {
+            Target::Key(key) => Some(key),
+            Target::Certificate(_) | Target::SpiffeId(_) => None,
+        };
+        let news = self.revoked.add(revoked.iter().filter_map(remembered), key, now);
+        self.news.notify_one();
+        Ok(news)
+    }
+
+    async fn rows_of(&self, target: &Target) -> Result<RevocationTarget, RevocationError> {
+        Ok(match target {
+            Target::Certificate(serial) => {
+                let serial = serial.to_string();
+                let record = self.store.certificate(&serial).await?;
+                RevocationTarget::Lineage(record.ok_or(RevocationError::NotFound(serial))?.lineage)
+            }
+            Target::SpiffeId(id) if *id.trust_domain() != self.trust_domain => {
+                return Err(RevocationError::OtherTrustDomain(id.clone(), self.trust_domain.clone()));
+            }
+            Target::SpiffeId(id) => RevocationTarget::SpiffeId(id.to_string()),
+            Target::Key(key) => RevocationTarget::Key(key.as_bytes().to_vec()),
+        })
+    }
+
+    /// What this daemon refuses.
+    #[must_use]
+    pub fn revoked(&self) -> &Arc<Revoked> {
+        &self.revoked
+    }
+
+    /// The current revocation lists, and every change of them.
+    #[must_use]
+    pub fn lists(&self) -> watch::Receiver<Lists> {
+        self.lists.subscribe()
+    }
+
+    /// Waits for what was begun. Nothing may be revoked after.
+    pub async fn close(&self) {
+        self.begun.close();
+        self.begun.wait().await;
+    }
+
+    /// Takes over what the store says is revoked. What it no longer says stays revoked here.
+    async fn reload(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let rows = self.store.revoked_certificates(unix(now)).await?;
+        let keys = self.store.revoked_keys().await?;
+        let keys = keys.iter().filter_map(|row| proof::open(row, &self.mac));
+        self.revoked.add(rows.iter().filter_map(remembered), keys, now);
+        Ok(())
+    }
+
+    /// The first schema did not hold the keys of certificates. Those that have expired need none.
+    async fn fill_keys_of_the_first_schema(&self) -> Result<(), StoreError> {
+        loop {
+            let rows = self.store.without_key_hash(unix(self.clock.now()), FILL_AT_ONCE).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let changes = rows
+                .into_iter()
+                .map(|(serial, der)| {
+                    let key = Certificate::parse(&der).map(|leaf| KeyHash::of(&leaf.public_key_info));
+                    let key_sha256 = key.map_err(|error| unreadable(&serial, &error))?.as_bytes().to_vec();
+                    Ok(Change::FillKeyHash { serial, key_sha256 })
+                })
+                .collect::<Result<Vec<_>, StoreError>>()?;
+            self.store.commit(Commit { changes, events: Vec::new() }).await?;
+        }
+    }
+}
+
+fn unreadable(serial: &str, error: &CertificateError) -> StoreError {
+    StoreError::Row { table: "certificates", reason: format!("certificate {serial}: {error}") }
+}
+
+/// A row as it is kept in memory. Every serial number of this authority fits.
+fn remembered(row: &RevokedRow) -> Option<RevokedCertificate> {
+    Some(RevokedCertificate {
+        not_after: row.not_after,
+        issuer_key_id: row.issuer_key_id.clone(),
+        serial: row.serial.parse().ok()?,
+    })
+}
+
+impl Target {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Certificate(_) => "serial-number",
+            Self::SpiffeId(_) => "spiffe-id",
+            Self::Key(_) => "public-key",
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Certificate(serial) => serial.to_string(),
+            Self::SpiffeId(id) => id.to_string(),
+            Self::Key(key) => key.to_string(),
+        }
+    }
+}
+
+/// Why nothing was revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevocationError {
+    /// There is no such certificate.
+    #[error("certificate {0} not found; `secctl cert list` shows what was issued")]
+    NotFound(String),
+    /// Another authority issued for it.
+    #[error(
+        "{0} is not an identity of trust domain {1}; only what this authority issued can be revoked here"
+    )]
+    OtherTrustDomain(SpiffeId, TrustDomain),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The daemon is stopping.
+    #[error(
+        "the revocation was interrupted: the daemon is stopping; look whether it took place, and repeat it"
+    )]
+    Interrupted,
+}
+
+#[cfg(test)]
+mod tests;

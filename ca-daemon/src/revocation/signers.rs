@@ -1,0 +1,62 @@
+//! The keys of the issuing CAs, for signing their lists: of those that still sign and of those that no longer do.
+
+use secplane_identity::{TrustDomain, private_key::PrivateKeyError, x509::CertificateError};
+
+use crate::{
+    authority::{CaError, CaKey, CrlError, ListSigner, RevocationList},
+    keys::{KeyStore, KeyStoreError},
+    store::AuthorityRow,
+};
+
+/// Signs lists with the keys of issuing CAs.
+pub struct Signers {
+    trust_domain: TrustDomain,
+    keys: KeyStore,
+}
+
+impl Signers {
+    /// Finds the keys in `keys`.
+    #[must_use]
+    pub fn new(trust_domain: TrustDomain, keys: KeyStore) -> Self {
+        Self { trust_domain, keys }
+    }
+
+    /// Signs a list of an issuing CA, and answers it as DER. A long list takes a while, so this is done off the
+    /// runtime.
+    pub(super) async fn sign(
+        &self,
+        issuer: &AuthorityRow,
+        list: RevocationList,
+    ) -> Result<Vec<u8>, SignerError> {
+        let key = self.keys.load(&issuer.key_id).await?;
+        let (trust_domain, certificate) = (self.trust_domain.clone(), issuer.public.clone());
+        let work = move || {
+            let signer = ListSigner::new(&trust_domain, &certificate, CaKey::try_from(&key)?)?;
+            Ok(signer.sign(&list)?.to_vec())
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(SignerError::Interrupted))
+    }
+}
+
+/// Why a list cannot be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignerError {
+    /// The issuer's key cannot be had.
+    #[error(transparent)]
+    Key(#[from] KeyStoreError),
+    /// The issuer's key cannot be used.
+    #[error(transparent)]
+    PrivateKey(#[from] PrivateKeyError),
+    /// The issuer's certificate cannot be used.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// The issuer's certificate cannot be read.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The list cannot be signed.
+    #[error(transparent)]
+    List(#[from] CrlError),
+    /// The daemon is stopping.
+    #[error("the signing was interrupted: the daemon is stopping")]
+    Interrupted,
+}

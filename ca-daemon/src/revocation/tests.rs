@@ -1,0 +1,387 @@
+//! Revoking in a real database, by a clock that the test moves.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use secplane_identity::{
+    KeyKind, PrivateKey,
+    revocation::{Revocable, RevocationList},
+};
+use sqlx::Connection;
+
+use super::*;
+use crate::{
+    authority::{CertificateRequest, Lifetimes, SignedCertificate, Subject},
+    founding::found,
+    issuance::{Issuance, IssueError, Order},
+    keys::{KeyStorage, KeyStore, WrappingKey},
+    store::{RevocationListRow, testing},
+};
+
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct World {
+    folder: tempfile::TempDir,
+    seconds: Arc<AtomicU64>,
+}
+
+/// An authority that is open.
+struct Open {
+    store: Store,
+    issuance: Issuance,
+    revoker: Arc<Revoker>,
+    upkeep: Upkeep,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), seconds: Arc::new(AtomicU64::new(1_800_000_000)) }
+    }
+
+    fn clock(&self) -> Clock {
+        let seconds = Arc::clone(&self.seconds);
+        Clock::of(move || SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst)))
+    }
+
+    fn advance(&self, by: Duration) {
+        self.seconds.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+
+    /// As a start of the daemon does it.
+    async fn open(&self) -> Open {
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let wrapping = WrappingKey::parse(KEY).unwrap();
+        let mac = wrapping.row_mac();
+        let storage = KeyStorage::Files(self.folder.path().join("keys"));
+        let keys = KeyStore::open(storage, wrapping, KeyKind::EcP256).await.unwrap();
+        let store = testing::open(self.folder.path(), self.clock()).await;
+        let now = self.clock().now();
+        let founded = found(&trust_domain, testing::REPLICA, &store, &keys, HOUR * 24 * 365, HOUR * 24, now)
+            .await
+            .unwrap();
+        let revoker = Revoker::open(trust_domain.clone(), store.clone(), mac, self.clock()).await.unwrap();
+        let lifetimes = Lifetimes { x509_svid: HOUR, server: HOUR, client: HOUR, longest: HOUR * 24 };
+        let revoked = Arc::clone(revoker.revoked());
+        let issuance =
+            Issuance::new(founded.issuing, founded.bundle, lifetimes, revoked, store.clone(), self.clock());
+        let upkeep = Upkeep::new(Arc::clone(&revoker), Signers::new(trust_domain, keys), HOUR);
+        upkeep.begin().await.unwrap();
+        Open { store, issuance, revoker, upkeep }
+    }
+
+    /// Changes the database while no daemon has it open.
+    async fn tamper(&self, open: Open, statement: &'static str) {
+        open.store.close().await;
+        let path = self.folder.path().join("ca.db");
+        let mut connection =
+            sqlx::SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+        let changed = sqlx::query(statement).execute(&mut connection).await.unwrap();
+        assert!(changed.rows_affected() > 0, "{statement}");
+        connection.close().await.unwrap();
+    }
+}
+
+impl Open {
+    async fn issue(&self, path: &str, key: &PrivateKey) -> Result<SignedCertificate, IssueError> {
+        self.order(path, key, None).await
+    }
+
+    async fn renew(&self, path: &str, serial: &str) -> Result<SignedCertificate, IssueError> {
+        let record = self.issuance.record(serial).await.unwrap();
+        self.order(path, &PrivateKey::generate().unwrap(), Some(record)).await
+    }
+
+    async fn order(
+        &self,
+        path: &str,
+        key: &PrivateKey,
+        renews: Option<crate::store::CertificateRecord>,
+    ) -> Result<SignedCertificate, IssueError> {
+        let request = CertificateRequest::parse(&key.bare_request().unwrap()).unwrap();
+        let subject = Subject::X509Svid { id: id(path), dns_names: vec![] };
+        let requester = Requester::local("test");
+        self.issuance
+            .issue(Order { request, subject, lifetime: None, requester, entry_id: None, renews })
+            .await
+    }
+
+    async fn revoke(&self, target: Target) -> Result<usize, RevocationError> {
+        let revoked = self.revoker.revoke(target, "lost".to_owned(), Requester::local("test")).await;
+        self.upkeep.pass_here().await;
+        revoked
+    }
+
+    fn refuses(&self, signed: &SignedCertificate) -> bool {
+        let names = Revocable::of(&leaf(signed));
+        assert_eq!(
+            self.list_of(signed).contains(&names.serial.unwrap()),
+            self.revoker.revoked().contains(&names)
+        );
+        self.revoker.revoked().contains(&names)
+    }
+
+    /// The current list of a certificate's issuer, once it is seen to be its own.
+    fn list_of(&self, signed: &SignedCertificate) -> RevocationList {
+        let list = RevocationList::parse(&self.row_of(signed).crl).unwrap();
+        assert!(list.is_signed_by(&Certificate::parse(&signed.chain[1]).unwrap()));
+        list
+    }
+
+    fn row_of(&self, signed: &SignedCertificate) -> RevocationListRow {
+        let lists = self.revoker.lists().borrow().clone();
+        lists.of_issuer(&signed.issuer_key_id).unwrap().row().clone()
+    }
+}
+
+fn id(path: &str) -> SpiffeId {
+    SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap()
+}
+
+fn leaf(signed: &SignedCertificate) -> Certificate {
+    Certificate::parse(&signed.chain[0]).unwrap()
+}
+
+fn certificate(signed: &SignedCertificate) -> Target {
+    Target::Certificate(signed.serial.parse().unwrap())
+}
+
+fn new_key() -> PrivateKey {
+    PrivateKey::generate().unwrap()
+}
+
+#[tokio::test]
+async fn revokes_a_certificate_with_all_its_renewals() {
+    let world = World::new();
+    let open = world.open().await;
+    let first = open.issue("/a", &new_key()).await.unwrap();
+    let second = open.renew("/a", &first.serial).await.unwrap();
+    let third = open.renew("/a", &second.serial).await.unwrap();
+    let other = open.issue("/a", &new_key()).await.unwrap();
+
+    assert_eq!(open.revoke(certificate(&second)).await.unwrap(), 3);
+    for signed in [&first, &second, &third] {
+        assert!(open.refuses(signed));
+        let record = open.issuance.record(&signed.serial).await.unwrap();
+        assert_eq!(record.revocation_reason.as_deref(), Some("lost"));
+    }
+    assert!(!open.refuses(&other));
+    let refused = open.renew("/a", &third.serial).await;
+    assert!(matches!(refused, Err(IssueError::Store(StoreError::Refused(_)))), "{refused:?}");
+    assert_eq!(open.revoke(certificate(&second)).await.unwrap(), 0, "no news");
+
+    open.store.close().await;
+    let again = world.open().await;
+    assert!(again.refuses(&first) && again.refuses(&third) && !again.refuses(&other));
+}
+
+#[tokio::test]
+async fn revokes_what_was_issued_for_a_spiffe_id_until_now() {
+    let world = World::new();
+    let open = world.open().await;
+    let expired = open.issue("/a", &new_key()).await.unwrap();
+    world.advance(HOUR * 2);
+    let first = open.issue("/a", &new_key()).await.unwrap();
+    let second = open.issue("/a", &new_key()).await.unwrap();
+    let other = open.issue("/ab", &new_key()).await.unwrap();
+    assert_eq!(open.revoke(Target::SpiffeId(id("/a"))).await.unwrap(), 2);
+    assert!(open.refuses(&first) && open.refuses(&second) && !open.refuses(&other));
+    assert!(open.issuance.record(&expired.serial).await.unwrap().revoked_at.is_none());
+    assert!(open.renew("/a", &first.serial).await.is_err());
+
+    let later = open.issue("/a", &new_key()).await.unwrap();
+    assert!(!open.refuses(&later));
+    assert_eq!(open.revoke(Target::SpiffeId(id("/nobody"))).await.unwrap(), 0);
+    let foreign = SpiffeId::parse("spiffe://example.com/a").unwrap();
+    assert!(matches!(
+        open.revoke(Target::SpiffeId(foreign)).await,
+        Err(RevocationError::OtherTrustDomain(..))
+    ));
+}
+
+#[tokio::test]
+async fn revokes_a_key_now_and_later() {
+    let world = World::new();
+    let open = world.open().await;
+    let key = new_key();
+    let first = open.issue("/a", &key).await.unwrap();
+    let second = open.issue("/b", &key).await.unwrap();
+    let other = open.issue("/a", &new_key()).await.unwrap();
+    let hash = KeyHash::of(&leaf(&first).public_key_info);
+    assert_eq!(open.revoke(Target::Key(hash)).await.unwrap(), 2);
+    assert!(open.refuses(&first) && open.refuses(&second) && !open.refuses(&other));
+    assert!(matches!(open.issue("/c", &key).await, Err(IssueError::KeyRevoked(named)) if named == hash));
+
+    open.store.close().await;
+    world.advance(HOUR * 48);
+    let again = world.open().await;
+    assert!(matches!(again.issue("/c", &key).await, Err(IssueError::KeyRevoked(_))), "for ever");
+    assert!(again.issue("/c", &new_key()).await.is_ok());
+}
+
+#[tokio::test]
+async fn says_that_there_is_no_such_certificate() {
+    let world = World::new();
+    let open = world.open().await;
+    let refused = open.revoke(Target::Certificate("0a1b".parse().unwrap())).await;
+    assert!(matches!(refused, Err(RevocationError::NotFound(serial)) if serial == "a1b"));
+}
+
+/// Another replica may sign for a key before it hears that it was revoked.
+#[tokio::test]
+async fn revokes_what_was_issued_for_a_key_while_the_news_was_on_its_way() {
+    let world = World::new();
+    let open = world.open().await;
+    let key = new_key();
+    let latecomer = open.issue("/a", &key).await.unwrap();
+    let row = proof::seal(
+        &KeyHash::of(&leaf(&latecomer).public_key_info),
+        1_800_000_000,
+        "lost",
+        &open.revoker.mac,
+    );
+    open.store.write(Change::RevokeKey(row)).await.unwrap();
+    assert!(open.issuance.record(&latecomer.serial).await.unwrap().revoked_at.is_none());
+    open.upkeep.pass_here().await;
+    assert!(open.refuses(&latecomer));
+    assert!(open.issuance.record(&latecomer.serial).await.unwrap().revoked_at.is_some());
+}
+
+#[tokio::test]
+async fn has_a_list_from_the_start_and_a_new_one_for_every_revocation() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    assert_eq!(open.row_of(&signed).number, 1);
+    assert_eq!(open.list_of(&signed).serials().len(), 0);
+    open.upkeep.pass_here().await;
+    assert_eq!(open.row_of(&signed).number, 1, "nothing is due");
+    open.revoke(certificate(&signed)).await.unwrap();
+    assert_eq!(open.row_of(&signed).number, 2);
+
+    open.store.close().await;
+    let again = world.open().await;
+    assert_eq!(again.row_of(&signed).number, 2, "a restart signs nothing");
+}
+
+#[tokio::test]
+async fn replaces_a_list_when_half_of_its_time_is_over() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    let first = open.row_of(&signed);
+    world.advance(MINUTE * 29);
+    open.upkeep.pass_here().await;
+    assert_eq!(open.row_of(&signed), first);
+    world.advance(MINUTE);
+    open.upkeep.pass_here().await;
+    let second = open.row_of(&signed);
+    assert_eq!(second.number, 2);
+    assert_eq!(second.next_update - first.next_update, 30 * 60);
+}
+
+/// RFC 5280, section 3.3.
+#[tokio::test]
+async fn takes_a_certificate_off_the_lists_after_one_that_was_made_when_it_had_expired() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    open.revoke(certificate(&signed)).await.unwrap();
+    let serial = signed.serial.parse().unwrap();
+    let mut still_listed = Vec::new();
+    for _ in 0..4 {
+        world.advance(MINUTE * 31);
+        open.upkeep.pass_here().await;
+        still_listed.push(open.list_of(&signed).contains(&serial));
+    }
+    // It expires after an hour: the list made after 62 minutes names it, the one after 93 no longer has to.
+    assert_eq!(still_listed, [true, true, false, false]);
+    assert!(!open.revoker.revoked().contains(&Revocable::of(&leaf(&signed))), "nor does the memory");
+}
+
+#[tokio::test]
+async fn keeps_the_list_of_an_issuing_ca_that_no_longer_signs() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    open.store.close().await;
+    world.advance(HOUR * 13);
+    let open = world.open().await;
+    let later = open.issue("/a", &new_key()).await.unwrap();
+    assert_ne!(signed.issuer_key_id, later.issuer_key_id);
+    assert_eq!(open.revoker.lists().borrow().iter().len(), 2);
+    open.revoke(certificate(&later)).await.unwrap();
+    assert!(open.refuses(&later));
+
+    open.store.close().await;
+    world.advance(HOUR * 12);
+    let open = world.open().await;
+    let lists = open.revoker.lists().borrow().clone();
+    assert!(lists.of_issuer(&signed.issuer_key_id).is_none(), "it has expired");
+    assert!(open.store.revocation_list(&signed.issuer_key_id).await.unwrap().is_none());
+    assert!(lists.of_issuer(&later.issuer_key_id).is_some());
+}
+
+#[rstest::rstest]
+#[case("UPDATE certificates SET revoked_at = NULL, revocation_reason = NULL")]
+#[case("DELETE FROM certificates")]
+#[tokio::test]
+async fn keeps_revoked_what_somebody_cleared_in_the_database(#[case] statement: &'static str) {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    open.revoke(certificate(&signed)).await.unwrap();
+    world.tamper(open, statement).await;
+
+    let open = world.open().await;
+    assert!(open.refuses(&signed));
+    if let Ok(record) = open.issuance.record(&signed.serial).await {
+        assert!(record.revocation_reason.unwrap().contains("cleared"));
+    }
+    world.advance(MINUTE * 31);
+    open.upkeep.pass_here().await;
+    assert!(open.refuses(&signed), "on the next list too");
+}
+
+#[rstest::rstest]
+#[case("UPDATE revocation_lists SET crl = x'3000'")]
+#[case("UPDATE revocation_lists SET number = number + 5")]
+#[case("DELETE FROM revocation_lists")]
+#[tokio::test]
+async fn replaces_a_list_that_is_not_genuine(#[case] statement: &'static str) {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    open.revoke(certificate(&signed)).await.unwrap();
+    world.tamper(open, statement).await;
+    assert!(world.open().await.refuses(&signed));
+}
+
+#[tokio::test]
+async fn knows_the_keys_of_the_first_schema() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    world.tamper(open, "UPDATE certificates SET key_sha256 = NULL").await;
+    let open = world.open().await;
+    let hash = KeyHash::of(&leaf(&signed).public_key_info);
+    assert_eq!(open.revoke(Target::Key(hash)).await.unwrap(), 1);
+    assert!(open.refuses(&signed));
+}
+
+#[tokio::test]
+async fn lets_one_replica_alone_sign_a_list() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    let row = open.row_of(&signed);
+    let next = RevocationListRow { number: 2, ..row };
+    let put = |before| open.store.write(Change::PutRevocationList { row: next.clone(), before });
+    put(1).await.unwrap();
+    for taken in [0, 1] {
+        assert!(matches!(put(taken).await, Err(StoreError::Conflict(_))));
+    }
+}

@@ -1,0 +1,361 @@
+//! Keeps one current revocation list for every issuing CA whose certificates may still be valid, be it this replica's,
+//! another's, or one that no longer signs.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use secplane_identity::{IdentityPublisher, revocation::KeyHash, x509::Certificate};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Revoker,
+    lists::{CurrentList, Lists, entries},
+    remembered,
+    signers::{SignerError, Signers},
+};
+use crate::{
+    audit::{Action, Event},
+    authority::{BACKDATE, RevocationList},
+    instant::{from_unix, unix},
+    store::{
+        AuthorityFilter, AuthorityKind, AuthorityRow, Change, Commit, Conflict, Notice, Revocation,
+        RevocationListRow, RevocationTarget, RevokedRow, StoreError,
+    },
+};
+
+/// Revocations that come together share one list.
+const COALESCE: Duration = Duration::from_millis(150);
+/// How long another replica has to sign the list of what it revoked, before this one does.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often it looks for issuing CAs without a list, and forgets what has expired.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long after its revocation a key is looked for among what was issued, in seconds: a replica that had not heard
+/// of it yet may have signed for it.
+const LATECOMERS: i64 = 60;
+
+/// The work that keeps revocation lists current, and this daemon's connections free of whom they concern.
+pub struct Upkeep {
+    revoker: Arc<Revoker>,
+    signers: Signers,
+    /// How long a list is valid.
+    validity: Duration,
+}
+
+/// Who signs what is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signing {
+    /// This daemon.
+    Here,
+    /// Whoever revoked, on another replica.
+    Elsewhere,
+}
+
+impl Upkeep {
+    /// Keeps the lists of all issuing CAs; each is valid for `validity`, and is replaced when half of it is over.
+    #[must_use]
+    pub fn new(revoker: Arc<Revoker>, signers: Signers, validity: Duration) -> Self {
+        Self { revoker, signers, validity }
+    }
+
+    /// Brings the lists up to date once, before the first of them is asked for, and takes from them what the database
+    /// should know and does not.
+    ///
+    /// # Errors
+    /// When the database fails. A list that cannot be signed is reported, and tried again later.
+    pub async fn begin(&self) -> Result<(), StoreError> {
+        self.pass(Signing::Elsewhere).await?;
+        let lists = self.revoker.lists.borrow().clone();
+        for current in lists.iter() {
+            let rows = self.rows_of(current).await?;
+            self.cleared(current, &rows.iter().collect::<Vec<_>>()).await?;
+        }
+        self.pass(Signing::Here).await
+    }
+
+    /// Works until `shutdown`.
+    pub async fn run(self, publisher: IdentityPublisher, shutdown: CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.keep_current() => {}
+            () = cut_connections(&self.revoker, &publisher) => {}
+        }
+        self.revoker.close().await;
+    }
+
+    #[cfg(test)]
+    pub(super) async fn pass_here(&self) {
+        self.pass(Signing::Here).await.unwrap();
+    }
+
+    async fn keep_current(&self) {
+        let mut notices = self.revoker.store.changes();
+        let mut look_at = Instant::now() + LOOK_EVERY;
+        loop {
+            let signing = tokio::select! {
+                () = self.revoker.news.notified() => {
+                    tokio::time::sleep(COALESCE).await;
+                    Signing::Here
+                }
+                () = sleep_until(look_at) => Signing::Here,
+                notice = notices.recv() => match notice {
+                    Ok(Notice::Revocations | Notice::Authorities | Notice::Everything)
+                    | Err(RecvError::Lagged(_)) => Signing::Elsewhere,
+                    Ok(_) => continue,
+                    // The store has closed: the daemon is stopping.
+                    Err(RecvError::Closed) => std::future::pending().await,
+                },
+            };
+            if let Err(error) = self.pass(signing).await {
+                tracing::error!(%error, "what is revoked could not be read from the database; it is tried again");
+            }
+            look_at = match signing {
+                Signing::Here => Instant::now() + LOOK_EVERY,
+                Signing::Elsewhere => look_at.min(Instant::now() + GRACE),
+            };
+        }
+    }
+
+    /// Reads what is revoked, signs the lists that are due, and hands the current ones on.
+    async fn pass(&self, signing: Signing) -> Result<(), StoreError> {
+        let now = self.revoker.clock.now();
+        self.revoker.reload().await?;
+        if signing == Signing::Here {
+            self.revoke_latecomers(now).await?;
+        }
+        let mut numbers: HashMap<String, i64> =
+            self.revoker.store.revocation_list_numbers().await?.into_iter().collect();
+        let mut lists = Vec::new();
+        for issuer in self.issuers(now).await? {
+            let number = numbers.remove(&issuer.key_id);
+            let current = match number {
+                Some(number) => self.current(&issuer, number).await?,
+                None => None,
+            };
+            let next = match signing {
+                Signing::Here => self.next(&issuer, number, current.as_deref(), now).await,
+                Signing::Elsewhere => Ok(None),
+            };
+            let next = next.unwrap_or_else(|error| {
+                let issuer = &issuer.key_id;
+                tracing::error!(issuer, %error, "a revocation list could not be renewed; it is tried again");
+                None
+            });
+            lists.extend(next.map(Arc::new).or(current));
+        }
+        if signing == Signing::Here {
+            self.forget(numbers.into_keys(), now).await?;
+        }
+        let lists = Lists::new(lists);
+        self.revoker.lists.send_if_modified(|before| {
+            let has_changed = *before != lists;
+            *before = lists;
+            has_changed
+        });
+        Ok(())
+    }
+
+    /// The issuing CAs whose certificates may still be valid.
+    async fn issuers(&self, now: SystemTime) -> Result<Vec<AuthorityRow>, StoreError> {
+        let filter = AuthorityFilter { kind: Some(AuthorityKind::Issuing), ..AuthorityFilter::default() };
+        let mut issuers = self.revoker.store.authorities(&filter).await?;
+        issuers.retain(|issuer| issuer.not_after >= unix(now));
+        Ok(issuers)
+    }
+
+    /// The list that an issuer has. One that is not genuine counts as none.
+    async fn current(
+        &self,
+        issuer: &AuthorityRow,
+        number: i64,
+    ) -> Result<Option<Arc<CurrentList>>, StoreError> {
+        let held = self.revoker.lists.borrow().of_issuer(&issuer.key_id).cloned();
+        // What was verified once is not read again, and one played back from the past is not taken up.
+        if let Some(held) = held.filter(|held| held.row().number >= number) {
+            return Ok(Some(held));
+        }
+        let Some(row) = self.revoker.store.revocation_list(&issuer.key_id).await? else { return Ok(None) };
+        let opened = Certificate::parse(&issuer.public)
+            .map_err(|error| error.to_string())
+            .and_then(|issuer| CurrentList::open(row, &issuer).map_err(|error| error.to_string()));
+        Ok(opened
+            .inspect_err(|error| {
+                tracing::error!(issuer = issuer.key_id, error, "a revocation list is replaced")
+            })
+            .ok()
+            .map(Arc::new))
+    }
+
+    /// Signs the next list of an issuer, if it is due. `number` is that of the list in the database.
+    async fn next(
+        &self,
+        issuer: &AuthorityRow,
+        number: Option<i64>,
+        current: Option<&CurrentList>,
+        now: SystemTime,
+    ) -> Result<Option<CurrentList>, UpkeepError> {
+        let end = current.map_or(unix(now), CurrentList::keeps_from);
+        let mut rows = self.revoker.store.revoked_certificates(end).await?;
+        rows.retain(|row| row.issuer_key_id == issuer.key_id);
+        if let Some(current) = current {
+            let known: Vec<_> = rows.iter().collect();
+            if !current.is_due(&known, now) {
+                return Ok(None);
+            }
+            rows.extend(self.cleared(current, &known).await?);
+        }
+        let before = number.unwrap_or(0);
+        let highest = current.map_or(0, |current| current.row().number).max(before);
+        let this_update = from_unix(unix(now.checked_sub(BACKDATE).unwrap_or(now)));
+        let list = RevocationList {
+            number: u64::try_from(highest).unwrap_or(0).saturating_add(1),
+            this_update,
+            next_update: from_unix(unix(now + self.validity)),
+            revoked: entries(&rows, |row| self.has_revoked_key(row)),
+        };
+        let row = RevocationListRow {
+            issuer_key_id: issuer.key_id.clone(),
+            number: highest.saturating_add(1),
+            this_update: unix(list.this_update),
+            next_update: unix(list.next_update),
+            crl: self.signers.sign(issuer, list).await?,
+        };
+        let change = Change::PutRevocationList { row: row.clone(), before };
+        match self.revoker.store.write(change).await {
+            Ok(()) => {}
+            // Another replica was first, and its notice brings its list.
+            Err(StoreError::Conflict(Conflict::Changed)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        tracing::info!(
+            issuer = row.issuer_key_id,
+            number = row.number,
+            entries = rows.len(),
+            "a revocation list was signed"
+        );
+        let issuer = Certificate::parse(&issuer.public).map_err(SignerError::from)?;
+        Ok(Some(CurrentList::open(row, &issuer).map_err(|error| UpkeepError::Unreadable(error.to_string()))?))
+    }
+
+    fn has_revoked_key(&self, row: &RevokedRow) -> bool {
+        let key = row.key_sha256.as_deref().and_then(KeyHash::from_bytes);
+        key.is_some_and(|key| self.revoker.revoked.contains_key(&key))
+    }
+
+    /// The revoked certificates that the next list of the issuer has to name.
+    async fn rows_of(&self, current: &CurrentList) -> Result<Vec<RevokedRow>, StoreError> {
+        let mut rows = self.revoker.store.revoked_certificates(current.keeps_from()).await?;
+        rows.retain(|row| row.issuer_key_id == current.row().issuer_key_id);
+        Ok(rows)
+    }
+
+    /// What the current list names though the database says that it is not revoked: somebody cleared it there. It stays
+    /// revoked, and that is reported.
+    async fn cleared(
+        &self,
+        current: &CurrentList,
+        known: &[&RevokedRow],
+    ) -> Result<Vec<RevokedRow>, StoreError> {
+        let mut cleared = Vec::new();
+        for serial in current.not_among(known) {
+            let serial = serial.to_string();
+            let record = self.revoker.store.certificate(&serial).await?;
+            let (not_after, lineage) = match record {
+                // It has expired, and leaves the lists as it should.
+                Some(record) if record.revoked_at.is_some() || record.not_after < current.keeps_from() => {
+                    continue;
+                }
+                Some(record) => (record.not_after, Some(record.serial)),
+                // Its whole record is gone. Nothing that the issuer signed ends after this.
+                None => (current.row().next_update, None),
+            };
+            tracing::error!(
+                serial,
+                "a revocation was cleared in the database; the certificate stays revoked"
+            );
+            self.revoke_again(&serial, lineage).await?;
+            cleared.push(RevokedRow {
+                serial,
+                issuer_key_id: current.row().issuer_key_id.clone(),
+                not_after,
+                revoked_at: current.row().this_update,
+                key_sha256: None,
+            });
+        }
+        self.revoker.revoked.add(cleared.iter().filter_map(remembered), [], self.revoker.clock.now());
+        Ok(cleared)
+    }
+
+    async fn revoke_again(&self, serial: &str, record: Option<String>) -> Result<(), StoreError> {
+        const REASON: &str = "its revocation was cleared in the database";
+        let at = unix(self.revoker.clock.now());
+        let target = record.map(RevocationTarget::Lineage);
+        let changes = target
+            .map(|target| Change::Revoke(Revocation { target, at, reason: REASON.to_owned() }))
+            .into_iter()
+            .collect();
+        let event = Event::by_daemon(Action::CertificateRevoke, serial).with("reason", REASON);
+        self.revoker.store.commit(Commit { changes, events: vec![event] }).await
+    }
+
+    /// Revokes what was issued for a revoked key while the news was on its way.
+    async fn revoke_latecomers(&self, now: SystemTime) -> Result<(), StoreError> {
+        let mut found = false;
+        for row in self.revoker.store.revoked_keys().await? {
+            let target = RevocationTarget::Key(row.key_sha256.clone());
+            if row.revoked_at < unix(now) - LATECOMERS
+                || !self.revoker.store.has_unrevoked(&target, unix(now)).await?
+            {
+                continue;
+            }
+            let event = Event::by_daemon(Action::CertificateRevoke, hex::encode(&row.key_sha256))
+                .with("by", "public-key")
+                .with("reason", &row.reason);
+            let change = Change::Revoke(Revocation { target, at: unix(now), reason: row.reason });
+            self.revoker.store.commit(Commit { changes: vec![change], events: vec![event] }).await?;
+            found = true;
+        }
+        if found { self.revoker.reload().await.map(drop) } else { Ok(()) }
+    }
+
+    /// Forgets the lists of issuers that have expired. Of an issuer that is unknown the list is kept: it may be that of
+    /// a replica that has just begun.
+    async fn forget(&self, issuers: impl Iterator<Item = String>, now: SystemTime) -> Result<(), StoreError> {
+        for key_id in issuers {
+            let issuer = self.revoker.store.authority(&key_id).await?;
+            if issuer.is_some_and(|issuer| issuer.not_after < unix(now)) {
+                self.revoker.store.write(Change::ForgetRevocationList(key_id)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ends the connections of whoever was revoked.
+async fn cut_connections(revoker: &Revoker, publisher: &IdentityPublisher) {
+    let mut changes = revoker.revoked.changes();
+    loop {
+        let revocations = Arc::clone(&changes.borrow_and_update());
+        publisher.publish_revocations(revocations);
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Why a list was not renewed.
+#[derive(Debug, thiserror::Error)]
+enum UpkeepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    #[error("the list that was just signed cannot be read back: {0}")]
+    Unreadable(String),
+}

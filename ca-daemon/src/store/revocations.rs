@@ -1,0 +1,322 @@
+//! What was revoked: certificates and keys, and the lists that tell others of it.
+
+use sqlx::{FromRow, QueryBuilder};
+
+use super::{
+    Conflict, Store, StoreError,
+    database::{Transaction, on, within},
+};
+
+/// Takes the trust from every certificate that a target names and that has not expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// Which certificates.
+    pub target: RevocationTarget,
+    /// Unix seconds.
+    pub at: i64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Which certificates are revoked together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RevocationTarget {
+    /// A certificate and all that renewed it: the serial of the first of them.
+    Lineage(String),
+    /// All of a SPIFFE ID.
+    SpiffeId(String),
+    /// All of a public key: the SHA-256 of its SubjectPublicKeyInfo.
+    Key(Vec<u8>),
+}
+
+/// A certificate that was revoked. Times are Unix seconds.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct RevokedRow {
+    /// Lower-case hex without leading zeros.
+    pub serial: String,
+    /// Lower-case hex of the issuing CA's subject key identifier.
+    pub issuer_key_id: String,
+    /// End of the validity.
+    pub not_after: i64,
+    /// Since when.
+    pub revoked_at: i64,
+    /// SHA-256 of its SubjectPublicKeyInfo; `None` in a row of the first schema.
+    pub key_sha256: Option<Vec<u8>>,
+}
+
+/// A public key that was revoked: nothing is issued for it any more.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct RevokedKeyRow {
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub key_sha256: Vec<u8>,
+    /// Unix seconds.
+    pub revoked_at: i64,
+    /// Why.
+    pub reason: String,
+    /// Proof that this authority wrote the row.
+    pub mac: Vec<u8>,
+}
+
+/// The current list of an issuing CA.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct RevocationListRow {
+    /// Lower-case hex of the issuer's subject key identifier.
+    pub issuer_key_id: String,
+    /// Grows with every list.
+    pub number: i64,
+    /// DER.
+    pub crl: Vec<u8>,
+    /// Unix seconds.
+    pub this_update: i64,
+    /// Unix seconds.
+    pub next_update: i64,
+}
+
+/// Completes a statement about certificates by the condition that names those of a target. Of a lineage the expired
+/// ones are named too: whether it may be renewed is asked of the last one.
+macro_rules! push_target {
+    ($query:ident, $target:expr, $now:expr) => {
+        match $target {
+            RevocationTarget::Lineage(first) => {
+                $query.push("(serial = ").push_bind(first).push(" OR (renews IS NOT NULL AND lineage = ");
+                $query.push_bind(first).push("))");
+            }
+            RevocationTarget::SpiffeId(id) => {
+                $query.push("spiffe_id = ").push_bind(id).push(" AND not_after >= ").push_bind($now);
+            }
+            RevocationTarget::Key(hash) => {
+                $query.push("key_sha256 = ").push_bind(hash).push(" AND not_after >= ").push_bind($now);
+            }
+        }
+    };
+}
+
+impl Store {
+    /// The revoked certificates whose validity ends at `end` (Unix seconds) or later.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revoked_certificates(&self, end: i64) -> Result<Vec<RevokedRow>, StoreError> {
+        Ok(on!(&self.readers, pool => {
+            sqlx::query_as(
+                "SELECT serial, issuer_key_id, not_after, revoked_at, key_sha256 FROM certificates
+                 WHERE revoked_at IS NOT NULL AND not_after >= $1",
+            )
+            .bind(end)
+            .fetch_all(pool)
+            .await?
+        }))
+    }
+
+    /// The revoked certificates of a target that have not expired at `now` (Unix seconds).
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revoked_of(
+        &self,
+        target: &RevocationTarget,
+        now: i64,
+    ) -> Result<Vec<RevokedRow>, StoreError> {
+        Ok(on!(&self.readers, pool => {
+            let mut query = QueryBuilder::new(
+                "SELECT serial, issuer_key_id, not_after, revoked_at, key_sha256 FROM certificates
+                 WHERE revoked_at IS NOT NULL AND ",
+            );
+            push_target!(query, target, now);
+            query.push(" AND not_after >= ").push_bind(now);
+            query.build_query_as().fetch_all(pool).await?
+        }))
+    }
+
+    /// Whether a certificate of a target is valid at `now` (Unix seconds) and not revoked.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_unrevoked(&self, target: &RevocationTarget, now: i64) -> Result<bool, StoreError> {
+        let found: Option<i64> = on!(&self.readers, pool => {
+            let mut query =
+                QueryBuilder::new("SELECT position FROM certificates WHERE revoked_at IS NULL AND ");
+            push_target!(query, target, now);
+            query.push(" AND not_after >= ").push_bind(now).push(" LIMIT 1");
+            query.build_query_scalar().fetch_optional(pool).await?
+        });
+        Ok(found.is_some())
+    }
+
+    /// The revoked keys.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revoked_keys(&self) -> Result<Vec<RevokedKeyRow>, StoreError> {
+        Ok(on!(&self.readers, pool => {
+            sqlx::query_as("SELECT key_sha256, revoked_at, reason, mac FROM revoked_keys")
+                .fetch_all(pool)
+                .await?
+        }))
+    }
+
+    /// Which issuers have a list, and its number.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revocation_list_numbers(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        Ok(on!(&self.readers, pool => {
+            sqlx::query_as("SELECT issuer_key_id, number FROM revocation_lists").fetch_all(pool).await?
+        }))
+    }
+
+    /// The list of an issuer.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revocation_list(
+        &self,
+        issuer_key_id: &str,
+    ) -> Result<Option<RevocationListRow>, StoreError> {
+        Ok(on!(&self.readers, pool => {
+            sqlx::query_as(
+                "SELECT issuer_key_id, number, crl, this_update, next_update FROM revocation_lists
+                 WHERE issuer_key_id = $1",
+            )
+            .bind(issuer_key_id)
+            .fetch_optional(pool)
+            .await?
+        }))
+    }
+
+    /// Certificates (serial and DER) of the first schema that are valid at `now` (Unix seconds) and whose key is not
+    /// on record yet: `size` of them at the most.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn without_key_hash(&self, now: i64, size: u32) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        Ok(on!(&self.readers, pool => {
+            sqlx::query_as(
+                "SELECT serial, certificate FROM certificates WHERE key_sha256 IS NULL AND not_after >= $1
+                 LIMIT $2",
+            )
+            .bind(now)
+            .bind(i64::from(size))
+            .fetch_all(pool)
+            .await?
+        }))
+    }
+}
+
+/// Refuses to renew a certificate that was revoked. In the same transaction as the insertion of the new one, so that a
+/// revocation cannot slip in between.
+pub(super) async fn refuse_revoked(transaction: &mut Transaction, serial: &str) -> Result<(), StoreError> {
+    let revoked: Option<Option<i64>> = match transaction {
+        Transaction::Sqlite(transaction) => {
+            sqlx::query_scalar("SELECT revoked_at FROM certificates WHERE serial = $1")
+                .bind(serial)
+                .fetch_optional(&mut **transaction)
+                .await?
+        }
+        // The lock makes another replica's revocation wait for this renewal, or this one see that revocation.
+        Transaction::Postgres(transaction) => {
+            sqlx::query_scalar("SELECT revoked_at FROM certificates WHERE serial = $1 FOR SHARE")
+                .bind(serial)
+                .fetch_optional(&mut **transaction)
+                .await?
+        }
+    };
+    match revoked.flatten() {
+        Some(_) => Err(StoreError::Refused(format!("certificate {serial} has been revoked"))),
+        None => Ok(()),
+    }
+}
+
+/// Marks the certificates of a target as revoked. Those that were so before keep their time and reason.
+pub(super) async fn revoke(transaction: &mut Transaction, revocation: &Revocation) -> Result<(), StoreError> {
+    let Revocation { target, at, reason } = revocation;
+    if let Transaction::Postgres(transaction) = transaction {
+        // Renewals under way on other replicas end first; the statement below sees what they wrote.
+        let mut query = QueryBuilder::new("SELECT 1 FROM certificates WHERE revoked_at IS NULL AND ");
+        push_target!(query, target, *at);
+        query.push(" FOR UPDATE");
+        query.build().execute(&mut **transaction).await?;
+    }
+    within!(transaction, connection => {
+        let mut query = QueryBuilder::new("UPDATE certificates SET revoked_at = ");
+        query.push_bind(at).push(", revocation_reason = ").push_bind(reason);
+        query.push(" WHERE revoked_at IS NULL AND ");
+        push_target!(query, target, *at);
+        query.build().execute(connection).await?;
+    });
+    Ok(())
+}
+
+/// Revokes a public key. One that was revoked before keeps its time and reason.
+pub(super) async fn revoke_key(transaction: &mut Transaction, row: &RevokedKeyRow) -> Result<(), StoreError> {
+    within!(transaction, connection => {
+        sqlx::query(
+            "INSERT INTO revoked_keys (key_sha256, revoked_at, reason, mac) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (key_sha256) DO NOTHING",
+        )
+        .bind(&row.key_sha256)
+        .bind(row.revoked_at)
+        .bind(&row.reason)
+        .bind(&row.mac)
+        .execute(connection)
+        .await?;
+    });
+    Ok(())
+}
+
+/// Replaces the list number `before` of an issuer, 0 when it has none. Refused when another replica was first.
+pub(super) async fn put_list(
+    transaction: &mut Transaction,
+    row: &RevocationListRow,
+    before: i64,
+) -> Result<(), StoreError> {
+    let changed = within!(transaction, connection => {
+        sqlx::query(
+            "INSERT INTO revocation_lists (issuer_key_id, number, crl, this_update, next_update)
+             VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (issuer_key_id) DO UPDATE SET number = excluded.number, crl = excluded.crl,
+                this_update = excluded.this_update, next_update = excluded.next_update
+             WHERE revocation_lists.number = $6",
+        )
+        .bind(&row.issuer_key_id)
+        .bind(row.number)
+        .bind(&row.crl)
+        .bind(row.this_update)
+        .bind(row.next_update)
+        .bind(before)
+        .execute(connection)
+        .await?
+        .rows_affected()
+    });
+    if changed == 0 { Err(Conflict::Changed.into()) } else { Ok(()) }
+}
+
+/// Forgets the list of an issuer that has expired.
+pub(super) async fn forget_list(
+    transaction: &mut Transaction,
+    issuer_key_id: &str,
+) -> Result<(), StoreError> {
+    within!(transaction, connection => {
+        sqlx::query("DELETE FROM revocation_lists WHERE issuer_key_id = $1")
+            .bind(issuer_key_id)
+            .execute(connection)
+            .await?;
+    });
+    Ok(())
+}
+
+/// Fills in the key of a certificate of the first schema.
+pub(super) async fn fill_key_hash(
+    transaction: &mut Transaction,
+    serial: &str,
+    key_sha256: &[u8],
+) -> Result<(), StoreError> {
+    within!(transaction, connection => {
+        sqlx::query("UPDATE certificates SET key_sha256 = $2 WHERE serial = $1 AND key_sha256 IS NULL")
+            .bind(serial)
+            .bind(key_sha256)
+            .execute(connection)
+            .await?;
+    });
+    Ok(())
+}
