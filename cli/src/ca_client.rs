@@ -18,7 +18,8 @@ use secplane_identity::{
 use secplane_proto::{
     secplane::ca::v1::{
         audit_client::AuditClient, authority_client::AuthorityClient,
-        certificates_client::CertificatesClient, trust_bundle_client::TrustBundleClient,
+        certificates_client::CertificatesClient, revocations_client::RevocationsClient,
+        trust_bundle_client::TrustBundleClient,
     },
     spire::api::{
         server::{
@@ -43,6 +44,8 @@ const DEFAULT_ADMIN_SOCKET: &str = "./secplane-dev/ca/admin.sock";
 const ADMIN_SOCKET_VARIABLE: &str = "SECCTL_ADMIN_SOCKET";
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest answer with revocation lists that is taken.
+const MAX_LISTS_BYTES: usize = 64 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which CA to speak to, and how.
@@ -140,6 +143,11 @@ impl CaClient {
 
     pub(crate) fn certificates(&self) -> CertificatesClient<Channel> {
         CertificatesClient::new(self.channel.clone())
+    }
+
+    /// Lists may be long.
+    pub(crate) fn revocations(&self) -> RevocationsClient<Channel> {
+        RevocationsClient::new(self.channel.clone()).max_decoding_message_size(MAX_LISTS_BYTES)
     }
 
     pub(crate) fn trust_bundles(&self) -> TrustBundleClient<Channel> {

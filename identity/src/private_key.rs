@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::{encoding::AsDer, signature};
-use rcgen::{CertificateParams, DistinguishedName, KeyPair, RsaKeySize, SanType};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData, RsaKeySize, SanType};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -161,6 +161,14 @@ impl PrivateKey {
     /// When the bytes are not a key that can sign here.
     pub fn signing_pair(&self) -> Result<KeyPair, PrivateKeyError> {
         KeyPair::try_from(self.0.as_slice()).map_err(PrivateKeyError::Unusable)
+    }
+
+    /// DER of the public key's SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
+    ///
+    /// # Errors
+    /// When the bytes are not a key that can sign here.
+    pub fn public_key_info(&self) -> Result<Vec<u8>, PrivateKeyError> {
+        Ok(self.signing_pair()?.subject_public_key_info())
     }
 
     /// A DER certificate request (RFC 2986) for this key that names one SPIFFE ID.

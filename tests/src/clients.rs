@@ -7,9 +7,11 @@ use secplane_identity::{PrivateKey, connect::GrpcConnector};
 use secplane_proto::{
     secplane::ca::v1::{
         CertificateRecord, GetCertificateRequest, IssueClientCertificateRequest,
-        IssueServerCertificateRequest, ListCertificatesRequest, RenewCertificateRequest,
-        RevokeCertificateRequest, audit_client::AuditClient, authority_client::AuthorityClient,
-        certificates_client::CertificatesClient, trust_bundle_client::TrustBundleClient,
+        IssueServerCertificateRequest, ListCertificatesRequest, ListRevocationListsRequest,
+        RenewCertificateRequest, RevocationList, RevokeCertificateRequest, RevokeRequest,
+        WatchRevocationListsRequest, WatchRevocationListsResponse, audit_client::AuditClient,
+        authority_client::AuthorityClient, certificates_client::CertificatesClient,
+        revocations_client::RevocationsClient, revoke_request, trust_bundle_client::TrustBundleClient,
     },
     spire::api::{
         server::{
@@ -23,7 +25,7 @@ use secplane_proto::{
     },
 };
 use tonic::{
-    Status,
+    Status, Streaming,
     transport::{Channel, Endpoint},
 };
 use tonic_prost::ProstCodec;
@@ -107,6 +109,12 @@ impl Clients {
     #[must_use]
     pub fn trust_bundle(&self) -> TrustBundleClient<Channel> {
         TrustBundleClient::new(self.0.clone())
+    }
+
+    /// `secplane.ca.v1.Revocations`.
+    #[must_use]
+    pub fn revocations(&self) -> RevocationsClient<Channel> {
+        RevocationsClient::new(self.0.clone())
     }
 
     /// Calls a method by its path, with an empty message.
@@ -194,6 +202,33 @@ impl Clients {
         let request = RevokeCertificateRequest { serial_number, reason: "lost".to_owned() };
         let revoked = self.certificates().revoke_certificate(request).await?;
         Ok(revoked.into_inner().certificate.unwrap())
+    }
+
+    /// Revokes what a target names, and answers how many certificates that were.
+    ///
+    /// # Errors
+    /// As the authority says.
+    pub async fn revoke_all(&self, target: revoke_request::Target) -> Result<i64, Status> {
+        let request = RevokeRequest { target: Some(target), reason: "lost".to_owned() };
+        Ok(self.revocations().revoke(request).await?.into_inner().revoked)
+    }
+
+    /// The current revocation lists.
+    ///
+    /// # Errors
+    /// As the authority says.
+    pub async fn revocation_lists(&self) -> Result<Vec<RevocationList>, Status> {
+        let request = ListRevocationListsRequest {};
+        Ok(self.revocations().list_revocation_lists(request).await?.into_inner().lists)
+    }
+
+    /// A stream of the revocation lists.
+    ///
+    /// # Errors
+    /// As the authority says.
+    pub async fn watch_revocation_lists(&self) -> Result<Streaming<WatchRevocationListsResponse>, Status> {
+        let request = WatchRevocationListsRequest {};
+        Ok(self.revocations().watch_revocation_lists(request).await?.into_inner())
     }
 
     /// What is on record of a certificate.

@@ -5,6 +5,7 @@ use secplane_proto::secplane::ca::v1::GetStatusRequest;
 use serde::Serialize;
 
 use super::{
+    ca_crl::{CrlArgs, crl},
     ca_istio::{IstioArgs, export},
     ca_rekey::{RekeyArgs, rekey},
 };
@@ -36,11 +37,16 @@ pub(crate) enum CaCommand {
     #[command(after_help = "Examples:\n  secctl ca export-istio-cacerts --out ./cacerts\n  secctl ca \
                             export-istio-cacerts --out ./cacerts --ttl 2160h --key rsa-2048")]
     ExportIstioCacerts(IstioArgs),
+    /// Show the CA's revocation lists, or write them into files
+    #[command(after_help = "Examples:\n  secctl ca crl\n  secctl ca crl --dir ./crls\n  secctl ca crl \
+                            --format pem")]
+    Crl(CrlArgs),
 }
 
 impl CaCommand {
     pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
         match self {
+            Self::Crl(args) => crl(args, output).await,
             Self::Status(options) => output.report(&status(&options).await?),
             Self::Rekey(args) => output.report(&rekey(args).await?),
             Self::ExportIstioCacerts(args) => output.report(&export(&args).await?),

@@ -2,6 +2,7 @@
 
 mod issue;
 mod record;
+mod revoke;
 
 use std::path::Path;
 
@@ -13,12 +14,12 @@ use secplane_identity::{
 };
 use secplane_proto::secplane::ca::v1::{
     CertificateKind, CertificateRecord, GetCertificateRequest, ListCertificatesRequest,
-    RevokeCertificateRequest,
 };
 
 use self::{
     issue::{IssueCommand, RenewArgs, issue, renew},
     record::{CertificateList, RecordReport},
+    revoke::{RevokeArgs, revoke},
 };
 use crate::{
     ca_client::{CaClient, CaOptions},
@@ -49,10 +50,11 @@ pub(crate) enum CertCommand {
     /// Show the record of one certificate
     #[command(after_help = "Examples:\n  secctl cert show 5f3a9c\n  secctl cert show 5f3a9c --pem")]
     Show(ShowArgs),
-    /// Revoke a certificate and every renewal of it; it cannot be undone
+    /// Revoke a certificate and every renewal of it, all of a SPIFFE ID, or a key; it cannot be undone
     #[command(
         after_help = "Examples:\n  secctl cert revoke 5f3a9c --reason decommissioned\n  secctl cert revoke \
-                            ./db/cert.pem"
+                            ./db/cert.pem\n  secctl cert revoke --spiffe-id \
+                            spiffe://example.org/db\n  secctl cert revoke --key ./db/key.pem --reason stolen"
     )]
     Revoke(RevokeArgs),
 }
@@ -98,18 +100,6 @@ pub(crate) struct ShowArgs {
     ca: CaOptions,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct RevokeArgs {
-    /// The serial number in hex, as `secctl cert list` shows it, or a file with the certificate (PEM)
-    #[arg(value_name = "SERIAL|FILE")]
-    certificate: String,
-    /// Why; at most 256 characters
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    reason: String,
-    #[command(flatten)]
-    ca: CaOptions,
-}
-
 impl CertCommand {
     pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
         match self {
@@ -124,7 +114,7 @@ impl CertCommand {
                     output.report(&RecordReport::from(record))
                 }
             }
-            Self::Revoke(args) => output.report(&revoke(&args).await?),
+            Self::Revoke(args) => revoke(args, output).await,
         }
     }
 }
@@ -171,21 +161,6 @@ async fn get(ca: &CaClient, serial: &str) -> Result<CertificateRecord, Failure> 
         .map_err(|status| Failure::from_status(what.clone(), &status))?
         .into_inner()
         .certificate
-        .ok_or_else(|| Failure::new(Kind::Other, what, "the CA answered without its record"))
-}
-
-async fn revoke(args: &RevokeArgs) -> Result<RecordReport, Failure> {
-    let serial = serial_of(&args.certificate)?;
-    let what = format!("revoke the certificate {serial}");
-    let request = RevokeCertificateRequest { serial_number: serial, reason: args.reason.clone() };
-    let ca = args.ca.connect().await?;
-    ca.certificates()
-        .revoke_certificate(request)
-        .await
-        .map_err(|status| Failure::from_status(what.clone(), &status))?
-        .into_inner()
-        .certificate
-        .map(RecordReport::from)
         .ok_or_else(|| Failure::new(Kind::Other, what, "the CA answered without its record"))
 }
 

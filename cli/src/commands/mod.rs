@@ -4,6 +4,7 @@ pub(crate) mod agentcard;
 pub(crate) mod audit;
 pub(crate) mod bundle;
 pub(crate) mod ca;
+pub(crate) mod ca_crl;
 mod ca_istio;
 mod ca_rekey;
 pub(crate) mod cert;

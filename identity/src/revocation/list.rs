@@ -135,6 +135,13 @@ impl RevocationList {
         self.next_update
     }
 
+    /// PEM, as OpenSSL's tools take it.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        let block = pem::Pem::new("X509 CRL", self.der.as_slice());
+        pem::encode_config(&block, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))
+    }
+
     /// The bytes it was read from.
     #[must_use]
     pub fn der(&self) -> &[u8] {

@@ -20,6 +20,8 @@ mod issuance;
 mod operations;
 mod renewal;
 mod revocation;
+mod revocation_lists;
+mod revoked_sidecars;
 mod rotation;
 mod service_manager;
 mod start_refusals;
