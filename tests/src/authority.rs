@@ -65,6 +65,17 @@ impl CaFolder {
         Self { folder, config }
     }
 
+    /// A folder for another replica: the same database and wrapping key, everything else of its own.
+    ///
+    /// # Panics
+    /// When the disk cannot be written.
+    #[must_use]
+    pub fn replica_of(other: &Self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { data_dir: folder.path().join("data"), ..other.config.clone() };
+        Self { folder, config }
+    }
+
     /// The folder that holds everything.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,0 +1,177 @@
+//! Several authorities on one database serve as one.
+
+use std::time::Duration;
+
+use secplane_identity::{PrivateKey, SpiffeId};
+use secplane_proto::{
+    secplane::ca::v1::{RevokeCertificateRequest, WatchTrustBundleRequest},
+    spire::api::server::localauthority::v1::{
+        PrepareX509AuthorityRequest, local_authority_client::LocalAuthorityClient,
+    },
+};
+use secplane_tests::{
+    authority::{Ca, CaFolder},
+    clients::Clients,
+    entries::{entry, entry_for_this_process},
+    process::CaProcess,
+    requests, soon,
+};
+
+/// Two replicas that serve.
+async fn two() -> (Ca, Ca) {
+    let first = CaFolder::new();
+    let second = CaFolder::replica_of(&first);
+    (first.start().await, second.start().await)
+}
+
+/// Asks until the answer is there: it has to come by itself.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    soon(what, async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn are_one_authority_with_an_issuing_ca_each() {
+    let (one, other) = two().await;
+    assert_eq!(one.root_fingerprint(), other.root_fingerprint());
+    let (a, b) = (one.admin().mint("/a", 0).await.unwrap(), other.admin().mint("/b", 0).await.unwrap());
+    assert_ne!(a.leaf().authority_key_id, b.leaf().authority_key_id);
+    // What one issued, the other takes.
+    a.knock(other.grpc_address(), &other.bundle().await).await.unwrap();
+    b.knock(one.grpc_address(), &one.bundle().await).await.unwrap();
+    let record = other.admin().record(a.leaf().serial).await.unwrap();
+    assert_eq!(record.spiffe_id, "spiffe://example.org/a");
+}
+
+#[tokio::test]
+async fn begin_an_authority_together() {
+    let first = CaFolder::new();
+    let others: Vec<_> = (0..3).map(|_| CaFolder::replica_of(&first)).collect();
+    let starts = std::iter::once(first).chain(others).map(|folder| tokio::spawn(folder.start()));
+    let started: Vec<_> =
+        futures_util::future::join_all(starts).await.into_iter().map(Result::unwrap).collect();
+    assert!(started.iter().all(|ca| ca.root_fingerprint() == started[0].root_fingerprint()));
+    for ca in &started {
+        ca.admin().mint("/a", 0).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn hear_of_each_others_entries() {
+    let (one, other) = two().await;
+    let mut svids = other.workload().x509_svids().await.unwrap();
+    let created = one.admin().create_entry(entry_for_this_process("/a")).await;
+    assert_eq!(svids.next_svid().await.spiffe_id, "spiffe://example.org/a");
+    until("the entry at the other replica", async || other.admin().get_entry(&created.id).await.ok()).await;
+
+    one.admin().delete_entry(&created).await;
+    assert_eq!(svids.end().await.message(), "no identity issued");
+}
+
+#[tokio::test]
+async fn create_an_entry_once() {
+    let (one, other) = two().await;
+    for number in 0..10 {
+        let wanted = || entry(&format!("/{number}"), &["uid:4711"]);
+        let (ours, theirs) = (one.admin(), other.admin());
+        let (a, b) = tokio::join!(ours.try_create_entry(wanted()), theirs.try_create_entry(wanted()));
+        let ids: Vec<_> = [a, b].into_iter().flatten().map(|entry| entry.id).collect();
+        assert!(!ids.is_empty());
+        assert!(ids.iter().all(|id| *id == ids[0]), "two similar entries: {ids:?}");
+    }
+}
+
+#[tokio::test]
+async fn refuse_what_another_one_revoked() {
+    let (one, other) = two().await;
+    let holder = one.admin().issue_client("alice", 0).await.unwrap();
+    let clients = other.connect_as(&holder).await;
+    clients.renew().await.unwrap();
+    let request = RevokeCertificateRequest { serial_number: holder.leaf().serial, reason: "lost".to_owned() };
+    one.admin().certificates().revoke_certificate(request).await.unwrap();
+    until("a refusal at the other replica", async || clients.renew().await.err()).await;
+}
+
+#[tokio::test]
+async fn publish_one_bundle() {
+    let (one, other) = two().await;
+    let mut bundles = other
+        .admin()
+        .trust_bundle()
+        .watch_trust_bundle(WatchTrustBundleRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let mut roots = async || bundles.message().await.unwrap().unwrap().bundle.unwrap().x509_authorities.len();
+    assert_eq!(roots().await, 1);
+    LocalAuthorityClient::new(one.admin().channel())
+        .prepare_x509_authority(PrepareX509AuthorityRequest {})
+        .await
+        .unwrap();
+    assert_eq!(soon("the prepared root at the other replica", roots()).await, 2);
+}
+
+/// A client that carries on elsewhere when its replica is gone.
+async fn mint_at_any(replicas: &[Clients], csr: &[u8]) -> Vec<Vec<u8>> {
+    for clients in replicas.iter().cycle() {
+        if let Ok(chain) = clients.mint_with(csr.to_vec(), 0).await {
+            return chain;
+        }
+    }
+    unreachable!("there is a replica")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lose_nothing_when_one_is_killed() {
+    let folder = CaFolder::new();
+    let second = CaFolder::replica_of(&folder);
+    let (first, survivor) = (CaProcess::start(&folder).await, CaProcess::start(&second).await);
+    let key = PrivateKey::generate().unwrap();
+    let csr = requests::naming(&key, &["spiffe://example.org/a"]);
+    let replicas = [first.admin(), survivor.admin()];
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (replicas, csr) = (replicas.clone(), csr.clone());
+            tokio::spawn(async move {
+                let mut serials = Vec::new();
+                for _ in 0..20 {
+                    let chain = mint_at_any(&replicas, &csr).await;
+                    serials.push(secplane_identity::x509::Certificate::parse(&chain[0]).unwrap().serial);
+                }
+                serials
+            })
+        })
+        .collect();
+    first.kill().await;
+    for client in clients {
+        for serial in client.await.unwrap() {
+            let record = survivor.admin().record(serial.clone()).await;
+            assert_eq!(
+                record.unwrap().spiffe_id,
+                SpiffeId::parse("spiffe://example.org/a").unwrap().as_str()
+            );
+        }
+    }
+    // And it comes back under its own ID.
+    CaProcess::start(&folder).await.terminate().await;
+    survivor.terminate().await;
+}
+
+#[tokio::test]
+async fn refuse_a_copy_of_themselves() {
+    let one = Ca::start().await;
+    let mut copy = CaFolder::replica_of(one.folder());
+    std::fs::create_dir_all(&copy.config.data_dir).unwrap();
+    let id = "replica";
+    std::fs::copy(one.folder().config.data_dir.join(id), copy.config.data_dir.join(id)).unwrap();
+    copy.config.server_names = Vec::new();
+    let refusal = copy.refusal().await.to_string();
+    assert!(refusal.contains("replica ID"), "{refusal}");
+}
