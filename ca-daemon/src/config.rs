@@ -54,6 +54,9 @@ pub struct Config {
     /// Where private keys live and of which kind they are.
     #[serde(default)]
     pub keys: KeysConfig,
+    /// Foreign trust domains.
+    #[serde(default)]
+    pub federation: FederationConfig,
     /// How long certificates are valid.
     #[serde(default)]
     pub validity: ValidityConfig,
@@ -164,6 +167,20 @@ pub struct WorkloadApiConfig {
     pub hold: Duration,
 }
 
+/// Federation with foreign trust domains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FederationConfig {
+    /// A PEM file of the roots that bundle endpoints of the profile `https_web` are checked with.
+    pub web_roots: PathBuf,
+}
+
+impl Default for FederationConfig {
+    fn default() -> Self {
+        Self { web_roots: "/etc/ssl/certs/ca-certificates.crt".into() }
+    }
+}
+
 /// Lifetimes. Text such as `1h`, `90s`, `30d`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -270,6 +287,7 @@ impl Config {
             server_names: Vec::new(),
             admin_socket: None,
             workload_api: WorkloadApiConfig::default(),
+            federation: FederationConfig::default(),
             database: DatabaseConfig::default(),
             keys: KeysConfig::default(),
             validity: ValidityConfig::default(),

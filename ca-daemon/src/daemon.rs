@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     fs::{self, File, TryLockError},
+    future::Future,
     io,
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -20,6 +21,7 @@ use secplane_identity::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
+    sync::broadcast,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -38,6 +40,8 @@ use crate::{
     api::{Cuttable, Services, SocketError, SocketLimits, UnixSocket},
     audit::{Action, Event, LogKey, LogKeyError},
     config::{Config, ConfigError},
+    federation::{Federation, Fetcher, Refresher},
+    following::Followers,
     founding::{Founded, FoundingError, found},
     instant::Clock,
     issuance::Issuance,
@@ -48,7 +52,7 @@ use crate::{
     replica::replica_id,
     revocation::{Revoker, Signers, Upkeep},
     rotation::{Rotation, RotationError},
-    store::{Commit, Store, StoreError},
+    store::{Commit, Notice, Store, StoreError},
     witness::{Recorder, Witness},
 };
 
@@ -78,6 +82,7 @@ pub struct CaDaemon {
     upkeep: Upkeep,
     identity: IdentitySource,
     store: Store,
+    notices: broadcast::Receiver<Notice>,
     shutdown: CancellationToken,
     /// Held for as long as the daemon lives.
     _lock: DataDirLock,
@@ -138,7 +143,11 @@ impl CaDaemon {
             clock.clone(),
         ));
         let jwt_svids = Arc::new(JwtSvids::new(config.jwt_settings(), store.clone(), clock.clone()));
-        let registry = Arc::new(Registry::load(config.trust_domain.clone(), store.clone(), row_mac).await?);
+        // Before anything is loaded: what another replica changes from here on is followed.
+        let notices = store.changes();
+        let own = config.trust_domain.clone();
+        let registry = Arc::new(Registry::load(own.clone(), store.clone(), row_mac.clone()).await?);
+        let federation = Arc::new(Federation::load(own, store.clone(), row_mac).await?);
         let server_names = config
             .dns_names()
             .map_err(|error| ConfigError::Invalid { key: "server_names", reason: error.to_string() })?;
@@ -180,6 +189,7 @@ impl CaDaemon {
         let agent = Agent::new(
             agent_id,
             Arc::clone(&registry),
+            Arc::clone(&federation),
             Arc::clone(&issuance),
             Arc::clone(&revoker),
             Arc::clone(&jwt_svids),
@@ -187,6 +197,8 @@ impl CaDaemon {
             hold,
             shutdown.clone(),
         );
+        let fetcher = Fetcher::new(config.federation.web_roots.clone());
+        let refresher = Arc::new(Refresher::new(Arc::clone(&federation), fetcher));
         let readiness = Arc::new(Readiness::new(replica, Arc::clone(&issuance), identity.clone()));
         let (witness, recorder) = Witness::new(store.clone());
         let services = Arc::new(Services {
@@ -201,6 +213,8 @@ impl CaDaemon {
             keys,
             jwt_svids,
             registry,
+            federation,
+            refresher,
             domain_ca,
             started_at: clock.now(),
             insecure: config.insecure,
@@ -234,6 +248,7 @@ impl CaDaemon {
             upkeep,
             identity,
             store,
+            notices,
             shutdown,
             _lock: lock,
         })
@@ -305,6 +320,7 @@ impl CaDaemon {
             identity,
             store,
             recorder,
+            notices,
             ..
         } = self;
         let stop = self.shutdown;
@@ -315,6 +331,13 @@ impl CaDaemon {
 
         tasks.spawn(upkeep_task(upkeep, rotation.publisher(), stop.clone()));
         tasks.spawn(rotation_task(rotation, stop.clone()));
+        let followers = Followers {
+            registry: Arc::clone(&services.registry),
+            federation: Arc::clone(&services.federation),
+        };
+        tasks.spawn(until_stopped(followers.run(notices, stop.clone()), stop.clone()));
+        let refreshing = Arc::clone(&services.refresher).run(stop.clone());
+        tasks.spawn(until_stopped(refreshing, stop.clone()));
         let counted = |listener| Counted { metrics: Arc::clone(&services.metrics), listener };
         let seen = services.witness.clone();
         let admins = move |peer: LocalPeer| seen.connected(&Caller::LocalAdmin(peer), "admin-socket");
@@ -351,6 +374,7 @@ impl CaDaemon {
             result = result.and(task_result(ended));
         }
         services.registry.close().await;
+        services.federation.close().await;
         last_record.cancel();
         result = result.and(recording.await.map_err(|error| RunError::Panicked(error.to_string())));
         let stopped = Event::by_daemon(Action::DaemonStop, env!("CARGO_PKG_VERSION"));
@@ -393,6 +417,13 @@ async fn upkeep_task(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     upkeep.run(publisher, stop).await;
+    Ok(())
+}
+
+/// Work that ends only because the daemon stops; one that ends before has nothing to do here.
+async fn until_stopped(work: impl Future<Output = ()>, stop: CancellationToken) -> Result<(), RunError> {
+    work.await;
+    stop.cancelled().await;
     Ok(())
 }
 

@@ -13,6 +13,8 @@ pub mod audit;
 pub mod authority;
 pub mod config;
 mod daemon;
+pub mod federation;
+mod following;
 pub mod founding;
 pub mod init;
 pub mod instant;

@@ -20,6 +20,7 @@ use secplane_proto::{
                 BatchCreateEntryRequest, BatchDeleteEntryRequest, GetEntryRequest, entry_client::EntryClient,
             },
             svid::v1::{MintX509svidRequest, svid_client::SvidClient},
+            trustdomain::v1::trust_domain_client::TrustDomainClient,
         },
         types,
     },
@@ -85,6 +86,12 @@ impl Clients {
     #[must_use]
     pub fn bundle(&self) -> BundleClient<Channel> {
         BundleClient::new(self.0.clone())
+    }
+
+    /// `spire.api.server.trustdomain.v1.TrustDomain`.
+    #[must_use]
+    pub fn trust_domain(&self) -> TrustDomainClient<Channel> {
+        TrustDomainClient::new(self.0.clone())
     }
 
     /// `secplane.ca.v1.Certificates`.

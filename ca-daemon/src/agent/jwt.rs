@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::{Stream, future::try_join_all};
 use prost_types::{ListValue, Struct, Value as WireValue, value::Kind};
-use secplane_identity::{SpiffeId, TrustBundleSet};
+use secplane_identity::{SpiffeId, TrustBundleSet, trust_bundle::TrustBundleError};
 use secplane_proto::workload::{
     JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
     ValidateJwtsvidResponse,
@@ -98,17 +98,22 @@ impl View {
         let entries = self.entries_of_workload().await?;
         let until = entries.iter().filter_map(|entry| entry.fields().expires_at).min();
         let bundle = Arc::clone(&self.bundle.borrow_and_update());
-        let keys = bundle.to_jwt_key_set().map_err(|error| {
+        let foreign = self.foreign_bundles(&entries);
+        let own_and_foreign =
+            std::iter::once(bundle.as_ref()).chain(foreign.iter().map(|b| b.trust_bundle()));
+        let bundles = own_and_foreign
+            .map(|bundle| Ok((bundle.trust_domain().id(), bundle.to_jwt_key_set()?.to_string().into_bytes())))
+            .collect::<Result<_, TrustBundleError>>();
+        let bundles = bundles.map_err(|error| {
             tracing::error!(%error, "the JWT keys cannot be said");
             Status::unavailable("the JWT keys cannot be handed out; the authority's log says why")
         })?;
-        let bundles = [(bundle.trust_domain().id(), keys.to_string().into_bytes())].into();
         Ok(Answer { message: JwtBundlesResponse { bundles }, until })
     }
 
     /// Verifies a token for the workload, which may have no identity itself.
     pub(super) async fn validate_jwt_svid(
-        self,
+        mut self,
         request: ValidateJwtsvidRequest,
     ) -> Result<ValidateJwtsvidResponse, Status> {
         let ValidateJwtsvidRequest { audience, svid } = request;
@@ -118,9 +123,13 @@ impl View {
         if svid.is_empty() {
             return Err(Status::invalid_argument("svid must be specified"));
         }
-        self.attest().await?;
-        let bundles: TrustBundleSet = self.bundle.borrow().as_ref().clone().into();
+        let selectors = self.attest().await?;
         let now = self.agent.issuance.clock().now();
+        let entries = self.agent.registry.of_workload(&self.agent.id, &selectors, now);
+        let mut bundles: TrustBundleSet = self.bundle.borrow().as_ref().clone().into();
+        for foreign in self.foreign_bundles(&entries) {
+            bundles.insert(foreign.trust_bundle().clone());
+        }
         let verified = verify_jwt_svid(&svid, &bundles, &audience, now)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let claims = verified.claims.into_iter().map(|(name, value)| (name, to_wire(value))).collect();

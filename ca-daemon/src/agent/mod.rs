@@ -11,8 +11,8 @@ use secplane_identity::{KeyKind, SpiffeId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    attest::ExecutableHashes, issuance::Issuance, jwt_svids::JwtSvids, registry::Registry,
-    revocation::Revoker,
+    attest::ExecutableHashes, federation::Federation, issuance::Issuance, jwt_svids::JwtSvids,
+    registry::Registry, revocation::Revoker,
 };
 
 pub use workload_api::WorkloadApi;
@@ -24,6 +24,7 @@ pub struct Agent {
     /// The parent of the entries that are served here.
     id: SpiffeId,
     registry: Arc<Registry>,
+    federation: Arc<Federation>,
     issuance: Arc<Issuance>,
     revoker: Arc<Revoker>,
     svids: SvidCache,
@@ -41,6 +42,7 @@ impl Agent {
     pub fn new(
         id: SpiffeId,
         registry: Arc<Registry>,
+        federation: Arc<Federation>,
         issuance: Arc<Issuance>,
         revoker: Arc<Revoker>,
         jwt_svids: Arc<JwtSvids>,
@@ -50,6 +52,17 @@ impl Agent {
     ) -> Arc<Self> {
         let svids = SvidCache::new(Arc::clone(&issuance), key_kind);
         let hashes = ExecutableHashes::default();
-        Arc::new(Self { id, registry, issuance, revoker, svids, jwt_svids, hashes, hold, shutdown })
+        Arc::new(Self {
+            id,
+            registry,
+            federation,
+            issuance,
+            revoker,
+            svids,
+            jwt_svids,
+            hashes,
+            hold,
+            shutdown,
+        })
     }
 }

@@ -1,6 +1,10 @@
 //! What one workload is told over one stream: at once, and again whenever it changes.
 
-use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use futures_util::{Stream, stream};
 use secplane_identity::{Revocations, TrustBundle};
@@ -11,6 +15,7 @@ use tonic::{Code, Status};
 use super::Agent;
 use crate::{
     attest::AttestedProcess,
+    federation::FederatedBundle,
     registry::{Entry, Selector},
     revocation::Lists,
 };
@@ -28,6 +33,7 @@ pub(super) struct View {
     process: Arc<AttestedProcess>,
     entries: watch::Receiver<u64>,
     pub(super) bundle: watch::Receiver<Arc<TrustBundle>>,
+    pub(super) federation: watch::Receiver<u64>,
     revoked: watch::Receiver<Arc<Revocations>>,
     lists: watch::Receiver<Lists>,
     /// Until when a first answer waits for an entry.
@@ -44,10 +50,11 @@ impl View {
     pub(super) fn new(agent: Arc<Agent>, process: Arc<AttestedProcess>) -> Self {
         let entries = agent.registry.changes();
         let bundle = agent.issuance.bundle();
+        let federation = agent.federation.changes();
         let revoked = agent.issuance.revoked().changes();
         let lists = agent.revoker.lists();
         let hold_until = Instant::now() + agent.hold;
-        Self { agent, process, entries, bundle, revoked, lists, hold_until }
+        Self { agent, process, entries, bundle, federation, revoked, lists, hold_until }
     }
 
     /// The X.509-SVIDs of the workload, as they are and as they become.
@@ -131,6 +138,7 @@ impl View {
             // The senders live as long as the agent, so none ends before `shutdown`.
             _ = self.entries.changed() => Ok(()),
             _ = self.bundle.changed() => Ok(()),
+            _ = self.federation.changed() => Ok(()),
             _ = self.revoked.changed() => Ok(()),
             _ = self.lists.changed() => Ok(()),
         }
@@ -164,7 +172,8 @@ impl View {
                 hint,
             });
         }
-        let message = X509svidResponse { svids, crl: self.lists(), ..Default::default() };
+        let federated_bundles = self.federated_bundles(&entries);
+        let message = X509svidResponse { svids, federated_bundles, crl: self.lists() };
         Ok(Answer { message, until })
     }
 
@@ -177,8 +186,23 @@ impl View {
         let entries = self.entries_of_workload().await?;
         let until = entries.iter().filter_map(|entry| entry.fields().expires_at).min();
         let bundle = self.bundle.borrow_and_update().clone();
-        let bundles = [(bundle.trust_domain().id(), concatenated(&bundle))].into();
+        let mut bundles = self.federated_bundles(&entries);
+        bundles.insert(bundle.trust_domain().id(), concatenated(&bundle));
         Ok(Answer { message: X509BundlesResponse { bundles, crl: self.lists() }, until })
+    }
+
+    /// The bundles of the foreign trust domains that any of the entries federates with.
+    pub(super) fn foreign_bundles(&mut self, entries: &[Arc<Entry>]) -> Vec<Arc<FederatedBundle>> {
+        self.federation.borrow_and_update();
+        let domains: BTreeSet<_> =
+            entries.iter().flat_map(|entry| entry.fields().federates_with.iter()).collect();
+        domains.into_iter().filter_map(|domain| self.agent.federation.bundle(domain)).collect()
+    }
+
+    /// Their X.509 roots, as the Workload API wants them.
+    fn federated_bundles(&mut self, entries: &[Arc<Entry>]) -> HashMap<String, Vec<u8>> {
+        let foreign = self.foreign_bundles(entries).into_iter();
+        foreign.map(|bundle| (bundle.trust_domain().id(), concatenated(bundle.trust_bundle()))).collect()
     }
 
     /// The entries that the workload's process matches now.

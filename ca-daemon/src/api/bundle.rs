@@ -36,7 +36,7 @@ pub(super) fn to_wire(bundle: &TrustBundle) -> types::Bundle {
     }
 }
 
-fn masked(mut bundle: types::Bundle, mask: Option<types::BundleMask>) -> types::Bundle {
+pub(super) fn masked(mut bundle: types::Bundle, mask: Option<types::BundleMask>) -> types::Bundle {
     let Some(mask) = mask else { return bundle };
     if !mask.x509_authorities {
         bundle.x509_authorities.clear();
@@ -81,7 +81,8 @@ impl Bundle for BundleApi {
         request: Request<CountBundlesRequest>,
     ) -> Result<Response<CountBundlesResponse>, Status> {
         self.0.authorize(&request, Permission::Admin)?;
-        Ok(Response::new(CountBundlesResponse { count: 1 }))
+        let count = i32::try_from(self.0.federation.bundles().len() + 1).unwrap_or(i32::MAX);
+        Ok(Response::new(CountBundlesResponse { count }))
     }
 
     async fn list_federated_bundles(
@@ -89,7 +90,7 @@ impl Bundle for BundleApi {
         request: Request<ListFederatedBundlesRequest>,
     ) -> Result<Response<ListFederatedBundlesResponse>, Status> {
         self.0.authorize(&request, Permission::Admin)?;
-        Ok(Response::new(ListFederatedBundlesResponse::default()))
+        self.0.list_federated_bundles(request.into_inner()).map(Response::new)
     }
 
     async fn get_federated_bundle(
@@ -97,7 +98,8 @@ impl Bundle for BundleApi {
         request: Request<GetFederatedBundleRequest>,
     ) -> Result<Response<types::Bundle>, Status> {
         self.0.authorize(&request, Permission::Admin)?;
-        Err(Status::not_found("bundle not found: this authority federates with no other trust domain"))
+        let GetFederatedBundleRequest { trust_domain, output_mask } = request.into_inner();
+        self.0.federated_bundle(&trust_domain, output_mask).map(Response::new)
     }
 
     async fn append_bundle(
@@ -125,27 +127,31 @@ impl Bundle for BundleApi {
         &self,
         request: Request<BatchCreateFederatedBundleRequest>,
     ) -> Result<Response<BatchCreateFederatedBundleResponse>, Status> {
-        self.not_here(&request, "federate")
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        self.0.create_federated_bundles(request.into_inner(), &caller).await.map(Response::new)
     }
 
     async fn batch_update_federated_bundle(
         &self,
         request: Request<BatchUpdateFederatedBundleRequest>,
     ) -> Result<Response<BatchUpdateFederatedBundleResponse>, Status> {
-        self.not_here(&request, "federate")
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        self.0.update_federated_bundles(request.into_inner(), &caller).await.map(Response::new)
     }
 
     async fn batch_set_federated_bundle(
         &self,
         request: Request<BatchSetFederatedBundleRequest>,
     ) -> Result<Response<BatchSetFederatedBundleResponse>, Status> {
-        self.not_here(&request, "federate")
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        self.0.set_federated_bundles(request.into_inner(), &caller).await.map(Response::new)
     }
 
     async fn batch_delete_federated_bundle(
         &self,
         request: Request<BatchDeleteFederatedBundleRequest>,
     ) -> Result<Response<BatchDeleteFederatedBundleResponse>, Status> {
-        self.not_here(&request, "federate")
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        self.0.delete_federated_bundles(request.into_inner(), &caller).await.map(Response::new)
     }
 }

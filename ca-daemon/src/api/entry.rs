@@ -17,7 +17,12 @@ use secplane_proto::spire::api::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{page, refusal::ToStatus, services::Services};
+use super::{
+    batch::{check_batch, done, failed},
+    page,
+    refusal::ToStatus,
+    services::Services,
+};
 use crate::{
     access::{Caller, Permission},
     registry::{
@@ -25,11 +30,6 @@ use crate::{
         spiffe_id_from_wire,
     },
 };
-
-const DEFAULT_PAGE: usize = 200;
-const LARGEST_PAGE: usize = 500;
-/// The most items of one batch; a larger one is refused as a whole.
-const LARGEST_BATCH: usize = 500;
 
 pub(super) struct EntryApi(pub(super) Arc<Services>);
 
@@ -52,11 +52,7 @@ impl EntryService for EntryApi {
         self.0.authorize(&request, Permission::Admin)?;
         let wire = request.into_inner();
         let filter = wire.filter.map(FilterParts::from).unwrap_or_default().read()?;
-        let size = match usize::try_from(wire.page_size) {
-            Ok(0) => DEFAULT_PAGE,
-            Ok(size) => size.min(LARGEST_PAGE),
-            Err(_) => return Err(Status::invalid_argument("the page size is negative")),
-        };
+        let size = page::size(wire.page_size)?;
         let after = match wire.page_token.as_str() {
             "" => None,
             token => Some(EntryId::parse(token).map_err(|_| {
@@ -196,22 +192,10 @@ impl EntryApi {
     }
 }
 
-fn check_batch(length: usize) -> Result<(), Status> {
-    if length > LARGEST_BATCH {
-        return Err(Status::resource_exhausted(format!(
-            "a batch has at most {LARGEST_BATCH} items, this one has {length}; send several"
-        )));
-    }
-    Ok(())
-}
-
 fn item_status(result: Result<(), RegistryError>) -> types::Status {
     match result {
-        Ok(()) => types::Status { code: 0, message: "OK".to_owned() },
-        Err(error) => {
-            let status = error.to_status();
-            types::Status { code: status.code().into(), message: status.message().to_owned() }
-        }
+        Ok(()) => done(),
+        Err(error) => failed(&error.to_status()),
     }
 }
 

@@ -3,12 +3,14 @@
 mod audit;
 mod authority;
 mod authority_keys;
+mod batch;
 mod bundle;
 mod certificates;
 mod cuttable;
 mod debug;
 mod denials;
 mod entry;
+mod federated_bundles;
 mod health;
 mod logger;
 mod page;
@@ -18,6 +20,7 @@ mod services;
 mod svid;
 mod svid_jwt;
 mod trust_bundle;
+mod trust_domain;
 mod unix_socket;
 
 pub use cuttable::Cuttable;

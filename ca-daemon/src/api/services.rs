@@ -14,7 +14,7 @@ use secplane_proto::{
     spire::api::server::{
         bundle::v1::bundle_server::BundleServer, debug::v1::debug_server::DebugServer,
         entry::v1::entry_server::EntryServer, logger::v1::logger_server::LoggerServer,
-        svid::v1::svid_server::SvidServer,
+        svid::v1::svid_server::SvidServer, trustdomain::v1::trust_domain_server::TrustDomainServer,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -24,12 +24,14 @@ use tonic_health::pb::health_server::HealthServer;
 use super::{
     audit::AuditApi, authority::AuthorityApi, bundle::BundleApi, certificates::CertificatesApi,
     debug::DebugApi, denials, entry::EntryApi, health::HealthApi, logger::LoggerApi, refusal::ToStatus,
-    revocations::RevocationsApi, svid::SvidApi, trust_bundle::TrustBundleApi, unix_socket::AcceptedUnix,
+    revocations::RevocationsApi, svid::SvidApi, trust_bundle::TrustBundleApi, trust_domain::TrustDomainApi,
+    unix_socket::AcceptedUnix,
 };
 use crate::{
     Config,
     access::{Access, Caller, Permission},
     authority::DomainCa,
+    federation::{Federation, Refresher},
     issuance::Issuance,
     jwt_svids::JwtSvids,
     keys::KeyStore,
@@ -51,6 +53,10 @@ pub struct Services {
     pub jwt_svids: Arc<JwtSvids>,
     /// The entries.
     pub registry: Arc<Registry>,
+    /// The foreign trust domains.
+    pub federation: Arc<Federation>,
+    /// Fetches their bundles.
+    pub refresher: Arc<Refresher>,
     /// Who may do what.
     pub access: Access,
     /// The CA of the trust domain.
@@ -84,6 +90,7 @@ impl Services {
             .add_service(AuthorityServer::new(AuthorityApi(Arc::clone(self))))
             .add_service(RevocationsServer::new(RevocationsApi(Arc::clone(self))))
             .add_service(TrustBundleServer::new(TrustBundleApi(Arc::clone(self))))
+            .add_service(TrustDomainServer::new(TrustDomainApi(Arc::clone(self))))
             .add_service(DebugServer::new(DebugApi(Arc::clone(self))))
             .add_service(LoggerServer::new(LoggerApi(Arc::clone(self))))
             .add_service(HealthServer::new(HealthApi(Arc::clone(self))))

@@ -5,9 +5,21 @@ use std::{collections::HashSet, sync::Arc};
 use futures_util::StreamExt;
 
 use super::{Entry, EntryId, Registry, RegistryError, encoding, index::Index, load};
-use crate::store::EntryRow;
+use crate::store::{EntryRow, Notice};
 
 impl Registry {
+    /// Reads again what another replica changed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn follow(self: &Arc<Self>, notice: &Notice) -> Result<(), RegistryError> {
+        match notice {
+            Notice::Entries(ids) => self.refresh(ids).await,
+            Notice::Everything => self.refresh_all().await,
+            Notice::Revocations | Notice::Authorities | Notice::Agents(_) | Notice::Federation => Ok(()),
+        }
+    }
+
     /// Reads these entries again: what other replicas changed holds here when this returns.
     ///
     /// # Errors

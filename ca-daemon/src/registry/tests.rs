@@ -398,3 +398,50 @@ async fn says_which_forged_row_is_in_the_way_and_deletes_it() {
     assert!(registry.refused().is_empty());
     registry.create(fields("/a", &["uid:1"]), &admin(), now()).await.unwrap();
 }
+
+#[test]
+#[ignore = "a measurement, to be run alone"]
+fn measure_memory() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    };
+    let trust_domain = TrustDomain::parse("example.org").unwrap();
+    let before = resident();
+    let mut index = Index::default();
+    let count = 200_000;
+    let started = std::time::Instant::now();
+    for number in 0..count {
+        let wire = secplane_proto::spire::api::types::Entry {
+            spiffe_id: Some(secplane_proto::spire::api::types::Spiffeid {
+                trust_domain: "example.org".into(),
+                path: format!("/ns/namespace-{}/sa/service-account-{number}", number % 1000),
+            }),
+            parent_id: Some(secplane_proto::spire::api::types::Spiffeid {
+                trust_domain: "example.org".into(),
+                path: format!("/spire/agent/k8s/node-{}", number % 500),
+            }),
+            selectors: vec![
+                secplane_proto::spire::api::types::Selector {
+                    r#type: "k8s".into(),
+                    value: format!("ns:namespace-{}", number % 1000),
+                },
+                secplane_proto::spire::api::types::Selector {
+                    r#type: "k8s".into(),
+                    value: format!("sa:service-account-{number}"),
+                },
+            ],
+            ..Default::default()
+        };
+        let entry =
+            Entry::new(EntryFields::from_wire(wire, &trust_domain).unwrap(), &trust_domain, now()).unwrap();
+        let entry = index.with_shared_parent(entry);
+        index.insert(entry);
+    }
+    println!(
+        "{} bytes an entry, {:?} each",
+        (resident() - before) / count,
+        started.elapsed() / u32::try_from(count).unwrap()
+    );
+}

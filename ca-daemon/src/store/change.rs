@@ -6,6 +6,7 @@ use super::{
     certificates::{self, CertificateRecord},
     database::Transaction,
     entries::{self, EntryRow},
+    federation::{self, FederationRow, FederationTable},
     notices::{CHANNEL, Notice, payloads},
     replicas,
     revocations::{self, Revocation, RevocationListRow, RevokedKeyRow},
@@ -55,6 +56,29 @@ pub enum Change {
     },
     /// Removes an entry.
     DeleteEntry(String),
+    /// Adds a row of federation that must not be there yet.
+    AddFederation {
+        /// To which table.
+        table: FederationTable,
+        /// The row.
+        row: FederationRow,
+    },
+    /// Replaces a row of federation that is still what it was.
+    ReplaceFederation {
+        /// In which table.
+        table: FederationTable,
+        /// What it becomes.
+        row: FederationRow,
+        /// The MAC of what it was.
+        old_mac: Vec<u8>,
+    },
+    /// Removes a row of federation.
+    RemoveFederation {
+        /// From which table.
+        table: FederationTable,
+        /// The foreign trust domain.
+        trust_domain: String,
+    },
     /// Adds a sealed secret that must not be there yet.
     AddSecret {
         /// What names it.
@@ -114,6 +138,9 @@ impl Change {
             Self::DeleteEntry(id) => Some(Notice::Entries(vec![id.clone()])),
             Self::Revoke(_) | Self::RevokeKey(_) | Self::PutRevocationList { .. } => {
                 Some(Notice::Revocations)
+            }
+            Self::AddFederation { .. } | Self::ReplaceFederation { .. } | Self::RemoveFederation { .. } => {
+                Some(Notice::Federation)
             }
             Self::BeginTrustDomain(_)
             | Self::AdvanceBundle
@@ -203,6 +230,13 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         Change::UpdateEntry { row, old_revision } => entries::update(transaction, row, *old_revision).await,
         Change::FillLikeness { id, likeness } => entries::fill_likeness(transaction, id, likeness).await,
         Change::DeleteEntry(id) => entries::delete(transaction, id).await,
+        Change::AddFederation { table, row } => federation::add(transaction, *table, row).await,
+        Change::ReplaceFederation { table, row, old_mac } => {
+            federation::replace(transaction, *table, row, old_mac).await
+        }
+        Change::RemoveFederation { table, trust_domain } => {
+            federation::remove(transaction, *table, trust_domain).await
+        }
         Change::AddSecret { name, sealed } => secrets::add(transaction, name, sealed).await,
         Change::PutSecret { name, sealed } => secrets::put(transaction, name, sealed).await,
         Change::DeleteSecret(name) => secrets::delete(transaction, name).await,

@@ -11,6 +11,7 @@ mod certificates;
 mod change;
 mod database;
 mod entries;
+mod federation;
 mod group_commit;
 mod listen;
 mod notices;
@@ -31,6 +32,7 @@ pub use authorities::{AuthorityFilter, AuthorityKind, AuthorityRow, AuthoritySta
 pub use certificates::{CertificateFilter, CertificateRecord, Page};
 pub use change::Change;
 pub use entries::EntryRow;
+pub use federation::{FederationRow, FederationTable};
 pub use group_commit::Commit;
 pub use notices::Notice;
 pub use open::StoreLocation;

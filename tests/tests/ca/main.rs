@@ -12,6 +12,7 @@ mod durability;
 mod entries;
 mod entry_lists;
 mod entry_rows;
+mod federation;
 mod first_start;
 mod handshakes;
 mod init;

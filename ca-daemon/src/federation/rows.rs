@@ -1,0 +1,103 @@
+//! Bundles and relationships as rows of the database: protobuf, and a MAC over all of it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use prost::Message;
+use secplane_identity::TrustDomain;
+use secplane_proto::spire::api::types;
+
+use super::{BundleError, FederatedBundle, Kept, Relationship, RelationshipError, State};
+use crate::{
+    keys::RowMac,
+    store::{FederationRow, FederationTable, Store, StoreError},
+};
+
+pub(super) fn seal_bundle(bundle: &FederatedBundle, mac: &RowMac) -> FederationRow {
+    seal(FederationTable::Bundles, bundle.trust_domain(), bundle.to_wire(), mac)
+}
+
+pub(super) fn seal_relationship(relationship: &Relationship, mac: &RowMac) -> FederationRow {
+    seal(FederationTable::Relationships, &relationship.trust_domain, &relationship.to_wire(), mac)
+}
+
+fn seal(
+    table: FederationTable,
+    trust_domain: &TrustDomain,
+    message: &impl Message,
+    mac: &RowMac,
+) -> FederationRow {
+    let body = message.encode_to_vec();
+    let mac = mac.of(name(table), &[trust_domain.as_str().as_bytes(), &body]);
+    FederationRow { trust_domain: trust_domain.to_string(), body, mac }
+}
+
+impl State {
+    /// Everything that the store holds. A row that is not ours is reported and left out.
+    pub(super) async fn read(store: &Store, mac: &RowMac) -> Result<Self, StoreError> {
+        let relationships = store.federation(FederationTable::Relationships).await?;
+        let bundles = store.federation(FederationTable::Bundles).await?;
+        Ok(Self {
+            relationships: opened(FederationTable::Relationships, relationships, mac, |body| {
+                let relationship = Relationship::from_wire(&types::FederationRelationship::decode(body)?)?;
+                Ok((relationship.trust_domain.clone(), relationship))
+            }),
+            bundles: opened(FederationTable::Bundles, bundles, mac, |body| {
+                let bundle = FederatedBundle::new(types::Bundle::decode(body)?)?;
+                Ok((bundle.trust_domain().clone(), bundle))
+            }),
+        })
+    }
+}
+
+fn opened<T>(
+    table: FederationTable,
+    rows: Vec<FederationRow>,
+    mac: &RowMac,
+    decode: impl Fn(&[u8]) -> Result<(TrustDomain, T), RowError>,
+) -> BTreeMap<TrustDomain, Kept<T>> {
+    let mut kept = BTreeMap::new();
+    for row in rows {
+        match open(table, &row, mac, &decode) {
+            Ok((trust_domain, value)) => {
+                kept.insert(trust_domain, Kept { value: Arc::new(value), mac: row.mac });
+            }
+            Err(error) => {
+                tracing::error!(table = name(table), trust_domain = %row.trust_domain, %error, "a row of federation is refused");
+            }
+        }
+    }
+    kept
+}
+
+fn open<T>(
+    table: FederationTable,
+    row: &FederationRow,
+    mac: &RowMac,
+    decode: impl Fn(&[u8]) -> Result<(TrustDomain, T), RowError>,
+) -> Result<(TrustDomain, T), RowError> {
+    if !mac.is_of(&row.mac, name(table), &[row.trust_domain.as_bytes(), &row.body]) {
+        return Err(RowError::Forged);
+    }
+    let (trust_domain, value) = decode(&row.body)?;
+    if trust_domain.as_str() == row.trust_domain { Ok((trust_domain, value)) } else { Err(RowError::Forged) }
+}
+
+fn name(table: FederationTable) -> &'static str {
+    match table {
+        FederationTable::Relationships => "federation_relationships",
+        FederationTable::Bundles => "federated_bundles",
+    }
+}
+
+/// Why a row is not ours.
+#[derive(Debug, thiserror::Error)]
+enum RowError {
+    #[error("its MAC is wrong: this authority did not write it; somebody changed the database")]
+    Forged,
+    #[error("it cannot be decoded: {0}")]
+    Decode(#[from] prost::DecodeError),
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error(transparent)]
+    Relationship(#[from] RelationshipError),
+}
