@@ -35,7 +35,9 @@ use tower::util::MapResponseLayer;
 use crate::{
     access::{Access, Caller, LocalPeer},
     agent::{Agent, WorkloadApi},
+    agents::Agents,
     api::{Cuttable, Services, SocketError, SocketLimits, UnixSocket},
+    attest::JoinTokenAttestor,
     audit::{Action, Event, LogKey, LogKeyError},
     config::{Config, ConfigError},
     founding::{Founded, FoundingError, found},
@@ -43,6 +45,7 @@ use crate::{
     issuance::Issuance,
     jwt_svids::JwtSvids,
     keys::{KeyStore, KeyStoreError, WrappingKeyError},
+    limits::Limits,
     operations::{Metrics, Observations, Readiness, calls, listener, metrics::Listener, routes},
     registry::Registry,
     replica::replica_id,
@@ -138,7 +141,9 @@ impl CaDaemon {
             clock.clone(),
         ));
         let jwt_svids = Arc::new(JwtSvids::new(config.jwt_settings(), store.clone(), clock.clone()));
-        let registry = Arc::new(Registry::load(config.trust_domain.clone(), store.clone(), row_mac).await?);
+        let registry =
+            Arc::new(Registry::load(config.trust_domain.clone(), store.clone(), row_mac.clone()).await?);
+        let agents = Agents::load(store.clone(), row_mac).await?;
         let server_names = config
             .dns_names()
             .map_err(|error| ConfigError::Invalid { key: "server_names", reason: error.to_string() })?;
@@ -195,7 +200,16 @@ impl CaDaemon {
             readiness,
             identity: identity.clone(),
             witness,
-            access: Access::new(Arc::clone(&registry), Arc::clone(revoker.revoked())),
+            access: Access::new(Arc::clone(&registry), Arc::clone(&agents), Arc::clone(revoker.revoked())),
+            limits: Limits::new(&config.limits),
+            join_tokens: JoinTokenAttestor::new(
+                Arc::clone(&agents),
+                Arc::clone(&issuance),
+                Arc::clone(&registry),
+                config.validity.agent,
+            ),
+            agent_lifetime: config.validity.agent,
+            agents,
             revoker,
             issuance,
             keys,
@@ -351,6 +365,7 @@ impl CaDaemon {
             result = result.and(task_result(ended));
         }
         services.registry.close().await;
+        services.agents.close().await;
         last_record.cancel();
         result = result.and(recording.await.map_err(|error| RunError::Panicked(error.to_string())));
         let stopped = Event::by_daemon(Action::DaemonStop, env!("CARGO_PKG_VERSION"));
