@@ -16,6 +16,8 @@ const FILES: &[&str] = &[
     "secplane/ca/v1/certificates.proto",
     "secplane/ca/v1/revocations.proto",
     "secplane/ca/v1/authority.proto",
+    "secplane/ca/store/v1/agents.proto",
+    "google/rpc/status.proto",
     "spiffe/workload.proto",
 ];
 

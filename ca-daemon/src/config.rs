@@ -63,6 +63,9 @@ pub struct Config {
     /// JWT-SVIDs.
     #[serde(default)]
     pub jwt: JwtConfig,
+    /// How much one caller may ask for.
+    #[serde(default)]
+    pub limits: LimitsConfig,
     /// For development only: gRPC without TLS, where every caller is an admin.
     #[serde(default)]
     pub insecure: bool,
@@ -197,6 +200,10 @@ pub struct ValidityConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub x509_svid: Duration,
+    /// Of a node agent's own X.509-SVID.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub agent: Duration,
     /// Of a server certificate, unless the admin says otherwise.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -225,6 +232,19 @@ pub struct JwtConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub svid_validity: Duration,
+}
+
+/// How much one caller may ask for in a second, and as much at once; a call above it waits for up to a second, then is
+/// refused with `ResourceExhausted`. 0 for no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Attestations from one address that fail. Those that succeed are not counted: many nodes may share an address.
+    pub failed_attestations: u32,
+    /// SVIDs for one agent: its own and those of its workloads.
+    pub signatures: u32,
+    /// Status reports of one agent.
+    pub status_reports: u32,
 }
 
 fn default_listen() -> SocketAddr {
@@ -259,6 +279,12 @@ impl Default for CrlConfig {
     }
 }
 
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { failed_attestations: 10, signatures: 500, status_reports: 10 }
+    }
+}
+
 impl Default for ValidityConfig {
     fn default() -> Self {
         const HOUR: u64 = 3600;
@@ -268,6 +294,7 @@ impl Default for ValidityConfig {
             root: Duration::from_secs(10 * 31_557_600),
             issuing_ca: Duration::from_secs(DAY),
             x509_svid: Duration::from_secs(HOUR),
+            agent: Duration::from_secs(HOUR),
             server: Duration::from_secs(HOUR),
             client: Duration::from_secs(HOUR),
             longest: Duration::from_secs(DAY),
@@ -292,6 +319,7 @@ impl Config {
             keys: KeysConfig::default(),
             validity: ValidityConfig::default(),
             jwt: JwtConfig::default(),
+            limits: LimitsConfig::default(),
             insecure: false,
             insecure_beyond_loopback: false,
             log: LogConfig::default(),
@@ -352,6 +380,7 @@ impl Config {
         let v = &self.validity;
         for (key, lifetime) in [
             ("validity.x509_svid", v.x509_svid),
+            ("validity.agent", v.agent),
             ("validity.server", v.server),
             ("validity.client", v.client),
             ("validity.longest", v.longest),
@@ -374,6 +403,9 @@ impl Config {
         }
         if self.jwt.issuer.as_ref().is_some_and(|issuer| issuer.is_empty() || issuer.len() > 2048) {
             return refuse("jwt.issuer", "it is empty or longer than 2048 bytes".into());
+        }
+        if v.agent > v.longest {
+            return refuse("validity.agent", "it is longer than validity.longest".into());
         }
         if v.issuing_ca > v.root / 2 {
             return refuse("validity.issuing_ca", "it is longer than half of validity.root".into());

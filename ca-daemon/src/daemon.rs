@@ -37,7 +37,9 @@ use tower::util::MapResponseLayer;
 use crate::{
     access::{Access, Caller, LocalPeer},
     agent::{Agent, WorkloadApi},
+    agents::Agents,
     api::{Cuttable, Services, SocketError, SocketLimits, UnixSocket},
+    attest::JoinTokenAttestor,
     audit::{Action, Event, LogKey, LogKeyError},
     config::{Config, ConfigError},
     federation::{Federation, Fetcher, Refresher},
@@ -47,6 +49,7 @@ use crate::{
     issuance::Issuance,
     jwt_svids::JwtSvids,
     keys::{KeyStore, KeyStoreError, WrappingKeyError},
+    limits::Limits,
     operations::{Metrics, Observations, Readiness, calls, listener, metrics::Listener, routes},
     registry::Registry,
     replica::replica_id,
@@ -147,7 +150,8 @@ impl CaDaemon {
         let notices = store.changes();
         let own = config.trust_domain.clone();
         let registry = Arc::new(Registry::load(own.clone(), store.clone(), row_mac.clone()).await?);
-        let federation = Arc::new(Federation::load(own, store.clone(), row_mac).await?);
+        let federation = Arc::new(Federation::load(own, store.clone(), row_mac.clone()).await?);
+        let agents = Agents::load(store.clone(), row_mac).await?;
         let server_names = config
             .dns_names()
             .map_err(|error| ConfigError::Invalid { key: "server_names", reason: error.to_string() })?;
@@ -207,7 +211,16 @@ impl CaDaemon {
             readiness,
             identity: identity.clone(),
             witness,
-            access: Access::new(Arc::clone(&registry), Arc::clone(revoker.revoked())),
+            access: Access::new(Arc::clone(&registry), Arc::clone(&agents), Arc::clone(revoker.revoked())),
+            limits: Limits::new(&config.limits),
+            join_tokens: JoinTokenAttestor::new(
+                Arc::clone(&agents),
+                Arc::clone(&issuance),
+                Arc::clone(&registry),
+                config.validity.agent,
+            ),
+            agent_lifetime: config.validity.agent,
+            agents,
             revoker,
             issuance,
             keys,
@@ -375,6 +388,7 @@ impl CaDaemon {
         }
         services.registry.close().await;
         services.federation.close().await;
+        services.agents.close().await;
         last_record.cancel();
         result = result.and(recording.await.map_err(|error| RunError::Panicked(error.to_string())));
         let stopped = Event::by_daemon(Action::DaemonStop, env!("CARGO_PKG_VERSION"));

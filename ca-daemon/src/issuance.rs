@@ -130,6 +130,17 @@ impl Issuance {
         }
     }
 
+    /// Signs what was ordered, and answers with it the commit that records it: for a certificate that is recorded
+    /// together with something else. Nobody may be given the certificate before that commit is on disk.
+    ///
+    /// # Errors
+    /// When the request asks for a name that was not granted, or the lifetime is too long.
+    pub fn prepare(&self, order: Order) -> Result<(SignedCertificate, Commit), IssueError> {
+        let (signed, record, event) = self.sign(order, self.clock.now()).map_err(|(error, _)| error)?;
+        let commit = Commit { changes: vec![Change::Issue(vec![record])], events: vec![event] };
+        Ok((signed, commit))
+    }
+
     /// As [`Issuance::issue`] for many, with one durable write for all of them. The answers are in the order of the
     /// orders; one that is refused harms no other.
     pub async fn issue_all(&self, orders: Vec<Order>) -> Vec<Result<SignedCertificate, IssueError>> {

@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod agents;
 pub mod api;
 pub mod attest;
 pub mod audit;
@@ -21,6 +22,7 @@ pub mod instant;
 pub mod issuance;
 pub mod jwt_svids;
 pub mod keys;
+pub mod limits;
 pub mod operations;
 pub mod registry;
 pub mod replica;

@@ -71,6 +71,11 @@ impl Witness {
         self.saw(nameless(caller, Event::by(caller, Action::CallDeny, method)).denied(reason));
     }
 
+    /// `caller` did not prove to be a node, by this kind of evidence.
+    pub fn attestation_refused(&self, caller: &Caller, kind: &str, reason: &str) {
+        self.saw(nameless(caller, Event::by(caller, Action::AgentAttest, kind)).denied(reason));
+    }
+
     /// Takes note of an event, and never waits.
     pub fn saw(&self, event: Event) {
         let mut repeats = lock(&self.repeats);

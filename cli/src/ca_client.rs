@@ -23,6 +23,7 @@ use secplane_proto::{
     },
     spire::api::{
         server::{
+            agent::v1::agent_client::AgentClient,
             bundle::v1::{GetBundleRequest, bundle_client::BundleClient},
             entry::v1::entry_client::EntryClient,
             svid::v1::svid_client::SvidClient,
@@ -131,6 +132,10 @@ impl CaClient {
 
     pub(crate) fn entry(&self) -> EntryClient<Channel> {
         EntryClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn agent(&self) -> AgentClient<Channel> {
+        AgentClient::new(self.channel.clone())
     }
 
     pub(crate) fn audit(&self) -> AuditClient<Channel> {

@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        agentcard::AgentCardCommand, audit::AuditCommand, bundle::BundleCommand, ca::CaCommand,
-        cert::CertCommand, entry::EntryCommand, policy::PolicyCommand, svid::SvidCommand,
-        trust_bundle::TrustBundleCommand,
+        agent::AgentCommand, agentcard::AgentCardCommand, audit::AuditCommand, bundle::BundleCommand,
+        ca::CaCommand, cert::CertCommand, entry::EntryCommand, policy::PolicyCommand, svid::SvidCommand,
+        token::TokenCommand, trust_bundle::TrustBundleCommand,
     },
     dev::{self, DevArgs},
     failure::{EXIT_STATUSES, Failure},
@@ -51,6 +51,10 @@ enum Command {
     #[command(subcommand)]
     Entry(EntryCommand),
     #[command(subcommand)]
+    Agent(AgentCommand),
+    #[command(subcommand)]
+    Token(TokenCommand),
+    #[command(subcommand)]
     TrustBundle(TrustBundleCommand),
     #[command(subcommand)]
     Bundle(BundleCommand),
@@ -70,6 +74,8 @@ impl Cli {
             Command::Audit(command) => command.run(output).await,
             Command::Cert(command) => command.run(output).await,
             Command::Entry(command) => command.run(output).await,
+            Command::Agent(command) => command.run(output).await,
+            Command::Token(command) => command.run(output).await,
             Command::TrustBundle(command) => command.run(output).await,
             Command::Bundle(command) => command.run(output).await,
             Command::Policy(command) => command.run(output).await,

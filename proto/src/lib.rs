@@ -82,6 +82,19 @@ pub mod spire {
     }
 }
 
+/// What gRPC itself shares.
+pub mod google {
+    #![allow(missing_docs, clippy::all, reason = "generated from google/rpc")]
+    /// `google.protobuf`.
+    pub mod protobuf {
+        pub use prost_types::Any;
+    }
+    /// `google.rpc`.
+    pub mod rpc {
+        tonic::include_proto!("google.rpc");
+    }
+}
+
 /// Our own packages.
 pub mod secplane {
     #![allow(missing_docs, clippy::all, reason = "generated from proto/secplane")]
@@ -91,6 +104,13 @@ pub mod secplane {
         /// Version 1.
         pub mod v1 {
             tonic::include_proto!("secplane.ca.v1");
+        }
+        /// What the authority keeps in its database.
+        pub mod store {
+            /// Version 1.
+            pub mod v1 {
+                tonic::include_proto!("secplane.ca.store.v1");
+            }
         }
     }
 }

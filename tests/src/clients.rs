@@ -15,6 +15,7 @@ use secplane_proto::{
     },
     spire::api::{
         server::{
+            agent::v1::agent_client::AgentClient,
             bundle::v1::bundle_client::BundleClient,
             entry::v1::{
                 BatchCreateEntryRequest, BatchDeleteEntryRequest, GetEntryRequest, entry_client::EntryClient,
@@ -74,6 +75,12 @@ impl Clients {
     #[must_use]
     pub fn svid(&self) -> SvidClient<Channel> {
         SvidClient::new(self.0.clone())
+    }
+
+    /// `spire.api.server.agent.v1.Agent`.
+    #[must_use]
+    pub fn agent(&self) -> AgentClient<Channel> {
+        AgentClient::new(self.0.clone())
     }
 
     /// `spire.api.server.entry.v1.Entry`.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`authority`] | a `ca-daemon` in this process, in a folder of its own |
 //! | [`process`] | a `ca-daemon` as a process: started, killed, read |
+//! | [`agents`] | node agents: attestation, and their workloads' SVIDs |
 //! | [`clients`] | gRPC clients over the admin socket and over TLS |
 //! | [`holder`] | a certificate with its key, and how one is obtained |
 //! | [`requests`] | certificate requests |
@@ -24,6 +25,7 @@
     reason = "a harness that cannot go on fails its test"
 )]
 
+pub mod agents;
 pub mod audit_log;
 pub mod authority;
 pub mod clients;

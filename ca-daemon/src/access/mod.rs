@@ -4,8 +4,9 @@
 //! |---|---|
 //! | the local admin socket | everything |
 //! | an X.509-SVID whose ID has an admin entry | everything |
+//! | the X.509-SVID of an attested node agent | ask for its entries and their SVIDs, renew itself as an agent |
 //! | any certificate of this authority | renew itself, read the trust bundle |
-//! | nobody in particular | read the trust bundle |
+//! | nobody in particular | read the trust bundle, prove itself to be a node |
 //!
 //! A caller whose certificate was revoked may do nothing at all.
 
@@ -17,7 +18,11 @@ use std::{sync::Arc, time::SystemTime};
 pub use caller::{Caller, Holder, LocalPeer};
 pub use revoked::{Revoked, RevokedCertificate};
 
-use crate::{operations::metrics::DenialReason, registry::Registry};
+use crate::{
+    agents::{Agent, Agents, NotAnAgent, Standing},
+    operations::metrics::DenialReason,
+    registry::Registry,
+};
 
 /// What a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,19 +35,24 @@ pub enum Permission {
     LocalAdmin,
     /// Acting on the certificate that one authenticates with.
     OwnCertificate,
+    /// Acting as an attested node agent.
+    Agent,
+    /// Acting as an authority below this one.
+    Downstream,
 }
 
 /// Decides what callers may do.
 pub struct Access {
     registry: Arc<Registry>,
+    agents: Arc<Agents>,
     revoked: Arc<Revoked>,
 }
 
 impl Access {
-    /// Decides by these entries and these revocations.
+    /// Decides by these entries, these agents and these revocations.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, revoked: Arc<Revoked>) -> Self {
-        Self { registry, revoked }
+    pub fn new(registry: Arc<Registry>, agents: Arc<Agents>, revoked: Arc<Revoked>) -> Self {
+        Self { registry, agents, revoked }
     }
 
     /// Whether `caller` may do what needs `permission`, at `now`.
@@ -55,7 +65,12 @@ impl Access {
                 return Err(Denied::Revoked(holder.serial.clone()));
             }
             if holder.not_after < now {
-                return Err(Denied::Expired(holder.serial.clone()));
+                return Err(match caller {
+                    Caller::Svid { id, .. } if permission == Permission::Agent => {
+                        NotAnAgent::Expired(id.clone()).into()
+                    }
+                    _ => Denied::Expired(holder.serial.clone()),
+                });
             }
         }
         match permission {
@@ -65,6 +80,12 @@ impl Access {
                 Caller::LocalAdmin(_) | Caller::Anonymous { .. } | Caller::Insecure { .. } => {
                     Err(Denied::NoCertificate)
                 }
+            },
+            Permission::Agent => self.attested(caller).map(drop),
+            Permission::Downstream => match caller {
+                Caller::Svid { id, .. } if self.registry.is_downstream(id, now) => Ok(()),
+                Caller::Anonymous { .. } => Err(Denied::Unauthenticated),
+                _ => Err(Denied::NotDownstream(caller.to_string())),
             },
             Permission::LocalAdmin => match caller {
                 Caller::LocalAdmin(_) | Caller::Insecure { .. } => Ok(()),
@@ -83,6 +104,25 @@ impl Access {
             },
         }
     }
+
+    /// The agent that `caller` is, at `now`.
+    ///
+    /// # Errors
+    /// As [`Access::authorize`] with [`Permission::Agent`].
+    pub fn agent(&self, caller: &Caller, now: SystemTime) -> Result<(Arc<Agent>, Standing), Denied> {
+        self.authorize(caller, Permission::Agent, now)?;
+        self.attested(caller)
+    }
+
+    fn attested(&self, caller: &Caller) -> Result<(Arc<Agent>, Standing), Denied> {
+        match caller {
+            Caller::Svid { id, holder } => Ok(self.agents.of_holder(id, &holder.serial)?),
+            Caller::Anonymous { .. } => Err(NotAnAgent::Anonymous.into()),
+            Caller::LocalAdmin(_) | Caller::Certificate(_) | Caller::Insecure { .. } => {
+                Err(NotAnAgent::NoSvid.into())
+            }
+        }
+    }
 }
 
 impl Denied {
@@ -91,7 +131,10 @@ impl Denied {
     pub fn reason(&self) -> DenialReason {
         match self {
             Self::Unauthenticated | Self::NoCertificate => DenialReason::Unauthenticated,
-            Self::NotAdmin(_) | Self::NotLocal => DenialReason::NotPermitted,
+            Self::NotAdmin(_) | Self::NotDownstream(_) | Self::NotLocal => DenialReason::NotPermitted,
+            Self::NotAnAgent(NotAnAgent::Anonymous) => DenialReason::Unauthenticated,
+            Self::NotAnAgent(NotAnAgent::Expired(_)) => DenialReason::Expired,
+            Self::NotAnAgent(_) => DenialReason::Agent,
             Self::Revoked(_) => DenialReason::Revoked,
             Self::Expired(_) => DenialReason::Expired,
         }
@@ -112,11 +155,17 @@ pub enum Denied {
     /// Not on this machine.
     #[error("this call is answered over the admin socket alone; make it on the machine of the authority")]
     NotLocal,
+    /// Not an authority below this one.
+    #[error("{0} may not do this: it needs a registration entry with `downstream`")]
+    NotDownstream(String),
     /// The call is about the caller's own certificate, and there is none.
     #[error(
         "this call renews the certificate that the caller presents, and none was presented; connect over TLS with the certificate to renew"
     )]
     NoCertificate,
+    /// The caller is not an agent that may act.
+    #[error(transparent)]
+    NotAnAgent(#[from] NotAnAgent),
     /// The caller's certificate was revoked.
     #[error("the caller's certificate {0} has been revoked")]
     Revoked(String),

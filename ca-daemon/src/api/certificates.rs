@@ -79,6 +79,11 @@ impl Certificates for CertificatesApi {
         let granted = self.granted_lifetime(&old)?;
         let lifetime = renewed_lifetime(lifetime(ttl)?, granted)?;
         let subject = self.0.issuance.subject_of(&old).map_err(|error| error.to_status())?;
+        if let Some(id) = subject.spiffe_id().filter(|id| id.is_reserved()) {
+            return Err(Status::permission_denied(format!(
+                "{id} is renewed by its agent alone; call RenewAgent"
+            )));
+        }
         let order = Order {
             request: CertificateRequest::parse(&csr).map_err(|error| error.to_status())?,
             subject,

@@ -1,9 +1,12 @@
 //! The daemon's gRPC services, one thin file each: decode, authorize, call the core, encode.
 
+mod agent;
 mod audit;
 mod authority;
 mod authority_keys;
+mod authorized_entries;
 mod batch;
+mod batch_svid;
 mod bundle;
 mod certificates;
 mod cuttable;

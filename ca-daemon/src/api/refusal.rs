@@ -1,12 +1,20 @@
 //! The one place where errors become gRPC statuses.
 
+use prost::Message;
+use secplane_proto::{
+    google::{protobuf::Any, rpc},
+    spire::api::types::{self, permission_denied_details::Reason},
+};
 use tonic::{Code, Status};
 
 use crate::{
     access::Denied,
+    agents::{AgentsError, NotAnAgent},
+    attest,
     authority::{JwtSignError, RequestError, SignError},
     issuance::IssueError,
     jwt_svids::JwtIssueError,
+    limits::OverLimit,
     registry::{EntryError, RegistryError},
     revocation::RevocationError,
     store::StoreError,
@@ -21,10 +29,74 @@ impl ToStatus for Denied {
     fn to_status(&self) -> Status {
         let code = match self {
             Self::Unauthenticated | Self::NoCertificate | Self::Expired(_) => Code::Unauthenticated,
-            Self::NotAdmin(_) | Self::NotLocal | Self::Revoked(_) => Code::PermissionDenied,
+            Self::NotAdmin(_) | Self::NotDownstream(_) | Self::NotLocal | Self::Revoked(_) => {
+                Code::PermissionDenied
+            }
+            Self::NotAnAgent(not_an_agent) => return not_an_agent.to_status(),
         };
         Status::new(code, self.to_string())
     }
+}
+
+impl ToStatus for NotAnAgent {
+    fn to_status(&self) -> Status {
+        let reason = match self {
+            Self::Anonymous => return Status::unauthenticated(self.to_string()),
+            Self::NoSvid => return Status::permission_denied(self.to_string()),
+            Self::NotAttested(_) => Reason::AgentNotAttested,
+            Self::Expired(_) => Reason::AgentExpired,
+            Self::NotActive { .. } => Reason::AgentNotActive,
+            Self::Banned(_) => Reason::AgentBanned,
+        };
+        denied_with(reason, self.to_string())
+    }
+}
+
+impl ToStatus for AgentsError {
+    fn to_status(&self) -> Status {
+        match self {
+            Self::NotFound(_) => Status::not_found("agent not found"),
+            Self::NotAnAgent(error) => error.to_status(),
+            Self::Busy(_) => Status::aborted(self.to_string()),
+            Self::TokenTaken => Status::already_exists(self.to_string()),
+            Self::Store(error) => error.to_status(),
+        }
+    }
+}
+
+impl ToStatus for attest::NodeError {
+    fn to_status(&self) -> Status {
+        match self {
+            Self::UnknownToken | Self::TokenExpired | Self::Id(_) => {
+                Status::invalid_argument(self.to_string())
+            }
+            Self::Banned(_) => denied_with(Reason::AgentBanned, self.to_string()),
+            Self::Issue(error) => error.to_status(),
+            Self::Agents(error) => error.to_status(),
+            Self::Alias(error) => error.to_status(),
+        }
+    }
+}
+
+impl ToStatus for OverLimit {
+    fn to_status(&self) -> Status {
+        Status::resource_exhausted(self.to_string())
+    }
+}
+
+/// `PermissionDenied` with the reason in a form that agents act on: they prove themselves again, or give up. It stands
+/// in the details as gRPC's own status message has them.
+fn denied_with(reason: Reason, message: String) -> Status {
+    let details = types::PermissionDeniedDetails { reason: reason.into() };
+    let status = rpc::Status {
+        code: Code::PermissionDenied.into(),
+        message: message.clone(),
+        details: vec![Any {
+            type_url: "type.googleapis.com/spire.api.types.PermissionDeniedDetails".to_owned(),
+            value: details.encode_to_vec(),
+        }],
+    };
+    Status::with_details(Code::PermissionDenied, message, status.encode_to_vec().into())
 }
 
 impl ToStatus for RequestError {
@@ -129,4 +201,24 @@ impl ToStatus for RevocationError {
 fn our_fault(error: &(dyn std::error::Error + 'static)) -> Status {
     tracing::error!(error, "a call failed");
     Status::internal("the authority could not do this; its log says why")
+}
+
+#[cfg(test)]
+mod tests {
+    use secplane_identity::SpiffeId;
+
+    use super::*;
+
+    #[test]
+    fn tells_agents_the_reason_in_the_details() {
+        let id = SpiffeId::parse("spiffe://example.org/spire/agent/a").unwrap();
+        let status = NotAnAgent::Banned(id).to_status();
+        let details = rpc::Status::decode(status.details()).unwrap();
+        assert_eq!(details.code, i32::from(Code::PermissionDenied));
+        assert_eq!(details.message, status.message());
+        let [any] = details.details.as_slice() else { panic!("{details:?}") };
+        assert_eq!(any.type_url, "type.googleapis.com/spire.api.types.PermissionDeniedDetails");
+        let denied = types::PermissionDeniedDetails::decode(any.value.as_slice()).unwrap();
+        assert_eq!(denied.reason(), Reason::AgentBanned);
+    }
 }

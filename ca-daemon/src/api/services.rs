@@ -1,6 +1,10 @@
 //! All services together, and who is calling them.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use http::Extensions;
@@ -12,9 +16,10 @@ use secplane_proto::{
         trust_bundle_server::TrustBundleServer,
     },
     spire::api::server::{
-        bundle::v1::bundle_server::BundleServer, debug::v1::debug_server::DebugServer,
-        entry::v1::entry_server::EntryServer, logger::v1::logger_server::LoggerServer,
-        svid::v1::svid_server::SvidServer, trustdomain::v1::trust_domain_server::TrustDomainServer,
+        agent::v1::agent_server::AgentServer, bundle::v1::bundle_server::BundleServer,
+        debug::v1::debug_server::DebugServer, entry::v1::entry_server::EntryServer,
+        logger::v1::logger_server::LoggerServer, svid::v1::svid_server::SvidServer,
+        trustdomain::v1::trust_domain_server::TrustDomainServer,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -22,20 +27,23 @@ use tonic::{Request, Status, service::Routes, transport::server::TcpConnectInfo}
 use tonic_health::pb::health_server::HealthServer;
 
 use super::{
-    audit::AuditApi, authority::AuthorityApi, bundle::BundleApi, certificates::CertificatesApi,
-    debug::DebugApi, denials, entry::EntryApi, health::HealthApi, logger::LoggerApi, refusal::ToStatus,
-    revocations::RevocationsApi, svid::SvidApi, trust_bundle::TrustBundleApi, trust_domain::TrustDomainApi,
-    unix_socket::AcceptedUnix,
+    agent::AgentApi, audit::AuditApi, authority::AuthorityApi, bundle::BundleApi,
+    certificates::CertificatesApi, debug::DebugApi, denials, entry::EntryApi, health::HealthApi,
+    logger::LoggerApi, refusal::ToStatus, revocations::RevocationsApi, svid::SvidApi,
+    trust_bundle::TrustBundleApi, trust_domain::TrustDomainApi, unix_socket::AcceptedUnix,
 };
 use crate::{
     Config,
-    access::{Access, Caller, Permission},
+    access::{Access, Caller, Denied, Permission},
+    agents::{Agent, Agents, NotAnAgent, Standing},
+    attest::JoinTokenAttestor,
     authority::DomainCa,
     federation::{Federation, Refresher},
     issuance::Issuance,
     jwt_svids::JwtSvids,
     keys::KeyStore,
-    operations::{Metrics, Readiness, calls},
+    limits::{Limits, OverLimit},
+    operations::{Metrics, Readiness, calls, metrics::DenialReason},
     registry::Registry,
     revocation::Revoker,
     witness::Witness,
@@ -57,8 +65,16 @@ pub struct Services {
     pub federation: Arc<Federation>,
     /// Fetches their bundles.
     pub refresher: Arc<Refresher>,
+    /// The attested nodes.
+    pub agents: Arc<Agents>,
+    /// Lets nodes prove themselves with join tokens.
+    pub join_tokens: JoinTokenAttestor,
+    /// How long an agent's own SVID lives.
+    pub agent_lifetime: Duration,
     /// Who may do what.
     pub access: Access,
+    /// How much of it.
+    pub limits: Limits,
     /// The CA of the trust domain.
     pub domain_ca: Arc<DomainCa>,
     /// When the daemon started.
@@ -86,6 +102,7 @@ impl Services {
         let routes = Routes::new(SvidServer::new(SvidApi(Arc::clone(self))))
             .add_service(EntryServer::new(EntryApi(Arc::clone(self))))
             .add_service(BundleServer::new(BundleApi(Arc::clone(self))))
+            .add_service(AgentServer::new(AgentApi(Arc::clone(self))))
             .add_service(CertificatesServer::new(CertificatesApi(Arc::clone(self))))
             .add_service(AuthorityServer::new(AuthorityApi(Arc::clone(self))))
             .add_service(RevocationsServer::new(RevocationsApi(Arc::clone(self))))
@@ -105,14 +122,51 @@ impl Services {
         request: &Request<T>,
         permission: Permission,
     ) -> Result<Caller, Status> {
-        let caller = caller_of(request, self.insecure)
-            .ok_or_else(|| Status::unauthenticated("the connection does not say who is calling"))?;
+        let caller = self.caller(request)?;
         self.access.authorize(&caller, permission, self.issuance.clock().now()).map_err(|denied| {
             tracing::warn!(%caller, %denied, "a call is denied");
             self.metrics.denied(denied.reason());
             denied.to_status()
         })?;
         Ok(caller)
+    }
+
+    /// The caller of a request, whatever they may do.
+    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        caller_of(request, self.insecure)
+            .ok_or_else(|| Status::unauthenticated("the connection does not say who is calling"))
+    }
+
+    /// The agent that a caller is, once they may act as one.
+    pub(super) async fn agent(&self, caller: &Caller) -> Result<Arc<Agent>, Status> {
+        let now = self.issuance.clock().now();
+        let mut found = self.access.agent(caller, now);
+        // It may have been attested or renewed by another replica a moment ago.
+        if let Err(Denied::NotAnAgent(NotAnAgent::NotAttested(id) | NotAnAgent::NotActive { id, .. })) =
+            &found
+        {
+            self.agents.reload(id).await.map_err(|error| error.to_status())?;
+            found = self.access.agent(caller, now);
+        }
+        let (agent, standing) = found.map_err(|denied| {
+            tracing::warn!(%caller, %denied, "a call is denied");
+            self.metrics.denied(denied.reason());
+            denied.to_status()
+        })?;
+        match (standing, caller.holder()) {
+            (Standing::FirstUse, Some(holder)) => {
+                self.agents.settle(&agent.id, &holder.serial).await.map_err(|error| error.to_status())
+            }
+            _ => Ok(agent),
+        }
+    }
+
+    /// Goes on if the caller keeps to their limit.
+    pub(super) fn within_limit(&self, outcome: Result<(), OverLimit>) -> Result<(), Status> {
+        outcome.map_err(|over| {
+            self.metrics.denied(DenialReason::Limited);
+            over.to_status()
+        })
     }
 }
 

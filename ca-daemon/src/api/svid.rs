@@ -89,41 +89,40 @@ impl Svid for SvidApi {
         &self,
         request: Request<BatchNewX509svidRequest>,
     ) -> Result<Response<BatchNewX509svidResponse>, Status> {
-        self.for_agents(&request)
+        let caller = self.0.caller(&request)?;
+        let agent = self.0.agent(&caller).await?;
+        self.0.new_x509_svids(&caller, &agent, request.into_inner().params).await.map(Response::new)
     }
 
     async fn new_jwtsvid(
         &self,
         request: Request<NewJwtsvidRequest>,
     ) -> Result<Response<NewJwtsvidResponse>, Status> {
-        self.for_agents(&request)
+        let caller = self.0.caller(&request)?;
+        let agent = self.0.agent(&caller).await?;
+        svid_jwt::new_for_entry(&self.0, &caller, &agent, request.into_inner()).await.map(Response::new)
     }
 
     async fn batch_new_witsvid(
         &self,
         request: Request<BatchNewWitsvidRequest>,
     ) -> Result<Response<BatchNewWitsvidResponse>, Status> {
-        self.for_agents(&request)
+        self.0.agent(&self.0.caller(&request)?).await?;
+        Err(Status::unimplemented("workload identity tokens are not issued by this authority"))
     }
 
     async fn new_downstream_x509ca(
         &self,
         request: Request<NewDownstreamX509caRequest>,
     ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
-        self.for_agents(&request)
+        self.0.authorize(&request, Permission::Downstream)?;
+        Err(Status::unimplemented(
+            "CA certificates for downstream authorities are not issued by this authority",
+        ))
     }
 }
 
 impl SvidApi {
-    /// Calls of remote node agents, of which this authority attests none: denied, whoever asks.
-    fn for_agents<T, R>(&self, request: &Request<T>) -> Result<R, Status> {
-        self.0.authorize(request, Permission::OwnCertificate)?;
-        Err(Status::permission_denied(
-            "this call is for attested node agents, and this authority attests none; \
-             workloads on its machine use the Workload API, admins use MintX509SVID",
-        ))
-    }
-
     fn requested_id(&self, request: &CertificateRequest) -> Result<SpiffeId, Status> {
         let refuse = |reason: String| Err(Status::invalid_argument(reason));
         let uri = match request.names().uris.as_slice() {

@@ -2,18 +2,20 @@
 
 use secplane_identity::SpiffeId;
 use secplane_proto::spire::api::{
-    server::svid::v1::{MintJwtsvidRequest, MintJwtsvidResponse},
+    server::svid::v1::{MintJwtsvidRequest, MintJwtsvidResponse, NewJwtsvidRequest, NewJwtsvidResponse},
     types,
 };
 use tonic::{Request, Response, Status};
 
 use super::{refusal::ToStatus, services::Services, svid::lifetime};
 use crate::{
-    access::Permission,
+    access::{Caller, Permission},
+    agents::Agent,
     authority::{JwtSubject, SignedJwt},
     instant::unix,
     issuance::Requester,
-    jwt_svids::JwtOrder,
+    jwt_svids::{JwtOrder, token_id},
+    registry::EntryId,
 };
 
 /// An admin mints a JWT-SVID for any workload of the trust domain.
@@ -32,6 +34,36 @@ pub(super) async fn mint(
     };
     let signed = services.jwt_svids.issue(order).await.map_err(|error| error.to_status())?;
     Ok(Response::new(MintJwtsvidResponse { svid: Some(to_wire(&id, signed, String::new())) }))
+}
+
+/// An agent gets a JWT-SVID for a workload of one of its entries.
+pub(super) async fn new_for_entry(
+    services: &Services,
+    caller: &Caller,
+    agent: &Agent,
+    request: NewJwtsvidRequest,
+) -> Result<NewJwtsvidResponse, Status> {
+    let NewJwtsvidRequest { entry_id, audience } = request;
+    if entry_id.is_empty() {
+        return Err(Status::invalid_argument("missing entry ID"));
+    }
+    services.within_limit(services.limits.signatures.hold_back(&agent.id, 1).await)?;
+    let now = services.issuance.clock().now();
+    let entry = EntryId::parse(&entry_id)
+        .ok()
+        .and_then(|id| services.registry.authorized_entry(&agent.node(), &id, now))
+        .ok_or_else(|| Status::not_found("entry not found or not authorized"))?;
+    let fields = entry.fields();
+    let token_id =
+        fields.jwt_svid_include_jti.then(token_id).transpose().map_err(|error| error.to_status())?;
+    let order = JwtOrder {
+        subject: JwtSubject { id: fields.spiffe_id.clone(), audience, token_id },
+        lifetime: fields.jwt_svid_ttl,
+        requester: Requester::from(caller),
+        entry_id: Some(entry.id().clone()),
+    };
+    let signed = services.jwt_svids.issue(order).await.map_err(|error| error.to_status())?;
+    Ok(NewJwtsvidResponse { svid: Some(to_wire(&fields.spiffe_id, signed, fields.hint.clone())) })
 }
 
 /// A JWT-SVID as a message.

@@ -29,7 +29,7 @@ pub use entry::{Entry, EntryError, EntryFields, EntryId, MAX_HINT_BYTES};
 pub use filter::{EntryFilter, Match};
 pub use selector::Selector;
 pub use sorted::SortedSet;
-pub use wire::spiffe_id_from_wire;
+pub use wire::{spiffe_id_from_wire, spiffe_id_to_wire};
 
 use self::{index::Index, likeness::Likeness, load::Loaded};
 use crate::{

@@ -173,7 +173,9 @@ fn read_id(
     SpiffeId::from_parts(&trust_domain, &wire.path).map_err(|e| refuse(e.to_string()))
 }
 
-fn spiffe_id_to_wire(id: &SpiffeId) -> types::Spiffeid {
+/// A SPIFFE ID as the wire has it.
+#[must_use]
+pub fn spiffe_id_to_wire(id: &SpiffeId) -> types::Spiffeid {
     types::Spiffeid { trust_domain: id.trust_domain().to_string(), path: id.path().to_owned() }
 }
 

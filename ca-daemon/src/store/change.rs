@@ -2,11 +2,13 @@
 
 use super::{
     StoreError,
+    agents::{self, AgentRow},
     authorities::{self, AuthorityRow, TrustDomainRow},
     certificates::{self, CertificateRecord},
     database::Transaction,
     entries::{self, EntryRow},
     federation::{self, FederationRow, FederationTable},
+    join_tokens::{self, JoinTokenRow},
     notices::{CHANNEL, Notice, payloads},
     replicas,
     revocations::{self, Revocation, RevocationListRow, RevokedKeyRow},
@@ -79,6 +81,36 @@ pub enum Change {
         /// The foreign trust domain.
         trust_domain: String,
     },
+    /// Adds an agent that must not be there yet.
+    AddAgent(AgentRow),
+    /// Replaces an agent whose row is still the one with this MAC.
+    ReplaceAgent {
+        /// What it becomes.
+        row: AgentRow,
+        /// The MAC of what it was made of.
+        old_mac: Vec<u8>,
+    },
+    /// Removes an agent whose row is still the one with this MAC.
+    DeleteAgent {
+        /// The agent.
+        spiffe_id: String,
+        /// The MAC of its row.
+        old_mac: Vec<u8>,
+    },
+    /// Adds a join token that must not be there yet.
+    AddJoinToken(JoinTokenRow),
+    /// Replaces a join token whose row is still the one with this MAC.
+    ReplaceJoinToken {
+        /// What it becomes.
+        row: JoinTokenRow,
+        /// The MAC of what it was made of.
+        old_mac: Vec<u8>,
+    },
+    /// Removes the join tokens that have expired, used or not.
+    ForgetJoinTokens {
+        /// Unix seconds.
+        expired_before: i64,
+    },
     /// Adds a sealed secret that must not be there yet.
     AddSecret {
         /// What names it.
@@ -136,6 +168,10 @@ impl Change {
                 Some(Notice::Entries(vec![row.id.clone()]))
             }
             Self::DeleteEntry(id) => Some(Notice::Entries(vec![id.clone()])),
+            Self::AddAgent(row) | Self::ReplaceAgent { row, .. } => {
+                Some(Notice::Agents(vec![row.spiffe_id.clone()]))
+            }
+            Self::DeleteAgent { spiffe_id, .. } => Some(Notice::Agents(vec![spiffe_id.clone()])),
             Self::Revoke(_) | Self::RevokeKey(_) | Self::PutRevocationList { .. } => {
                 Some(Notice::Revocations)
             }
@@ -151,6 +187,9 @@ impl Change {
             | Self::FillLikeness { .. }
             | Self::FillKeyHash { .. }
             | Self::ForgetRevocationList(_)
+            | Self::AddJoinToken(_)
+            | Self::ReplaceJoinToken { .. }
+            | Self::ForgetJoinTokens { .. }
             | Self::AddSecret { .. }
             | Self::PutSecret { .. }
             | Self::DeleteSecret(_)
@@ -236,6 +275,14 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         }
         Change::RemoveFederation { table, trust_domain } => {
             federation::remove(transaction, *table, trust_domain).await
+        }
+        Change::AddAgent(row) => agents::add(transaction, row).await,
+        Change::ReplaceAgent { row, old_mac } => agents::replace(transaction, row, old_mac).await,
+        Change::DeleteAgent { spiffe_id, old_mac } => agents::delete(transaction, spiffe_id, old_mac).await,
+        Change::AddJoinToken(row) => join_tokens::add(transaction, row).await,
+        Change::ReplaceJoinToken { row, old_mac } => join_tokens::replace(transaction, row, old_mac).await,
+        Change::ForgetJoinTokens { expired_before } => {
+            join_tokens::forget_expired(transaction, *expired_before).await
         }
         Change::AddSecret { name, sealed } => secrets::add(transaction, name, sealed).await,
         Change::PutSecret { name, sealed } => secrets::put(transaction, name, sealed).await,

@@ -4,6 +4,7 @@
 //! the audit log, in one durable transaction; a call returns when its change is on disk. Reading has connections of
 //! its own.
 
+mod agents;
 mod audit;
 mod audit_reads;
 mod authorities;
@@ -13,6 +14,7 @@ mod database;
 mod entries;
 mod federation;
 mod group_commit;
+mod join_tokens;
 mod listen;
 mod notices;
 mod open;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+pub use agents::AgentRow;
 pub use audit::AuditLogRow;
 pub use audit_reads::AuditEntryRow;
 pub use authorities::{AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, TrustDomainRow};
@@ -34,6 +37,7 @@ pub use change::Change;
 pub use entries::EntryRow;
 pub use federation::{FederationRow, FederationTable};
 pub use group_commit::Commit;
+pub use join_tokens::JoinTokenRow;
 pub use notices::Notice;
 pub use open::StoreLocation;
 pub(crate) use open::make_postgres_schema;

@@ -1,5 +1,6 @@
 //! The commands, one file a noun. Each reads its options, asks, and reports; none knows how results are written.
 
+pub(crate) mod agent;
 pub(crate) mod agentcard;
 pub(crate) mod audit;
 pub(crate) mod bundle;
@@ -11,6 +12,7 @@ pub(crate) mod cert;
 pub(crate) mod entry;
 pub(crate) mod policy;
 pub(crate) mod svid;
+pub(crate) mod token;
 pub(crate) mod trust_bundle;
 
 use std::{path::PathBuf, time::Duration};

@@ -10,20 +10,25 @@ use secplane_tests::{authority::Ca, clients::Clients, entries::entry, soon};
 use tonic::Code;
 
 /// Needs nothing.
-const PUBLIC: [&str; 2] =
-    ["/spire.api.server.bundle.v1.Bundle/GetBundle", "/secplane.ca.v1.TrustBundle/WatchTrustBundle"];
+const PUBLIC: [&str; 3] = [
+    "/spire.api.server.bundle.v1.Bundle/GetBundle",
+    "/spire.api.server.agent.v1.Agent/AttestAgent",
+    "/secplane.ca.v1.TrustBundle/WatchTrustBundle",
+];
 /// For admins, and never ends by itself: it is only called by those who are denied.
 const FOR_ADMINS_TO_FOLLOW: &str = "/secplane.ca.v1.Audit/TailEntries";
 /// Needs the certificate that it is about.
 const OWN_CERTIFICATE: &str = "/secplane.ca.v1.Certificates/RenewCertificate";
-/// For node agents, of which there are none.
-const AGENTS: [&str; 6] = [
+/// For attested node agents, and the last one for downstream authorities.
+const AGENTS: [&str; 8] = [
+    "/spire.api.server.agent.v1.Agent/RenewAgent",
+    "/spire.api.server.agent.v1.Agent/PostStatus",
     "/spire.api.server.svid.v1.SVID/BatchNewX509SVID",
     "/spire.api.server.svid.v1.SVID/NewJWTSVID",
     "/spire.api.server.svid.v1.SVID/BatchNewWITSVID",
-    "/spire.api.server.svid.v1.SVID/NewDownstreamX509CA",
     "/spire.api.server.entry.v1.Entry/GetAuthorizedEntries",
     "/spire.api.server.entry.v1.Entry/SyncAuthorizedEntries",
+    "/spire.api.server.svid.v1.SVID/NewDownstreamX509CA",
 ];
 
 /// Every other method of the contracts: for admins. A method that is added is one of these until it is listed above.
@@ -33,6 +38,7 @@ fn for_admins() -> Vec<String> {
     for file in [
         "spire/api/server/svid/v1/svid.proto",
         "spire/api/server/entry/v1/entry.proto",
+        "spire/api/server/agent/v1/agent.proto",
         "spire/api/server/bundle/v1/bundle.proto",
         "secplane/ca/v1/certificates.proto",
         "secplane/ca/v1/authority.proto",

@@ -1,6 +1,10 @@
 //! The certificate authority from outside: over its sockets, by its files, as a process.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod agent_entries;
+mod agent_renewal;
+mod agent_svids;
+mod agents;
 mod audit;
 mod backup;
 mod callers;

@@ -1,0 +1,164 @@
+//! Against a real database in a temporary folder.
+
+use std::{path::Path, time::Duration};
+
+use super::{agent::tests::agent, agent::tests::svid, *};
+use crate::{
+    audit::Action,
+    instant::Clock,
+    store::{Conflict, testing},
+};
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn mac() -> RowMac {
+    RowMac::new(&[7; 32])
+}
+
+async fn open(folder: &Path) -> (Arc<Agents>, Store) {
+    let store = testing::open(folder, Clock::of(now)).await;
+    (Agents::load(store.clone(), mac()).await.unwrap(), store)
+}
+
+fn event(action: Action) -> Event {
+    Event::by_daemon(action, "an agent")
+}
+
+async fn admit(agents: &Arc<Agents>, path: &str) -> Arc<Agent> {
+    agents.admit(agent(path), Commit::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn keeps_agents_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, store) = open(folder.path()).await;
+    let a = admit(&agents, "/spire/agent/a").await;
+    let b = admit(&agents, "/spire/agent/b").await;
+    agents.ban(&b.id, event(Action::AgentBan)).await.unwrap();
+    let c = admit(&agents, "/spire/agent/c").await;
+    agents.evict(&c.id, event(Action::AgentEvict)).await.unwrap();
+    agents.close().await;
+    store.close().await;
+
+    let (agents, _) = open(folder.path()).await;
+    let found = agents.list(&AgentFilter::default(), None, 10);
+    assert_eq!(
+        found.iter().map(|agent| (&agent.id, agent.banned)).collect::<Vec<_>>(),
+        [(&a.id, false), (&b.id, true)]
+    );
+    assert_eq!(agents.list(&AgentFilter::default(), Some(&a.id), 10).len(), 1);
+    assert_eq!(agents.count(&AgentFilter { banned: Some(true), ..AgentFilter::default() }), 1);
+}
+
+#[tokio::test]
+async fn leaves_out_a_row_that_somebody_edited() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, store) = open(folder.path()).await;
+    let honest = admit(&agents, "/spire/agent/a").await;
+    let banned = admit(&agents, "/spire/agent/b").await;
+    agents.ban(&banned.id, event(Action::AgentBan)).await.unwrap();
+    let kept = agents.kept(&banned.id).unwrap();
+    let mut forged = encoding::seal_agent(&kept.agent, &mac());
+    forged.body = encoding::seal_agent(&Agent { banned: false, ..Agent::clone(&kept.agent) }, &mac()).body;
+    store.write(Change::ReplaceAgent { row: forged, old_mac: kept.mac }).await.unwrap();
+
+    agents.follow(&Notice::Everything).await.unwrap();
+    assert_eq!(agents.agent(&banned.id), None, "a row that is not ours makes nobody an agent");
+    assert_eq!(agents.agent(&honest.id), Some(honest));
+}
+
+#[tokio::test]
+async fn accepts_both_svids_until_the_newest_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, _) = open(folder.path()).await;
+    let id = admit(&agents, "/spire/agent/a").await.id.clone();
+    agents.change(&id, Commit::default(), |a| Ok(Some(a.renewed("1", svid("2"))))).await.unwrap();
+    assert_eq!(agents.of_holder(&id, "1").unwrap().1, Standing::Settled);
+    assert_eq!(agents.of_holder(&id, "2").unwrap().1, Standing::FirstUse);
+    agents.settle(&id, "2").await.unwrap();
+    assert_eq!(agents.of_holder(&id, "2").unwrap().1, Standing::Settled);
+    assert!(matches!(agents.of_holder(&id, "1"), Err(NotAnAgent::NotActive { .. })));
+}
+
+/// Two replicas are two of these on one database.
+#[tokio::test]
+async fn sees_what_another_replica_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, store) = open(folder.path()).await;
+    let there = Agents::load(store.clone(), mac()).await.unwrap();
+    let id = admit(&there, "/spire/agent/a").await.id.clone();
+    assert_eq!(here.agent(&id), None);
+    here.follow(&Notice::Agents(vec![id.to_string()])).await.unwrap();
+    assert!(here.agent(&id).is_some());
+
+    // Neither waits for a notice before it changes what the other changed.
+    there.change(&id, Commit::default(), |a| Ok(Some(a.renewed("1", svid("2"))))).await.unwrap();
+    let banned = here.ban(&id, event(Action::AgentBan)).await.unwrap();
+    assert_eq!((banned.banned, banned.svid.serial.as_str()), (true, "2"));
+    let refused = there.change(&id, Commit::default(), |a| a.standing("2").map(|_| Some(a.settled()))).await;
+    assert!(matches!(refused, Err(AgentsError::NotAnAgent(NotAnAgent::Banned(_)))), "{refused:?}");
+
+    there.evict(&id, event(Action::AgentEvict)).await.unwrap();
+    here.follow(&Notice::Everything).await.unwrap();
+    assert_eq!(here.agent(&id), None);
+}
+
+#[tokio::test]
+async fn finds_nothing_to_ban_or_evict() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, _) = open(folder.path()).await;
+    let id = agent("/spire/agent/a").id;
+    assert!(matches!(agents.ban(&id, event(Action::AgentBan)).await, Err(AgentsError::NotFound(_))));
+    assert!(matches!(agents.evict(&id, event(Action::AgentEvict)).await, Err(AgentsError::NotFound(_))));
+}
+
+fn token(text: &str, lifetime: u64) -> TokenRecord {
+    TokenRecord {
+        hash: JoinToken::parse(text).unwrap().hash(),
+        expires_at: now() + Duration::from_secs(lifetime),
+        alias: None,
+        used: None,
+    }
+}
+
+#[tokio::test]
+async fn lets_one_of_two_use_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, _) = open(folder.path()).await;
+    let token = token("0123456789abcdef", 60);
+    agents.create_token(&token, now(), event(Action::TokenCreate)).await.unwrap();
+    let (found, token_mac) = agents.token(token.hash).await.unwrap().unwrap();
+    assert_eq!(found, token);
+
+    let use_by = |key: u8| {
+        let used =
+            TokenUse { key_sha256: [key; 32], serial: key.to_string(), chain: Vec::new(), not_after: now() };
+        let change =
+            agents.use_of_token(&TokenRecord { used: Some(used), ..token.clone() }, token_mac.clone());
+        agents.admit(agent("/spire/agent/a"), Commit { changes: vec![change], events: Vec::new() })
+    };
+    let (first, second) = tokio::join!(use_by(1), use_by(2));
+    let winner = match (first, second) {
+        (Ok(_), Err(AgentsError::Store(StoreError::Conflict(Conflict::Changed | Conflict::Taken)))) => 1,
+        (Err(AgentsError::Store(StoreError::Conflict(Conflict::Changed | Conflict::Taken))), Ok(_)) => 2,
+        both => panic!("{both:?}"),
+    };
+    let (found, _) = agents.token(token.hash).await.unwrap().unwrap();
+    assert_eq!(found.used.unwrap().key_sha256, [winner; 32]);
+}
+
+#[tokio::test]
+async fn keeps_no_token_twice_and_none_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, store) = open(folder.path()).await;
+    let short = token("0123456789abcdef", 60);
+    agents.create_token(&short, now(), event(Action::TokenCreate)).await.unwrap();
+    let again = agents.create_token(&short, now(), event(Action::TokenCreate)).await;
+    assert!(matches!(again, Err(AgentsError::TokenTaken)), "{again:?}");
+
+    let later = now() + Duration::from_secs(61);
+    agents.create_token(&token("fedcba9876543210", 90), later, event(Action::TokenCreate)).await.unwrap();
+    assert_eq!(store.join_token(short.hash.as_bytes()).await.unwrap(), None);
+}

@@ -1,0 +1,93 @@
+//! Attested agents as they are kept: whole, with a proof of who wrote them.
+
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use sqlx::FromRow;
+
+use super::{
+    Conflict, Store, StoreError,
+    database::{Transaction, on, within},
+};
+
+/// One agent at rest. What `body` and `mac` mean is the business of [`crate::agents`].
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct AgentRow {
+    /// The agent's SPIFFE ID.
+    pub spiffe_id: String,
+    /// The encoded agent.
+    pub body: Vec<u8>,
+    /// Proof that this authority wrote the row.
+    pub mac: Vec<u8>,
+}
+
+impl Store {
+    /// Every agent, one after another.
+    #[must_use]
+    pub fn agents(&self) -> BoxStream<'_, Result<AgentRow, StoreError>> {
+        on!(&self.readers, pool => {
+            sqlx::query_as("SELECT spiffe_id, body, mac FROM agents").fetch(pool).map_err(StoreError::from).boxed()
+        })
+    }
+
+    /// One agent.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn agent(&self, spiffe_id: &str) -> Result<Option<AgentRow>, StoreError> {
+        let found = on!(&self.readers, pool => {
+            sqlx::query_as("SELECT spiffe_id, body, mac FROM agents WHERE spiffe_id = $1")
+                .bind(spiffe_id)
+                .fetch_optional(pool)
+                .await?
+        });
+        Ok(found)
+    }
+}
+
+/// Adds an agent.
+pub(super) async fn add(transaction: &mut Transaction, row: &AgentRow) -> Result<(), StoreError> {
+    within!(transaction, connection => {
+        sqlx::query("INSERT INTO agents (spiffe_id, body, mac) VALUES ($1, $2, $3)")
+            .bind(&row.spiffe_id)
+            .bind(&row.body)
+            .bind(&row.mac)
+            .execute(connection)
+            .await?;
+    });
+    Ok(())
+}
+
+/// Replaces an agent whose row is still the one with `old_mac`.
+pub(super) async fn replace(
+    transaction: &mut Transaction,
+    row: &AgentRow,
+    old_mac: &[u8],
+) -> Result<(), StoreError> {
+    let changed = within!(transaction, connection => {
+        sqlx::query("UPDATE agents SET body = $2, mac = $3 WHERE spiffe_id = $1 AND mac = $4")
+            .bind(&row.spiffe_id)
+            .bind(&row.body)
+            .bind(&row.mac)
+            .bind(old_mac)
+            .execute(connection)
+            .await?
+            .rows_affected()
+    });
+    if changed == 1 { Ok(()) } else { Err(Conflict::Changed.into()) }
+}
+
+/// Removes an agent whose row is still the one with `old_mac`.
+pub(super) async fn delete(
+    transaction: &mut Transaction,
+    spiffe_id: &str,
+    old_mac: &[u8],
+) -> Result<(), StoreError> {
+    let gone = within!(transaction, connection => {
+        sqlx::query("DELETE FROM agents WHERE spiffe_id = $1 AND mac = $2")
+            .bind(spiffe_id)
+            .bind(old_mac)
+            .execute(connection)
+            .await?
+            .rows_affected()
+    });
+    if gone == 1 { Ok(()) } else { Err(Conflict::Changed.into()) }
+}

@@ -1,0 +1,366 @@
+//! Attesting nodes with join tokens, and what admins do with them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use futures_util::future::join_all;
+use rstest::rstest;
+use secplane_identity::PrivateKey;
+use secplane_proto::spire::api::{
+    server::{
+        agent::v1::{
+            BanAgentRequest, CountAgentsRequest, CreateJoinTokenRequest, DeleteAgentRequest, GetAgentRequest,
+            ListAgentsRequest, PostStatusRequest, count_agents_request, list_agents_request,
+        },
+        entry::v1::ListEntriesRequest,
+    },
+    types::{self, permission_denied_details::Reason},
+};
+use secplane_tests::{
+    agents::{Agent, reason},
+    authority::{Ca, CaFolder},
+    database::Database,
+    entries::id,
+    requests,
+};
+use tonic::Code;
+
+fn key() -> PrivateKey {
+    PrivateKey::generate().unwrap()
+}
+
+#[tokio::test]
+async fn attests_a_node_that_brings_a_token() {
+    let ca = Ca::start().await;
+    let token = ca.admin().join_token().await;
+    let agent = ca.connect_anonymously().await.attest(&token, &key()).await.unwrap();
+    assert_eq!(agent.leaf().uris, [format!("spiffe://example.org/spire/agent/join_token/{token}")]);
+
+    let shown =
+        GetAgentRequest { id: Some(id(&format!("/spire/agent/join_token/{token}"))), output_mask: None };
+    let shown = ca.admin().agent().get_agent(shown).await.unwrap().into_inner();
+    assert_eq!(shown.attestation_type, "join_token");
+    let serial = u128::from_str_radix(&agent.leaf().serial, 16).unwrap();
+    assert_eq!(shown.x509svid_serial_number, serial.to_string());
+    assert!(!shown.banned && !shown.can_reattest && shown.selectors.is_empty());
+    assert!(ca.admin().record(agent.leaf().serial).await.is_ok(), "it is on record");
+}
+
+#[tokio::test]
+async fn attests_no_second_node_with_the_same_token() {
+    let ca = Ca::start().await;
+    let token = ca.admin().join_token().await;
+    let anyone = ca.connect_anonymously().await;
+    anyone.attest(&token, &key()).await.unwrap();
+    let refusal = anyone.attest(&token, &key()).await.err().unwrap();
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+    assert!(refusal.message().contains("does not exist or has already been used"), "{refusal}");
+}
+
+#[tokio::test]
+async fn answers_the_same_node_alike_when_the_answer_was_lost() {
+    let ca = Ca::start().await;
+    let token = ca.admin().join_token().await;
+    let key = key();
+    let first = ca.connect_anonymously().await.attest(&token, &key).await.unwrap();
+    let ca = ca.restart().await;
+    let again = ca.connect_anonymously().await.attest(&token, &key).await.unwrap();
+    assert_eq!(again.chain(), first.chain());
+
+    // Once it has gone on, it does not need the token any more.
+    let agent = Agent::of(&ca, again).await;
+    agent.clients.renew_agent().await.unwrap();
+    let refusal = ca.connect_anonymously().await.attest(&token, &key).await.err().unwrap();
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+}
+
+#[tokio::test]
+async fn lets_one_of_many_win_a_race_for_a_token() {
+    let ca = Ca::start_with(|config| config.limits.failed_attestations = 0).await;
+    let token = ca.admin().join_token().await;
+    let anyone = ca.connect_anonymously().await;
+    let attempts = (0..16).map(|_| async { anyone.attest(&token, &key()).await });
+    let results = join_all(attempts).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    let mut database = Database::open(ca.folder()).await;
+    let issued = database.certificates().await;
+    // The server's own certificate is the other one.
+    assert_eq!(issued, 2, "what a loser was signed is neither on record nor handed out");
+}
+
+#[tokio::test]
+async fn keeps_no_token_in_the_database() {
+    let ca = Ca::start().await;
+    let request = CreateJoinTokenRequest {
+        ttl: 600,
+        token: "a-token-that-nobody-must-find".to_owned(),
+        agent_id: Some(id("/nodes/one")),
+    };
+    ca.admin().agent().create_join_token(request).await.unwrap();
+    let folder = ca.stop().await;
+    for file in std::fs::read_dir(&folder.config.data_dir).unwrap() {
+        let path = file.unwrap().path();
+        let Ok(bytes) = std::fs::read(&path) else { continue };
+        let found = bytes.windows(15).any(|window| window == b"a-token-that-no");
+        assert!(!found, "the token stands in {}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn gives_the_agent_the_further_id_of_its_token() {
+    let ca = Ca::start().await;
+    let request = CreateJoinTokenRequest { ttl: 600, token: String::new(), agent_id: Some(id("/nodes/one")) };
+    let token = ca.admin().agent().create_join_token(request).await.unwrap().into_inner().value;
+    let key = key();
+    for _ in 0..2 {
+        ca.connect_anonymously().await.attest(&token, &key).await.unwrap();
+    }
+    let entries = ca.admin().entry().list_entries(ListEntriesRequest::default()).await.unwrap().into_inner();
+    let [entry] = entries.entries.as_slice() else { panic!("{entries:?}") };
+    let agent = format!("/spire/agent/join_token/{token}");
+    assert_eq!(entry.spiffe_id, Some(id("/nodes/one")));
+    assert_eq!(entry.parent_id, Some(id(&agent)));
+    let selector =
+        types::Selector { r#type: "spiffe_id".to_owned(), value: format!("spiffe://example.org{agent}") };
+    assert_eq!(entry.selectors, [selector]);
+}
+
+#[rstest]
+#[case(0, "", None, "ttl is required")]
+#[case(-1, "", None, "ttl is required")]
+#[case(i32::MAX, "", None, "longer than")]
+#[case(60, "short", None, "16 to 128")]
+#[case(60, "with/a/slash/in/it", None, "letters")]
+#[case(60, "", Some("/spire/agent/x"), "invalid agent ID")]
+#[case(60, "", Some(""), "invalid agent ID")]
+#[tokio::test]
+async fn refuses_tokens_that_make_no_sense(
+    #[case] ttl: i32,
+    #[case] token: &str,
+    #[case] agent_id: Option<&str>,
+    #[case] said: &str,
+) {
+    let ca = Ca::start().await;
+    let request = CreateJoinTokenRequest { ttl, token: token.to_owned(), agent_id: agent_id.map(id) };
+    let refusal = ca.admin().agent().create_join_token(request).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+    assert!(refusal.message().contains(said), "{refusal}");
+}
+
+#[tokio::test]
+async fn refuses_to_create_a_token_twice() {
+    let ca = Ca::start().await;
+    let request = CreateJoinTokenRequest { ttl: 600, token: "0123456789abcdef".to_owned(), agent_id: None };
+    ca.admin().agent().create_join_token(request.clone()).await.unwrap();
+    let refusal = ca.admin().agent().create_join_token(request).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::AlreadyExists, "{refusal}");
+}
+
+#[tokio::test]
+async fn refuses_an_expired_token() {
+    let start = SystemTime::now();
+    let passed = Arc::new(AtomicU64::new(0));
+    let clock = {
+        let passed = Arc::clone(&passed);
+        ca_daemon::instant::Clock::of(move || start + Duration::from_secs(passed.load(Ordering::Relaxed)))
+    };
+    let ca = CaFolder::new().start_with_clock(clock).await;
+    let (used, unused) = (ca.admin().join_token().await, ca.admin().join_token().await);
+    let key = key();
+    ca.connect_anonymously().await.attest(&used, &key).await.unwrap();
+    passed.store(601, Ordering::Relaxed);
+    for token in [used, unused] {
+        let refusal = ca.connect_anonymously().await.attest(&token, &key).await.err().unwrap();
+        assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+        assert!(refusal.message().contains("join token expired"), "{refusal}");
+    }
+}
+
+#[rstest]
+#[case("x509pop", b"{}", "supported: `join_token`")]
+#[case("", b"x", "missing attestation data type")]
+#[case("join_token", b"", "missing attestation data payload")]
+#[case("join_token", b"\xff\xfe0123456789abcdef", "not text")]
+#[case("join_token", &[b'a'; 20_000], "too large")]
+#[case("join_token", b"short", "16 to 128")]
+#[case("join_token", b"0123456789abcdef", "does not exist")]
+#[tokio::test]
+async fn refuses_evidence_that_proves_nothing(
+    #[case] kind: &str,
+    #[case] payload: &[u8],
+    #[case] said: &str,
+) {
+    let ca = Ca::start().await;
+    let anyone = ca.connect_anonymously().await;
+    let refusal = anyone.attest_with(kind, payload, key().bare_request().unwrap()).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+    assert!(refusal.message().contains(said), "{refusal}");
+}
+
+#[tokio::test]
+async fn spends_no_token_on_a_bad_request() {
+    let ca = Ca::start().await;
+    let token = ca.admin().join_token().await;
+    let anyone = ca.connect_anonymously().await;
+    let foreign_name = requests::naming(&key(), &["spiffe://example.org/spire/agent/join_token/another"]);
+    for (csr, code) in [
+        (Vec::new(), Code::InvalidArgument),
+        (b"no request".to_vec(), Code::InvalidArgument),
+        (foreign_name, Code::PermissionDenied),
+    ] {
+        let refusal = anyone.attest_with("join_token", token.as_bytes(), csr).await.unwrap_err();
+        assert_eq!(refusal.code(), code, "{refusal}");
+    }
+    anyone.attest(&token, &key()).await.unwrap();
+}
+
+#[tokio::test]
+async fn bans_and_evicts_agents_at_once() {
+    let ca = Ca::start().await;
+    let (banned, evicted) = (Agent::attest(&ca).await, Agent::attest(&ca).await);
+    for agent in [&banned, &evicted] {
+        agent.clients.new_svids(&["none"]).await.unwrap();
+    }
+    let request = BanAgentRequest { id: Some(id(&banned.path)) };
+    ca.admin().agent().ban_agent(request.clone()).await.unwrap();
+    ca.admin().agent().ban_agent(request).await.unwrap();
+    let request = DeleteAgentRequest { id: Some(id(&evicted.path)) };
+    ca.admin().agent().delete_agent(request.clone()).await.unwrap();
+    let refusal = ca.admin().agent().delete_agent(request).await.unwrap_err();
+    assert_eq!((refusal.code(), refusal.message()), (Code::NotFound, "agent not found"));
+
+    for (agent, expected) in [(&banned, Reason::AgentBanned), (&evicted, Reason::AgentNotAttested)] {
+        for clients in [&agent.clients, &ca.connect_as(&agent.holder).await] {
+            for refusal in [
+                clients.new_svids(&["none"]).await.unwrap_err(),
+                clients.renew_agent().await.err().unwrap(),
+                clients.agent().post_status(PostStatusRequest::default()).await.unwrap_err(),
+            ] {
+                assert_eq!(refusal.code(), Code::PermissionDenied, "{refusal}");
+                assert_eq!(reason(&refusal), expected);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn attests_no_banned_agent_until_it_is_evicted() {
+    let ca = Ca::start().await;
+    let token = ca.admin().join_token().await;
+    let anyone = ca.connect_anonymously().await;
+    let key = key();
+    anyone.attest(&token, &key).await.unwrap();
+    let agent = id(&format!("/spire/agent/join_token/{token}"));
+    ca.admin().agent().ban_agent(BanAgentRequest { id: Some(agent.clone()) }).await.unwrap();
+    let refusal = anyone.attest(&token, &key).await.err().unwrap();
+    assert_eq!((refusal.code(), reason(&refusal)), (Code::PermissionDenied, Reason::AgentBanned));
+
+    // A spent token opens nothing again.
+    ca.admin().agent().delete_agent(DeleteAgentRequest { id: Some(agent) }).await.unwrap();
+    let refusal = anyone.attest(&token, &key).await.err().unwrap();
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+}
+
+#[tokio::test]
+async fn lists_agents_in_pages_and_by_what_they_are() {
+    let ca = Ca::start().await;
+    let mut paths = Vec::new();
+    for _ in 0..5 {
+        paths.push(Agent::attest(&ca).await.path);
+    }
+    paths.sort();
+    let request = BanAgentRequest { id: Some(id(&paths[2])) };
+    ca.admin().agent().ban_agent(request).await.unwrap();
+
+    let mut found = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListAgentsRequest { page_size: 2, page_token, ..Default::default() };
+        let page = ca.admin().agent().list_agents(request).await.unwrap().into_inner();
+        assert!(page.agents.len() <= 2);
+        found.extend(page.agents.into_iter().map(|agent| agent.id.unwrap().path));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(found, paths);
+
+    let filter = list_agents_request::Filter { by_banned: Some(true), ..Default::default() };
+    let output_mask = Some(types::AgentMask { banned: true, ..Default::default() });
+    let request = ListAgentsRequest { filter: Some(filter), output_mask, ..Default::default() };
+    let banned = ca.admin().agent().list_agents(request).await.unwrap().into_inner().agents;
+    let only_this = types::Agent { id: Some(id(&paths[2])), banned: true, ..Default::default() };
+    assert_eq!(banned, [only_this]);
+
+    for (filter, expected) in [
+        (count_agents_request::Filter::default(), 5),
+        (count_agents_request::Filter { by_banned: Some(false), ..Default::default() }, 4),
+        (count_agents_request::Filter { by_attestation_type: "x509pop".to_owned(), ..Default::default() }, 0),
+        (
+            count_agents_request::Filter {
+                by_expires_before: "2020-01-01T00:00:00Z".to_owned(),
+                ..Default::default()
+            },
+            0,
+        ),
+    ] {
+        let request = CountAgentsRequest { filter: Some(filter) };
+        assert_eq!(ca.admin().agent().count_agents(request).await.unwrap().into_inner().count, expected);
+    }
+}
+
+#[tokio::test]
+async fn keeps_what_an_agent_says_of_itself() {
+    let ca = Ca::start().await;
+    let agent = Agent::attest(&ca).await;
+    let status = PostStatusRequest { current_bundle_serial: 1, agent_version: "1.15.0".to_owned() };
+    agent.clients.agent().post_status(status).await.unwrap();
+    let ca = ca.restart().await;
+    let request = GetAgentRequest { id: Some(id(&agent.path)), output_mask: None };
+    let shown = ca.admin().agent().get_agent(request).await.unwrap().into_inner();
+    assert_eq!(shown.agent_version, "1.15.0");
+    let status = PostStatusRequest { agent_version: "v".repeat(256), ..Default::default() };
+    let refusal = ca.connect_as(&agent.holder).await.agent().post_status(status).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+}
+
+#[tokio::test]
+async fn leaves_admins_calls_to_admins() {
+    let ca = Ca::start().await;
+    let agent = Agent::attest(&ca).await;
+    for clients in [&agent.clients, &ca.connect_anonymously().await] {
+        let mut calls = clients.agent();
+        let one = Some(id(&agent.path));
+        for refusal in [
+            calls.create_join_token(CreateJoinTokenRequest { ttl: 60, ..Default::default() }).await.err(),
+            calls.list_agents(ListAgentsRequest::default()).await.err(),
+            calls.count_agents(CountAgentsRequest::default()).await.err(),
+            calls.get_agent(GetAgentRequest { id: one.clone(), output_mask: None }).await.err(),
+            calls.ban_agent(BanAgentRequest { id: one.clone() }).await.err(),
+            calls.delete_agent(DeleteAgentRequest { id: one }).await.err(),
+        ] {
+            let code = refusal.unwrap().code();
+            assert!(matches!(code, Code::PermissionDenied | Code::Unauthenticated), "{code:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn holds_back_who_guesses_tokens_and_nobody_who_brings_one() {
+    let ca = Ca::start_with(|config| config.limits.failed_attestations = 2).await;
+    let anyone = ca.connect_anonymously().await;
+    for _ in 0..10 {
+        Agent::attest(&ca).await;
+    }
+    let guesses = (0..10).map(|_| async { anyone.attest("0123456789abcdef", &key()).await });
+    let codes: Vec<_> =
+        join_all(guesses).await.into_iter().map(|guess| guess.err().unwrap().code()).collect();
+    assert!(codes.contains(&Code::InvalidArgument), "{codes:?}");
+    assert!(codes.contains(&Code::ResourceExhausted), "{codes:?}");
+}
