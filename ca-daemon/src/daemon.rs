@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use futures_util::{Stream, TryStreamExt, future};
 use secplane_identity::{
     Fingerprint, IdentityPublisher, IdentitySource, TrustDomain,
-    serve::{ConnectionLimits, serve_watched},
+    serve::{ConnectionLimits, OpenConnections, serve_watched},
     tls::ClientPolicy,
 };
 use tokio::{
@@ -208,6 +208,7 @@ impl CaDaemon {
         let services = Arc::new(Services {
             settings: Arc::new(ArcSwap::from_pointee(config.clone())),
             metrics,
+            connections: OpenConnections::default(),
             readiness,
             identity: identity.clone(),
             witness,
@@ -374,7 +375,10 @@ impl CaDaemon {
         if config.insecure {
             tasks.spawn(serve_insecure(grpc, services.routes(), counted(Listener::Grpc), stop.clone()));
         } else {
-            tasks.spawn(serve_tls(grpc, identity, services.routes(), stop.clone(), services.witness.clone()));
+            let limits =
+                ConnectionLimits { open: services.connections.clone(), ..ConnectionLimits::default() };
+            let witness = services.witness.clone();
+            tasks.spawn(serve_tls(grpc, identity, services.routes(), limits, stop.clone(), witness));
         }
 
         let first_end = tokio::select! {
@@ -473,11 +477,11 @@ async fn serve_tls(
     listener: TcpListener,
     identity: IdentitySource,
     routes: Routes,
+    limits: ConnectionLimits,
     stop: CancellationToken,
     witness: Witness,
 ) -> Result<(), RunError> {
     let app = routes.into_axum_router();
-    let limits = ConnectionLimits::default();
     serve_watched(listener, identity, ClientPolicy::AnyOrNone, limits, app, stop, Arc::new(witness))
         .await
         .map_err(RunError::Tls)

@@ -8,7 +8,10 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -80,6 +83,34 @@ pub struct ConnectionLimits {
     pub age: Duration,
     /// How long requests in flight may go on after a connection began to end.
     pub drain: Duration,
+    /// Where they are counted.
+    pub open: OpenConnections,
+}
+
+/// How many connections are open. Every clone tells the same number.
+#[derive(Debug, Clone, Default)]
+pub struct OpenConnections(Arc<AtomicUsize>);
+
+impl OpenConnections {
+    /// How many are open at this moment.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn count(&self) -> CountedConnection {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        CountedConnection(self.clone())
+    }
+}
+
+/// One open connection, while it lives.
+struct CountedConnection(OpenConnections);
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Default for ConnectionLimits {
@@ -89,6 +120,7 @@ impl Default for ConnectionLimits {
             handshake: Duration::from_secs(10),
             age: Duration::from_secs(30 * 60),
             drain: Duration::from_secs(5),
+            open: OpenConnections::default(),
         }
     }
 }
@@ -133,6 +165,7 @@ pub async fn serve_watched(
         };
         let Some((stream, address, place)) = accepted else { continue };
         let server = Arc::clone(&server);
+        let counted = server.limits.open.count();
         tasks.spawn(async move {
             if let Err(error) = server.connection(stream, address).await {
                 tracing::debug!(%address, %error, "connection ended");
@@ -140,7 +173,7 @@ pub async fn serve_watched(
                     server.watch.refused(address, &error.to_string());
                 }
             }
-            drop(place);
+            drop((place, counted));
         });
     }
     tasks.close();

@@ -90,7 +90,12 @@ impl Server {
             .unwrap();
         let alive = shell.stdin.take().unwrap();
         let begun = Instant::now();
-        while !run.join(".s.PGSQL.5432").exists() {
+        // Its socket is there before it takes connections.
+        let is_ready = || {
+            let asked = program("pg_isready").args(["--quiet", "--host"]).arg(&run).status();
+            asked.unwrap().success()
+        };
+        while !is_ready() {
             let said = || fs::read_to_string(&log).unwrap_or_default();
             assert!(begun.elapsed() < Duration::from_secs(60), "PostgreSQL does not start: {}", said());
             sleep(Duration::from_millis(20));

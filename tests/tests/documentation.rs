@@ -53,7 +53,13 @@ fn gives_examples_that_load() {
 #[test]
 fn links_to_pages_that_are_there() {
     let root = documentation("..");
-    for page in ["README.md", "docs/architecture.md", "docs/threat-model.md", "docs/decisions/README.md"] {
+    for page in [
+        "README.md",
+        "docs/architecture.md",
+        "docs/threat-model.md",
+        "docs/operations.md",
+        "docs/decisions/README.md",
+    ] {
         let text = fs::read_to_string(root.join(page)).unwrap();
         let folder = root.join(page).parent().unwrap().to_owned();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

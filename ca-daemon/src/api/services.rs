@@ -8,7 +8,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::Extensions;
-use secplane_identity::{IdentitySource, serve::Connection};
+use secplane_identity::{
+    IdentitySource,
+    serve::{Connection, OpenConnections},
+};
 use secplane_proto::{
     secplane::ca::v1::{
         audit_server::AuditServer, authority_server::AuthorityServer,
@@ -87,6 +90,8 @@ pub struct Services {
     pub settings: Arc<ArcSwap<Config>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How many connections over TLS are open.
+    pub connections: OpenConnections,
     /// Whether the daemon can do its work.
     pub readiness: Arc<Readiness>,
     /// The server's own identity.

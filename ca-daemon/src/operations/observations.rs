@@ -1,33 +1,81 @@
 //! What is not counted as it happens but looked at when somebody asks: how many entries there are, when what expires.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use crate::{api::Services, instant::unix};
+use tokio::{sync::Mutex, time::timeout};
+
+use super::metrics::Listener;
+use crate::{
+    api::Services,
+    instant::unix,
+    store::{AuthorityFilter, AuthorityState},
+};
+
+/// How old what was read of the database may be: whoever asks without end costs it nothing more.
+const KEPT: Duration = Duration::from_secs(5);
+/// How long the database may take; then the metrics show what was read before.
+const DATABASE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Looks at the parts of the daemon.
-pub struct Observations(Arc<Services>);
+pub struct Observations {
+    services: Arc<Services>,
+    read_at: Mutex<Option<Instant>>,
+}
 
 impl Observations {
     /// Looks at the parts behind the services.
     #[must_use]
     pub fn new(services: Arc<Services>) -> Self {
-        Self(services)
+        Self { services, read_at: Mutex::default() }
     }
 
     /// The services.
     pub(super) fn services(&self) -> &Services {
-        &self.0
+        &self.services
     }
 
     /// All metrics, as text.
     pub(super) async fn encode(&self) -> Result<String, fmt::Error> {
-        let Services { metrics, registry, issuance, identity, .. } = self.0.as_ref();
+        let Services { metrics, registry, issuance, identity, connections, insecure, .. } =
+            self.services.as_ref();
         metrics.set_entries(registry.len());
+        metrics.set_refused_rows("entries", registry.refused().len());
         metrics.set_bundle_sequence(issuance.bundle().borrow().sequence());
         if let Some(expiry) = identity.current().expires_at() {
             metrics.set_server_expiry(expiry);
         }
-        metrics.set_authorities([("issuing", "active", unix(issuance.issuing().validity().not_after))]);
+        // Without TLS they are counted where they are accepted.
+        if !insecure {
+            metrics.set_connections(Listener::Grpc, connections.number());
+        }
+        self.read_authorities().await;
         metrics.encode()
+    }
+
+    /// When which authority expires. Of those that no longer sign, only what is still valid matters.
+    async fn read_authorities(&self) {
+        let mut read_at = self.read_at.lock().await;
+        if read_at.is_some_and(|at| at.elapsed() < KEPT) {
+            return;
+        }
+        let Services { metrics, issuance, .. } = self.services.as_ref();
+        let filter = AuthorityFilter::default();
+        match timeout(DATABASE_WITHIN, issuance.store().authorities(&filter)).await {
+            Ok(Ok(authorities)) => {
+                let now = unix(issuance.clock().now());
+                let current = authorities
+                    .iter()
+                    .filter(|row| row.state == AuthorityState::Active || row.not_after > now)
+                    .map(|row| (row.kind.as_str(), row.state.as_str(), row.not_after));
+                metrics.set_authorities(current);
+                *read_at = Some(Instant::now());
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the authorities cannot be read for the metrics"),
+            Err(_) => tracing::warn!("the authorities cannot be read for the metrics: the database is slow"),
+        }
     }
 }

@@ -50,11 +50,11 @@ async fn finds_nothing_wrong_with_an_authority_that_is_well() {
 #[tokio::test]
 async fn sees_what_others_may_read() {
     let folder = Ca::start().await.stop().await;
-    let key = fs::read_dir(folder.config.data_dir.join("keys")).unwrap().next().unwrap().unwrap().path();
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    let replica = folder.config.data_dir.join("replica");
+    fs::set_permissions(&replica, fs::Permissions::from_mode(0o640)).unwrap();
     let found = finding(&folder, "permissions").await;
     assert_eq!(found.verdict, Verdict::Fail);
-    assert!(found.message.contains(&format!("chmod go= {}", key.display())), "{}", found.message);
+    assert!(found.message.contains(&format!("chmod go= {}", replica.display())), "{}", found.message);
 }
 
 #[tokio::test]

@@ -30,5 +30,6 @@ mod revoked_sidecars;
 mod rotation;
 mod service_manager;
 mod start_refusals;
+mod traces;
 mod workload_api;
 mod workload_updates;

@@ -1,7 +1,7 @@
 //! A SQLite database at one moment, copied while it is written to.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -9,7 +9,7 @@ use std::{
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use super::BackupError;
+use super::{BackupError, BackupFormError};
 
 const PREFIX: &str = "backup-";
 const SUFFIX: &str = ".db";
@@ -17,24 +17,32 @@ const SUFFIX: &str = ".db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A copy of the database in the data folder, which nobody else can read. It goes away with this.
-pub(super) struct Snapshot(PathBuf);
+pub(super) struct Snapshot {
+    path: PathBuf,
+    /// Locked for as long as the copy is in use: one that nobody has locked was left behind.
+    _lock: File,
+}
 
 impl Snapshot {
     /// Copies the database in one read transaction: what was committed before it began is in it, and nothing of
     /// what is committed after.
     pub(super) async fn take(database: &Path, folder: &Path) -> Result<Self, BackupError> {
         remove_leftovers(folder);
-        let snapshot = Self(folder.join(format!("{PREFIX}{}{SUFFIX}", std::process::id())));
+        let mut number = [0; 8];
+        aws_lc_rs::rand::fill(&mut number).map_err(|_| BackupFormError::Randomness)?;
+        let path = folder.join(format!("{PREFIX}{}{SUFFIX}", hex::encode(number)));
         // SQLite takes an empty file over with the mode that it finds.
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&snapshot.0)?;
+        let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        lock.try_lock().map_err(|error| BackupError::Io(error.into()))?;
+        let snapshot = Self { path, _lock: lock };
         let name = snapshot
-            .0
+            .path
             .to_str()
-            .ok_or_else(|| BackupError::Content(format!("{} is not UTF-8", snapshot.0.display())))?;
+            .ok_or_else(|| BackupError::Content(format!("{} is not UTF-8", snapshot.path.display())))?;
         let mut connection = open(database).await?;
         sqlx::query("VACUUM INTO $1").bind(name).execute(&mut connection).await?;
         connection.close().await?;
-        let mut copy = open(&snapshot.0).await?;
+        let mut copy = open(&snapshot.path).await?;
         let damage = integrity(&mut copy).await?;
         copy.close().await?;
         match damage {
@@ -44,14 +52,14 @@ impl Snapshot {
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "a copy of the database could not be removed");
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a copy of the database could not be removed");
         }
     }
 }
@@ -59,12 +67,11 @@ impl Drop for Snapshot {
 /// Copies that a killed process left behind.
 fn remove_leftovers(folder: &Path) {
     for file in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = file.file_name();
-        let process = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX))
-            .filter(|id| id.bytes().all(|b| b.is_ascii_digit()));
-        if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+        let is_copy =
+            file.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        let is_unused = || File::open(file.path()).is_ok_and(|file| file.try_lock().is_ok());
+        if is_copy && is_unused() {
+            // If it cannot be removed it takes room and harms nothing else.
             let _ = fs::remove_file(file.path());
         }
     }
@@ -111,4 +118,23 @@ pub(super) async fn leap(path: &Path, seconds: i64) -> Result<(), sqlx::Error> {
         sqlx::query(revocation_lists).bind(seconds).execute(&mut connection).await?;
     }
     connection.close().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removes_only_copies_that_nobody_uses() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["backup-left.db", "backup-used.db", "ca.db"] {
+            fs::write(path(name), "").unwrap();
+        }
+        let used = File::open(path("backup-used.db")).unwrap();
+        used.try_lock().unwrap();
+        remove_leftovers(folder.path());
+        assert!(!path("backup-left.db").exists());
+        assert!(path("backup-used.db").exists() && path("ca.db").exists());
+    }
 }

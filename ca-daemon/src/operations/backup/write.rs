@@ -140,13 +140,15 @@ fn seal(
     }
     let file = archive.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.sync_all()?;
-    // Unlike a renaming, this replaces nothing.
-    fs::hard_link(&unfinished.0, out)?;
+    if out.exists() {
+        return Err(BackupError::Exists(out.to_owned()));
+    }
+    fs::rename(&unfinished.0, out)?;
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok(File::open(folder)?.sync_all()?)
 }
 
-/// A file that is removed, whether it became a backup or not.
+/// A file that is removed, unless it became a backup.
 struct Unfinished(PathBuf);
 
 impl Drop for Unfinished {

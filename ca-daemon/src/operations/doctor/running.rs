@@ -1,9 +1,15 @@
 //! The daemon itself, where it runs.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
 use secplane_proto::spire::api::server::debug::v1::{GetInfoRequest, debug_client::DebugClient};
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
 use tonic::transport::Endpoint;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -14,6 +20,9 @@ use crate::{Config, instant::unix};
 
 /// How long it may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The most that is read of the metrics, in bytes.
+const MAX_METRICS_BYTES: usize = 4 * 1024 * 1024;
 
 /// Whether the daemon answers over its admin socket, whether it is ready, and how long its certificate lives.
 pub(super) async fn daemon(config: &Config) -> Vec<Finding> {
@@ -57,5 +66,76 @@ pub(super) async fn daemon(config: &Config) -> Vec<Finding> {
             }
         });
     }
+    if let Some(address) = config.operations.listen.filter(|address| address.port() != 0) {
+        findings.push(refused_rows(address).await);
+    }
     findings
+}
+
+/// Whether the daemon found rows in its database that it did not write.
+async fn refused_rows(address: SocketAddr) -> Finding {
+    const CHECK: &str = "refused rows";
+    match timeout(ANSWERS_WITHIN, metrics(address)).await {
+        Ok(Ok(text)) => match sum_of_refused_rows(&text) {
+            0 => Finding::ok(CHECK, "every row of the database that grants something is its own"),
+            rows => Finding::fail(
+                CHECK,
+                format!("{rows} rows of the database were not written by this authority; its log names them"),
+            ),
+        },
+        Ok(Err(error)) => Finding::warn(CHECK, format!("the metrics cannot be read from {address}: {error}")),
+        Err(_) => Finding::warn(CHECK, format!("the metrics cannot be read from {address} in time")),
+    }
+}
+
+fn sum_of_refused_rows(metrics: &str) -> u64 {
+    let of_table =
+        |line: &str| line.strip_prefix("secplane_ca_refused_rows{")?.split_once("} ")?.1.parse::<u64>().ok();
+    metrics.lines().filter_map(of_table).sum::<u64>()
+}
+
+async fn metrics(address: SocketAddr) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = http::Request::get("/metrics").header("host", address.to_string());
+    let asked = async move {
+        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let body = Limited::new(response.into_body(), MAX_METRICS_BYTES).collect().await?.to_bytes();
+        Ok(String::from_utf8(body.to_vec())?)
+    };
+    // The connection has to be driven for the answer to come, and ends with it.
+    tokio::select! {
+        text = asked => text,
+        Err(error) = connection => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operations::{Metrics, doctor::Verdict};
+
+    #[test]
+    fn adds_up_what_the_metrics_show() {
+        let metrics = Metrics::new();
+        assert_eq!(sum_of_refused_rows(&metrics.encode().unwrap()), 0);
+        metrics.set_refused_rows("entries", 2);
+        metrics.set_refused_rows("agents", 3);
+        assert_eq!(sum_of_refused_rows(&metrics.encode().unwrap()), 5);
+    }
+
+    #[tokio::test]
+    async fn asks_the_daemon_for_them() {
+        use axum::{Router, routing::get};
+        use tokio::net::TcpListener;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app =
+            Router::new().route("/metrics", get(async || "secplane_ca_refused_rows{table=\"entries\"} 1\n"));
+        let serving = tokio::spawn(axum::serve(listener, app).into_future());
+        assert_eq!(refused_rows(address).await.verdict, Verdict::Fail);
+        serving.abort();
+        let _ = serving.await;
+        assert_eq!(refused_rows(address).await.verdict, Verdict::Warn);
+    }
 }

@@ -225,6 +225,11 @@ impl Metrics {
         OpenConnection(gauge)
     }
 
+    /// How many connections a listener has that counts them itself.
+    pub fn set_connections(&self, listener: Listener, number: usize) {
+        self.connections.get_or_create(&ListenerLabel { listener }).set(gauge(number));
+    }
+
     /// A gRPC call of a method (the request's path) ended with a status code.
     pub fn called(&self, path: &str, code: tonic::Code, began: Instant) {
         let method = known_method(path);
