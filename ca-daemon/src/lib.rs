@@ -19,6 +19,7 @@ pub mod instant;
 pub mod issuance;
 pub mod jwt_svids;
 pub mod keys;
+pub mod lifecycle;
 pub mod operations;
 pub mod registry;
 pub mod replica;

@@ -115,6 +115,14 @@ impl<T> Updates<T> {
             .expect("the stream does not end")
     }
 
+    /// As [`Updates::next`], however long it takes.
+    ///
+    /// # Panics
+    /// When the stream ends.
+    pub async fn next_whenever(&mut self) -> T {
+        self.0.message().await.expect("the stream goes on").expect("the stream does not end")
+    }
+
     /// How the stream ends, when no further message comes before.
     ///
     /// # Panics

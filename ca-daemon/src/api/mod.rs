@@ -10,6 +10,7 @@ mod debug;
 mod denials;
 mod entry;
 mod health;
+mod local_authority;
 mod logger;
 mod page;
 mod refusal;

@@ -13,8 +13,9 @@ use secplane_proto::{
     },
     spire::api::server::{
         bundle::v1::bundle_server::BundleServer, debug::v1::debug_server::DebugServer,
-        entry::v1::entry_server::EntryServer, logger::v1::logger_server::LoggerServer,
-        svid::v1::svid_server::SvidServer,
+        entry::v1::entry_server::EntryServer,
+        localauthority::v1::local_authority_server::LocalAuthorityServer,
+        logger::v1::logger_server::LoggerServer, svid::v1::svid_server::SvidServer,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -23,16 +24,17 @@ use tonic_health::pb::health_server::HealthServer;
 
 use super::{
     audit::AuditApi, authority::AuthorityApi, bundle::BundleApi, certificates::CertificatesApi,
-    debug::DebugApi, denials, entry::EntryApi, health::HealthApi, logger::LoggerApi, refusal::ToStatus,
-    revocations::RevocationsApi, svid::SvidApi, trust_bundle::TrustBundleApi, unix_socket::AcceptedUnix,
+    debug::DebugApi, denials, entry::EntryApi, health::HealthApi, local_authority::LocalAuthorityApi,
+    logger::LoggerApi, refusal::ToStatus, revocations::RevocationsApi, svid::SvidApi,
+    trust_bundle::TrustBundleApi, unix_socket::AcceptedUnix,
 };
 use crate::{
     Config,
     access::{Access, Caller, Permission},
-    authority::DomainCa,
     issuance::Issuance,
     jwt_svids::JwtSvids,
     keys::KeyStore,
+    lifecycle::Lifecycle,
     operations::{Metrics, Readiness, calls},
     registry::Registry,
     revocation::Revoker,
@@ -53,8 +55,8 @@ pub struct Services {
     pub registry: Arc<Registry>,
     /// Who may do what.
     pub access: Access,
-    /// The CA of the trust domain.
-    pub domain_ca: Arc<DomainCa>,
+    /// The life of the authorities.
+    pub lifecycle: Arc<Lifecycle>,
     /// When the daemon started.
     pub started_at: SystemTime,
     /// Takes note of denied calls.
@@ -83,6 +85,7 @@ impl Services {
             .add_service(CertificatesServer::new(CertificatesApi(Arc::clone(self))))
             .add_service(AuthorityServer::new(AuthorityApi(Arc::clone(self))))
             .add_service(RevocationsServer::new(RevocationsApi(Arc::clone(self))))
+            .add_service(LocalAuthorityServer::new(LocalAuthorityApi(Arc::clone(self))))
             .add_service(TrustBundleServer::new(TrustBundleApi(Arc::clone(self))))
             .add_service(DebugServer::new(DebugApi(Arc::clone(self))))
             .add_service(LoggerServer::new(LoggerApi(Arc::clone(self))))

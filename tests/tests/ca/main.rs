@@ -22,6 +22,7 @@ mod renewal;
 mod revocation;
 mod revocation_lists;
 mod revoked_sidecars;
+mod root_rotation;
 mod rotation;
 mod service_manager;
 mod start_refusals;
