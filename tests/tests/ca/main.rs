@@ -17,6 +17,8 @@ mod handshakes;
 mod init;
 mod insecure;
 mod issuance;
+mod jwt_svids;
+mod keys;
 mod operations;
 mod renewal;
 mod revocation;
