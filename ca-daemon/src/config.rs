@@ -16,6 +16,7 @@ use crate::{
     authority::{DnsName, Lifetimes},
     jwt_svids::JwtSettings,
     keys::{KeyStorage, KeyStorageKind, KeysConfig, WrappingKeySource},
+    lifecycle::{AuthorityLifetimes, LifecycleSettings, PartOfLife, Schedule},
     store::{Store, StoreLocation},
 };
 
@@ -60,6 +61,9 @@ pub struct Config {
     /// How long certificates are valid.
     #[serde(default)]
     pub validity: ValidityConfig,
+    /// When roots and JWT keys are replaced.
+    #[serde(default)]
+    pub rotation: RotationConfig,
     /// JWT-SVIDs.
     #[serde(default)]
     pub jwt: JwtConfig,
@@ -218,6 +222,20 @@ pub struct ValidityConfig {
     pub longest: Duration,
 }
 
+/// When roots and JWT keys are replaced, by their age. `secctl ca rotate` does it at any time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RotationConfig {
+    /// The part of its life, between 0 and 1, after which a root or JWT key gets a successor in the trust bundle.
+    pub prepare_at: PartOfLife,
+    /// The part of its life after which the successor signs instead of it.
+    pub activate_at: PartOfLife,
+    /// How long a successor is in the trust bundle before it may sign: as long as those who poll the bundle may take.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub publish_ahead: Duration,
+}
+
 /// JWT-SVIDs. Durations as in `validity`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -302,6 +320,23 @@ impl Default for ValidityConfig {
     }
 }
 
+impl Default for RotationConfig {
+    fn default() -> Self {
+        Self {
+            prepare_at: PartOfLife::thousandths(500),
+            activate_at: PartOfLife::thousandths(833),
+            // The refresh hint of the trust bundle.
+            publish_ahead: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for JwtConfig {
+    fn default() -> Self {
+        Self { key_validity: Duration::from_secs(24 * 3600), svid_validity: Duration::from_secs(300) }
+    }
+}
+
 impl Config {
     /// What has no default, and the defaults for all the rest.
     #[must_use]
@@ -318,6 +353,7 @@ impl Config {
             database: DatabaseConfig::default(),
             keys: KeysConfig::default(),
             validity: ValidityConfig::default(),
+            rotation: RotationConfig::default(),
             jwt: JwtConfig::default(),
             limits: LimitsConfig::default(),
             insecure: false,
@@ -416,6 +452,15 @@ impl Config {
         if !(MINUTE * 5..=MINUTE * 60 * 24 * 30).contains(&self.crl.validity) {
             return refuse("crl.validity", "it is not between 5 minutes and 30 days".into());
         }
+        if self.rotation.prepare_at >= self.rotation.activate_at {
+            return refuse("rotation.prepare_at", "it is not before rotation.activate_at".into());
+        }
+        if self.jwt.svid_validity < Duration::from_secs(1) {
+            return refuse("jwt.svid_validity", "it is shorter than a second".into());
+        }
+        if self.jwt.svid_validity > self.jwt.key_validity / 2 {
+            return refuse("jwt.svid_validity", "it is longer than half of jwt.key_validity".into());
+        }
         if self.insecure && !self.listen.ip().is_loopback() && !self.insecure_beyond_loopback {
             return refuse(
                 "insecure",
@@ -512,6 +557,26 @@ impl Config {
             }
             KeyStorageKind::Database => KeyStorage::Database(store.clone()),
             KeyStorageKind::File | KeyStorageKind::Pkcs11 => KeyStorage::Files(self.data_dir.join("keys")),
+        }
+    }
+
+    /// The lifetimes of authorities.
+    #[must_use]
+    pub fn authority_lifetimes(&self) -> AuthorityLifetimes {
+        AuthorityLifetimes {
+            root: self.validity.root,
+            issuing: self.validity.issuing_ca,
+            jwt_key: self.jwt.key_validity,
+        }
+    }
+
+    /// How roots and JWT keys go on.
+    #[must_use]
+    pub fn lifecycle(&self) -> LifecycleSettings {
+        let RotationConfig { prepare_at, activate_at, publish_ahead } = self.rotation;
+        LifecycleSettings {
+            schedule: Schedule { prepare_at, activate_at, publish_ahead },
+            longest_jwt_svid: self.jwt_settings().longest,
         }
     }
 

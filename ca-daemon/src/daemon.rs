@@ -49,6 +49,7 @@ use crate::{
     issuance::Issuance,
     jwt_svids::JwtSvids,
     keys::{KeyStore, KeyStoreError, WrappingKeyError},
+    lifecycle::{Lifecycle, Vault},
     limits::Limits,
     operations::{Metrics, Observations, Readiness, calls, listener, metrics::Listener, routes},
     registry::Registry,
@@ -120,17 +121,17 @@ impl CaDaemon {
         let row_mac = keys.row_mac(store.trust_domain().await?.is_some()).await?;
         store.open_audit_log(audit_key(&keys, &replica).await?).await?;
 
-        let Founded { domain_ca, issuing, bundle, is_new } = found(
-            &config.trust_domain,
-            &replica,
-            &store,
-            &keys,
-            config.validity.root,
-            config.validity.issuing_ca,
-            clock.now(),
-        )
-        .await?;
-        let domain_ca = Arc::new(domain_ca);
+        let vault = Vault {
+            trust_domain: config.trust_domain.clone(),
+            replica: replica.clone(),
+            store: store.clone(),
+            keys: keys.clone(),
+            mac: row_mac.clone(),
+            lifetimes: config.authority_lifetimes(),
+            clock: clock.clone(),
+        };
+        let Founded { issuing, bundle, authorities, is_new } = found(&vault).await?;
+        let domain_ca = Arc::clone(&authorities.domain_ca);
         let root_fingerprint = domain_ca.root_fingerprint();
         let revoker =
             Revoker::open(config.trust_domain.clone(), store.clone(), row_mac.clone(), clock.clone()).await?;
@@ -155,15 +156,15 @@ impl CaDaemon {
         let server_names = config
             .dns_names()
             .map_err(|error| ConfigError::Invalid { key: "server_names", reason: error.to_string() })?;
-        let (rotation, identity) = Rotation::start(
+        let lifecycle = Lifecycle::new(
+            vault,
+            config.lifecycle(),
             Arc::clone(&issuance),
-            Arc::clone(&domain_ca),
-            replica.clone(),
-            keys.clone(),
-            config.validity.issuing_ca,
-            server_names,
-        )
-        .await?;
+            Arc::clone(&jwt_svids),
+            authorities,
+        );
+        let (rotation, identity) =
+            Rotation::start(Arc::clone(&issuance), Arc::clone(&lifecycle), server_names).await?;
 
         // Before anybody connects: whoever was revoked in an earlier life of the daemon stays so.
         let revocations = Arc::clone(&revoker.revoked().changes().borrow());
@@ -229,7 +230,7 @@ impl CaDaemon {
             registry,
             federation,
             refresher,
-            domain_ca,
+            lifecycle,
             started_at: clock.now(),
             insecure: config.insecure,
             shutdown: shutdown.clone(),
@@ -393,6 +394,7 @@ impl CaDaemon {
         services.registry.close().await;
         services.federation.close().await;
         services.agents.close().await;
+        services.lifecycle.close().await;
         last_record.cancel();
         result = result.and(recording.await.map_err(|error| RunError::Panicked(error.to_string())));
         let stopped = Event::by_daemon(Action::DaemonStop, env!("CARGO_PKG_VERSION"));

@@ -1,199 +1,164 @@
-//! How an authority begins: the first start makes a root and an issuing CA, every later one finds them again.
+//! How an authority begins: the first start makes a root, a JWT key and an issuing CA, every later one finds them
+//! again.
 
-use std::time::{Duration, SystemTime};
+use std::{sync::Arc, time::Duration};
 
-use secplane_identity::{TrustBundle, TrustDomain, trust_bundle::TrustBundleError};
+use secplane_identity::{TrustBundle, TrustDomain};
 
 use crate::{
     audit::{Action, Event},
-    authority::{CaError, CaKey, DomainCa, IssuingCa, split_certificates},
-    instant::unix,
-    keys::{KeyStore, KeyStoreError},
-    store::{
-        AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, Store, StoreError,
-        TrustDomainRow,
-    },
+    authority::{DomainCa, IssuingCa},
+    lifecycle::{Authorities, FoundedAuthorities, LifecycleError, Line, Move, Vault},
+    store::{AuthorityRow, AuthorityState, Change, Commit, StoreError, TrustDomainRow},
 };
 
 /// The CA of a trust domain and an issuing CA below it, ready to issue.
 pub struct Founded {
-    /// The CA of the trust domain.
-    pub domain_ca: DomainCa,
     /// The issuing CA.
     pub issuing: IssuingCa,
     /// What is trusted.
     pub bundle: TrustBundle,
+    /// The authorities as they stand.
+    pub authorities: FoundedAuthorities,
     /// Whether this start made the root.
     pub is_new: bool,
 }
 
-/// Finds the authority of `trust_domain` in the store, or makes it.
+impl Founded {
+    /// The CA of the trust domain.
+    #[must_use]
+    pub fn domain_ca(&self) -> &Arc<DomainCa> {
+        &self.authorities.domain_ca
+    }
+}
+
+/// Finds the authority of the vault's trust domain in its store, or makes it.
 ///
 /// # Errors
 /// When the store belongs to another trust domain, or a key is missing or does not open.
-pub async fn found(
-    trust_domain: &TrustDomain,
-    replica: &str,
-    store: &Store,
-    keys: &KeyStore,
-    root_lifetime: Duration,
-    issuing_lifetime: Duration,
-    now: SystemTime,
-) -> Result<Founded, FoundingError> {
-    let (domain_ca, sequence, is_new) = match store.trust_domain().await? {
-        Some(row) if row.name != trust_domain.as_str() => {
-            return Err(FoundingError::OtherTrustDomain { found: row.name, wanted: trust_domain.clone() });
-        }
-        Some(row) => (find_root(trust_domain, store, keys).await?, row.bundle_sequence, false),
-        None => (make_root(trust_domain, store, keys, root_lifetime, now).await?, 1, true),
+pub async fn found(vault: &Vault) -> Result<Founded, FoundingError> {
+    let is_new = match vault.store.trust_domain().await? {
+        Some(_) => false,
+        None => begin(vault).await?,
     };
-    let issuing = match find_issuing(replica, store, keys, &domain_ca, now).await? {
-        Some(issuing) if issuing.validity().half_life() > now => issuing,
-        _ => new_issuing_ca(&domain_ca, replica, keys, store, issuing_lifetime, now).await?,
+    if let Some(row) = vault.store.trust_domain().await?.filter(|row| row.name != vault.trust_domain.as_str())
+    {
+        let wanted = vault.trust_domain.clone();
+        return Err(FoundingError::OtherTrustDomain { found: row.name, wanted });
+    }
+    let mut standing = vault.read().await?;
+    if replace_expired(vault, &standing).await? {
+        standing = vault.read().await?;
+    }
+    let root = standing.active(Line::Root).ok_or(LifecycleError::NoRoot)?;
+    let domain_ca = vault.domain_ca(root).await?;
+    if standing.active(Line::Jwt).is_none() {
+        begin_jwt(vault, &standing).await?;
+    }
+    let issuing = match find_issuing(vault, &standing, &domain_ca).await {
+        Some(issuing) => issuing,
+        None => vault.new_issuing_ca(&domain_ca, &standing).await?,
     };
-    let bundle = TrustBundle::new(trust_domain.clone(), domain_ca.roots().map(|root| &root.der))?
-        .with_sequence(u64::try_from(sequence).unwrap_or(1));
-    Ok(Founded { domain_ca, issuing, bundle, is_new })
+    let authorities = vault.read().await?;
+    let jwt_key = authorities.active(Line::Jwt).ok_or(LifecycleError::NoJwtKey)?;
+    let jwt_key = vault.jwt_key(jwt_key).await?;
+    let bundle = authorities.bundle(&vault.trust_domain, vault.clock.now()).map_err(LifecycleError::from)?;
+    let authorities = FoundedAuthorities { authorities, domain_ca, jwt_key };
+    Ok(Founded { issuing, bundle, authorities, is_new })
 }
 
-async fn find_root(
-    trust_domain: &TrustDomain,
-    store: &Store,
-    keys: &KeyStore,
-) -> Result<DomainCa, FoundingError> {
-    let row = active(store, AuthorityKind::Root, None).await?.ok_or(FoundingError::NoRoot)?;
-    let key = keys.ca_key(&row.key_id).await?;
-    let above = split_certificates(&row.chain)?;
-    Ok(DomainCa::restore(trust_domain, &row.public, &above, key)?)
-}
-
-/// An issuing CA whose key is lost, that has expired or that another CA signed is no obstacle: a new one is made.
-async fn find_issuing(
-    replica: &str,
-    store: &Store,
-    keys: &KeyStore,
-    domain_ca: &DomainCa,
-    now: SystemTime,
-) -> Result<Option<IssuingCa>, FoundingError> {
-    let Some(row) = active(store, AuthorityKind::Issuing, Some(replica.to_owned())).await? else {
-        return Ok(None);
-    };
-    match keys.load(&row.key_id).await {
-        Ok(key) => {
-            let key = CaKey::try_from(&key).map_err(CaError::from)?;
-            match IssuingCa::restore(&row.public, key, domain_ca, now) {
-                Ok(issuing) => Ok(Some(issuing)),
-                Err(error) => {
-                    tracing::warn!(%error, "the issuing CA is not usable; a new one takes its place");
-                    Ok(None)
-                }
+/// Makes a trust domain. Answers false when another replica was faster.
+async fn begin(vault: &Vault) -> Result<bool, FoundingError> {
+    let root = vault.new_root(AuthorityState::Active).await?;
+    let jwt = vault.new_jwt_key(AuthorityState::Active).await?;
+    let trust_domain = TrustDomainRow { name: vault.trust_domain.to_string(), bundle_sequence: 1 };
+    let events = vec![activated(&root), activated(&jwt)];
+    let ids = [root.key_id.clone(), jwt.key_id.clone()];
+    let changes = vec![Change::BeginTrustDomain(trust_domain), vault.add(root), vault.add(jwt)];
+    match vault.store.commit(Commit { changes, events }).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Conflict(_)) => {
+            for id in ids {
+                vault.destroy(&id).await;
             }
+            Ok(false)
         }
-        Err(error) => {
-            tracing::warn!(%error, "the issuing CA's key is not usable; a new issuing CA takes its place");
-            Ok(None)
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// An authority that was not running when its root expired could not start: nothing can be signed below it. Nobody
+/// trusts it any more either, so its successor needs no waiting. Answers whether it was replaced.
+async fn replace_expired(vault: &Vault, standing: &Authorities) -> Result<bool, FoundingError> {
+    let (succession, now) = (standing.succession(Line::Root), vault.clock.now());
+    let Some(expired) =
+        succession.active().filter(|root| root.validity.not_after < now && !root.is_from_outside)
+    else {
+        return Ok(false);
+    };
+    let prepared = succession.prepared().filter(|root| now < root.validity.not_after);
+    let (mut changes, event) = match prepared {
+        Some(root) => {
+            let moves =
+                succession.activate(&root.key_id, Duration::ZERO, now, true).map_err(LifecycleError::from)?;
+            (vault.moved(standing, &moves), Event::by_daemon(Action::AuthorityActivate, root.key_id.as_str()))
         }
+        None => {
+            let root = vault.new_root(AuthorityState::Active).await?;
+            let old =
+                Move { key_id: expired.key_id.clone(), state: AuthorityState::Old, tainted: expired.tainted };
+            let event = activated(&root);
+            let mut changes = vault.moved(standing, &[old]);
+            changes.push(vault.add(root));
+            (changes, event)
+        }
+    };
+    changes.push(Change::AdvanceBundle);
+    match vault.store.commit(Commit { changes, events: vec![event] }).await {
+        // Another replica may have been faster.
+        Ok(()) | Err(StoreError::Conflict(_)) => {}
+        Err(error) => return Err(error.into()),
     }
-}
-
-async fn make_root(
-    trust_domain: &TrustDomain,
-    store: &Store,
-    keys: &KeyStore,
-    lifetime: Duration,
-    now: SystemTime,
-) -> Result<DomainCa, FoundingError> {
-    // The key first: a key without a certificate is harmless, a certificate without its key is not.
-    let key = keys.make_ca_key().await?;
-    let root = DomainCa::self_signed(trust_domain, key, lifetime, now)?;
-    let row = row(
-        AuthorityKind::Root,
-        root.key_id(),
-        root.key_id(),
-        "",
-        keys.ca_storage(),
-        root.certificate(),
-        now,
+    tracing::warn!(
+        key_id = expired.key_id,
+        "the root had expired while no daemon ran; another one signs from now on"
     );
-    let trust_domain = TrustDomainRow { name: trust_domain.to_string(), bundle_sequence: 1 };
-    let event = Event::by_daemon(Action::AuthorityActivate, root.key_id()).with("kind", "root");
-    store
-        .commit(Commit {
-            changes: vec![Change::BeginTrustDomain(trust_domain), Change::AddAuthority(row)],
-            events: vec![event],
-        })
-        .await?;
-    Ok(root)
+    Ok(true)
 }
 
-/// Makes, keeps and records a new issuing CA; the one before becomes old.
-///
-/// # Errors
-/// When it cannot be signed, or its key or record not be written.
-pub async fn new_issuing_ca(
-    domain_ca: &DomainCa,
-    replica: &str,
-    keys: &KeyStore,
-    store: &Store,
-    lifetime: Duration,
-    now: SystemTime,
-) -> Result<IssuingCa, FoundingError> {
-    let key = keys.make().await?;
-    let issuing = domain_ca.issue_ca(&key, lifetime, now)?;
-    keys.keep(issuing.key_id(), &key).await?;
-    let row = row(
-        AuthorityKind::Issuing,
-        issuing.key_id(),
-        domain_ca.key_id(),
-        replica,
-        keys.storage(),
-        issuing.certificate(),
-        now,
-    );
-    let mut changes = Vec::new();
-    if let Some(old) = active(store, AuthorityKind::Issuing, Some(replica.to_owned())).await? {
-        let new = AuthorityRow { state: AuthorityState::Old, ..old.clone() };
-        changes.push(Change::ReplaceAuthority { old, new });
+/// A database of the first schema has no JWT keys.
+async fn begin_jwt(vault: &Vault, standing: &Authorities) -> Result<(), FoundingError> {
+    if standing
+        .refused()
+        .iter()
+        .any(|row| row.kind == Line::Jwt.kind() && row.state == AuthorityState::Active)
+    {
+        return Err(LifecycleError::NoJwtKey.into());
     }
-    changes.push(Change::AddAuthority(row));
-    let event = Event::by_daemon(Action::AuthorityRotate, issuing.key_id()).with("kind", "issuing");
-    store.commit(Commit { changes, events: vec![event] }).await?;
-    Ok(issuing)
-}
-
-async fn active(
-    store: &Store,
-    kind: AuthorityKind,
-    replica: Option<String>,
-) -> Result<Option<AuthorityRow>, StoreError> {
-    let filter = AuthorityFilter { kind: Some(kind), state: Some(AuthorityState::Active), replica };
-    Ok(store.authorities(&filter).await?.into_iter().next())
-}
-
-fn row(
-    kind: AuthorityKind,
-    key_id: &str,
-    issuer_key_id: &str,
-    replica: &str,
-    key_storage: &str,
-    certificate: &secplane_identity::x509::Certificate,
-    now: SystemTime,
-) -> AuthorityRow {
-    AuthorityRow {
-        key_id: key_id.to_owned(),
-        kind,
-        state: AuthorityState::Active,
-        tainted: false,
-        public: certificate.der.to_vec(),
-        chain: Vec::new(),
-        issuer_key_id: issuer_key_id.to_owned(),
-        replica: replica.to_owned(),
-        key_storage: key_storage.to_owned(),
-        not_before: unix(certificate.not_before),
-        not_after: unix(certificate.not_after),
-        created_at: unix(now),
-        mac: None,
+    let jwt = vault.new_jwt_key(AuthorityState::Active).await?;
+    let id = jwt.key_id.clone();
+    let events = vec![activated(&jwt)];
+    match vault.store.commit(Commit { changes: vec![vault.add(jwt), Change::AdvanceBundle], events }).await {
+        Ok(()) => Ok(()),
+        Err(StoreError::Conflict(_)) => {
+            vault.destroy(&id).await;
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
     }
+}
+
+fn activated(row: &AuthorityRow) -> Event {
+    Event::by_daemon(Action::AuthorityActivate, row.key_id.as_str()).with("kind", row.kind.as_str())
+}
+
+/// An issuing CA whose key is lost, that is half over or that another CA signed is no obstacle: a new one is made.
+async fn find_issuing(vault: &Vault, standing: &Authorities, domain_ca: &Arc<DomainCa>) -> Option<IssuingCa> {
+    let row = standing
+        .active_issuing()
+        .find(|row| row.replica == vault.replica && row.issuer_key_id == domain_ca.key_id())?;
+    let issuing = vault.issuing_ca(row, domain_ca).await?;
+    (vault.clock.now() < issuing.validity().half_life()).then_some(issuing)
 }
 
 /// Why an authority cannot begin.
@@ -209,18 +174,9 @@ pub enum FoundingError {
         /// What was configured.
         wanted: TrustDomain,
     },
-    /// The database has a trust domain but no root.
-    #[error("the database holds no active root; restore it from a backup")]
-    NoRoot,
-    /// A CA certificate cannot be made or used.
+    /// The authorities cannot be found, made or used.
     #[error(transparent)]
-    Ca(#[from] CaError),
-    /// A key cannot be kept or read.
-    #[error(transparent)]
-    KeyStore(#[from] KeyStoreError),
-    /// The root cannot be put into a bundle.
-    #[error(transparent)]
-    Bundle(#[from] TrustBundleError),
+    Authorities(#[from] LifecycleError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),

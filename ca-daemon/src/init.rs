@@ -6,15 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use secplane_identity::{
-    Fingerprint, PrivateKey, private_key::PrivateKeyError, trust_bundle::to_certificate_pem,
-};
+use secplane_identity::{Fingerprint, private_key::PrivateKeyError, trust_bundle::to_certificate_pem};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     CaDaemon, Config, RunError, StartError,
     authority::{CertificateRequest, DnsName, NameError, Subject},
     issuance::{IssueError, Order, Requester},
+    keys::KeyStoreError,
     whole_file,
 };
 
@@ -75,7 +74,7 @@ async fn write_pem_files(daemon: &CaDaemon, files: &PemFiles) -> Result<Vec<Path
     let ca = daemon.services().issuance.bundle().borrow().to_pem();
     let mut written = vec![write(&files.folder, "ca.pem", ca.as_bytes(), 0o644)?];
     for (name, subject) in [("server", server), ("client", client)] {
-        let key = PrivateKey::generate()?;
+        let key = daemon.services().keys.make().await?;
         let request = CertificateRequest::parse(&key.bare_request()?).map_err(IssueError::from)?;
         let order = Order {
             request,
@@ -114,6 +113,9 @@ pub enum InitError {
     #[error(transparent)]
     Issue(#[from] IssueError),
     /// A key cannot be made.
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] PrivateKeyError),
     /// A server name is not usable.

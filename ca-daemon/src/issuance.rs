@@ -4,6 +4,7 @@
 //! moment loses no certificate that somebody received.
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -82,6 +83,8 @@ pub struct Issuance {
     issuing: ArcSwap<IssuingCa>,
     lifetimes: ArcSwap<Lifetimes>,
     bundle: watch::Sender<Arc<TrustBundle>>,
+    /// The key IDs of issuing CAs whose signatures are to be replaced.
+    withdrawn: watch::Sender<Arc<HashSet<String>>>,
     revoked: Arc<Revoked>,
     store: Store,
     clock: Clock,
@@ -103,6 +106,7 @@ impl Issuance {
             issuing: ArcSwap::from_pointee(issuing),
             lifetimes: ArcSwap::from_pointee(lifetimes),
             bundle: watch::Sender::new(Arc::new(bundle)),
+            withdrawn: watch::Sender::default(),
             revoked,
             store,
             clock,
@@ -292,11 +296,55 @@ impl Issuance {
         self.bundle.subscribe()
     }
 
+    /// The bundle is this one from now on; whoever watches it hears of it, if it differs.
+    pub fn publish(&self, bundle: TrustBundle) {
+        self.bundle.send_if_modified(|current| {
+            if is_same(current, &bundle) {
+                return false;
+            }
+            *current = Arc::new(bundle);
+            true
+        });
+    }
+
+    /// What these issuing CAs signed is to be replaced: they are below a root that is tainted or revoked.
+    pub fn withdraw(&self, issuers: HashSet<String>) {
+        self.withdrawn.send_if_modified(|current| {
+            if **current == issuers {
+                return false;
+            }
+            *current = Arc::new(issuers);
+            true
+        });
+    }
+
+    /// The issuing CAs whose signatures are to be replaced, and every change.
+    #[must_use]
+    pub fn withdrawn(&self) -> watch::Receiver<Arc<HashSet<String>>> {
+        self.withdrawn.subscribe()
+    }
+
+    /// Whether what an issuing CA signed is to be replaced, and can be: by one that is not withdrawn itself.
+    #[must_use]
+    pub fn is_withdrawn(&self, issuer_key_id: &str) -> bool {
+        let withdrawn = self.withdrawn.borrow();
+        withdrawn.contains(issuer_key_id) && !withdrawn.contains(self.issuing.load().key_id())
+    }
+
     /// The clock that it issues by.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
+}
+
+fn is_same(one: &TrustBundle, other: &TrustBundle) -> bool {
+    let ders =
+        |bundle: &TrustBundle| -> Vec<_> { bundle.authorities().map(|root| root.der.clone()).collect() };
+    one.sequence() == other.sequence()
+        && ders(one) == ders(other)
+        && one.jwt_authorities() == other.jwt_authorities()
+        && one.tainted_roots().map(|root| &root.der).eq(other.tainted_roots().map(|root| &root.der))
 }
 
 fn record(

@@ -22,6 +22,7 @@ pub mod instant;
 pub mod issuance;
 pub mod jwt_svids;
 pub mod keys;
+pub mod lifecycle;
 pub mod limits;
 pub mod operations;
 pub mod registry;

@@ -1,23 +1,24 @@
-//! What the daemon renews by itself: its issuing CA and its own server certificate, each at half of its life.
+//! What the daemon does by itself as time goes by: it keeps in step with the authorities, and renews its own server
+//! certificate at half of its life, or when another issuing CA signs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use rustls_pki_types::CertificateDer;
 use secplane_identity::{
-    IdentityPublisher, IdentitySnapshot, IdentitySource, PrivateKey, SpiffeId, TrustBundle, TrustDomain,
-    X509Identity, private_key::PrivateKeyError, source::IdentityError, spiffe_id::SpiffeIdError,
+    IdentityPublisher, IdentitySnapshot, IdentitySource, PrivateKey, SpiffeId, TrustDomain, X509Identity,
+    private_key::PrivateKeyError, source::IdentityError, spiffe_id::SpiffeIdError,
 };
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    authority::{CaError, CertificateRequest, DnsName, DomainCa, Subject, Validity},
-    founding::{self, FoundingError},
+    authority::{CertificateRequest, DnsName, Subject, Validity},
     issuance::{Issuance, IssueError, Order, Requester},
-    keys::KeyStore,
-    store::StoreError,
+    lifecycle::{Lifecycle, LifecycleError},
+    store::Notice,
 };
 
-/// How long a failed renewal waits before the next try.
+/// How long what failed waits before the next try.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The SPIFFE ID that the server of a trust domain has.
@@ -28,15 +29,14 @@ pub fn server_id(trust_domain: &TrustDomain) -> Result<SpiffeId, SpiffeIdError> 
     SpiffeId::from_parts(trust_domain, "/spire/server")
 }
 
-/// Renews the issuing CA and the server's identity as they age.
+/// Keeps the authorities and the server's identity current.
 pub struct Rotation {
     issuance: Arc<Issuance>,
-    domain_ca: Arc<DomainCa>,
-    replica: String,
-    keys: KeyStore,
-    issuing_lifetime: std::time::Duration,
+    lifecycle: Arc<Lifecycle>,
     server_names: Vec<DnsName>,
     publisher: IdentityPublisher,
+    /// The issuing CA that signed the server's certificate.
+    signed_by: String,
 }
 
 impl Rotation {
@@ -46,19 +46,17 @@ impl Rotation {
     /// When it cannot be issued or recorded.
     pub async fn start(
         issuance: Arc<Issuance>,
-        domain_ca: Arc<DomainCa>,
-        replica: String,
-        keys: KeyStore,
-        issuing_lifetime: std::time::Duration,
+        lifecycle: Arc<Lifecycle>,
         server_names: Vec<DnsName>,
     ) -> Result<(Self, IdentitySource), RotationError> {
-        let (identity, bundle) = server_identity(&issuance, &server_names).await?;
+        let (identity, signed_by) = server_identity(&issuance, &server_names).await?;
+        let bundle = issuance.bundle().borrow().as_ref().clone();
         let (publisher, source) = IdentitySource::channel(IdentitySnapshot {
             identity: Some(identity),
             bundles: bundle.into(),
             ..IdentitySnapshot::default()
         });
-        Ok((Self { issuance, domain_ca, replica, keys, issuing_lifetime, server_names, publisher }, source))
+        Ok((Self { issuance, lifecycle, server_names, publisher, signed_by }, source))
     }
 
     /// Where the server's identity is published; what is revoked is published there too.
@@ -67,68 +65,103 @@ impl Rotation {
         self.publisher.clone()
     }
 
-    /// Renews until `shutdown`. A renewal that fails is reported and tried again.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Goes on until `shutdown`. What fails is reported and tried again.
+    pub async fn run(mut self, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = self.renew_for_ever() => {}
+            () = self.keep_up_for_ever() => {}
         }
     }
 
-    async fn renew_for_ever(&self) {
-        let clock = self.issuance.clock();
+    async fn keep_up_for_ever(&mut self) {
+        let clock = self.issuance.clock().clone();
+        let mut notices = self.issuance.store().changes();
+        let mut caught_up = self.lifecycle.changes();
+        let mut bundles = self.issuance.bundle();
+        let mut failed = false;
         loop {
-            let issuing_due = self.issuance.issuing().validity().half_life();
-            let server_due = self.server_due();
-            clock.wait_until(issuing_due.min(server_due)).await;
-            let result = if clock.now() >= issuing_due {
-                self.renew_issuing().await
-            } else {
-                self.renew_server().await
+            let due = self.lifecycle.next_due().min(self.server_due());
+            let by_clock = async {
+                if failed {
+                    tokio::time::sleep(RETRY).await;
+                } else {
+                    clock.wait_until(due).await;
+                }
             };
+            let by_others = tokio::select! {
+                () = by_clock => true,
+                () = concerning_authorities(&mut notices) => true,
+                // This replica took a step itself; only the server's certificate and trust remain to follow.
+                _ = caught_up.changed() => false,
+                _ = bundles.changed() => false,
+            };
+            let result = self.keep_up(by_others || failed).await;
+            failed = result.is_err();
             if let Err(error) = result {
-                tracing::error!(%error, "a renewal failed; it is tried again");
-                tokio::time::sleep(RETRY).await;
+                tracing::error!(%error, "the authorities or the server's certificate could not be renewed; it is tried again");
             }
         }
     }
 
-    fn server_due(&self) -> std::time::SystemTime {
+    async fn keep_up(&mut self, by_others: bool) -> Result<(), RotationError> {
+        let followed = if by_others { self.lifecycle.keep_up().await } else { Ok(()) };
+        // Whom the server trusts changes at once, whatever else fails.
+        self.follow_bundle();
+        if self.server_due() <= self.issuance.clock().now()
+            || self.signed_by != self.issuance.issuing().key_id()
+        {
+            self.renew_server().await?;
+        }
+        Ok(followed?)
+    }
+
+    fn server_due(&self) -> SystemTime {
         let current = self.publisher.current();
-        current.identity.as_ref().map_or(std::time::SystemTime::UNIX_EPOCH, |identity| {
+        current.identity.as_ref().map_or(SystemTime::UNIX_EPOCH, |identity| {
             let leaf = identity.leaf();
             Validity { not_before: leaf.not_before, not_after: leaf.not_after }.half_life()
         })
     }
 
-    /// The key is on disk before the certificate is in the database, and that before it signs anything.
-    async fn renew_issuing(&self) -> Result<(), RotationError> {
-        let issuing = founding::new_issuing_ca(
-            &self.domain_ca,
-            &self.replica,
-            &self.keys,
-            self.issuance.store(),
-            self.issuing_lifetime,
-            self.issuance.clock().now(),
-        )
-        .await?;
-        tracing::info!(key_id = issuing.key_id(), "a new issuing CA signs from now on");
-        self.issuance.replace_issuing(issuing);
-        self.renew_server().await
+    fn follow_bundle(&self) {
+        let bundle = Arc::clone(&self.issuance.bundle().borrow());
+        let current = self.publisher.current();
+        let is_followed = current.bundles.get(bundle.trust_domain()).is_some_and(|followed| {
+            followed.sequence() == bundle.sequence()
+                && followed.authorities().map(|root| &root.der).eq(bundle.authorities().map(|root| &root.der))
+        });
+        if !is_followed {
+            let mut bundles = current.bundles.clone();
+            bundles.insert(bundle.as_ref().clone());
+            self.publisher.publish_bundles(bundles);
+        }
     }
 
-    async fn renew_server(&self) -> Result<(), RotationError> {
-        let (identity, bundle) = server_identity(&self.issuance, &self.server_names).await?;
-        self.publisher.publish_identity(identity, bundle.into());
+    async fn renew_server(&mut self) -> Result<(), RotationError> {
+        let (identity, signed_by) = server_identity(&self.issuance, &self.server_names).await?;
+        self.publisher.publish_identity(identity, self.publisher.current().bundles.clone());
+        self.signed_by = signed_by;
         tracing::info!("the server has a new certificate");
         Ok(())
+    }
+}
+
+/// Waits until another replica changed an authority, or may have.
+async fn concerning_authorities(notices: &mut Receiver<Notice>) {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Authorities | Notice::Everything) | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            // There are no other replicas, or the daemon is stopping.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 
 async fn server_identity(
     issuance: &Issuance,
     server_names: &[DnsName],
-) -> Result<(X509Identity, TrustBundle), RotationError> {
+) -> Result<(X509Identity, String), RotationError> {
     let id = server_id(issuance.trust_domain())?;
     let key = PrivateKey::generate()?;
     let request = CertificateRequest::parse(&key.svid_request(&id)?).map_err(IssueError::from)?;
@@ -143,8 +176,7 @@ async fn server_identity(
         })
         .await?;
     let chain: Vec<CertificateDer<'static>> = signed.chain;
-    let bundle = issuance.bundle().borrow().as_ref().clone();
-    Ok((X509Identity::new(chain, key)?, bundle))
+    Ok((X509Identity::new(chain, key)?, signed.issuer_key_id))
 }
 
 /// Why something could not be renewed.
@@ -153,15 +185,9 @@ pub enum RotationError {
     /// A certificate could not be issued.
     #[error(transparent)]
     Issue(#[from] IssueError),
-    /// An issuing CA could not be made.
+    /// The authorities could not be followed or renewed.
     #[error(transparent)]
-    Ca(#[from] CaError),
-    /// An issuing CA could not be kept.
-    #[error(transparent)]
-    Founding(#[from] FoundingError),
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    Lifecycle(#[from] LifecycleError),
     /// A key could not be made.
     #[error(transparent)]
     Key(#[from] PrivateKeyError),

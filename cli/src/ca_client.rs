@@ -26,6 +26,7 @@ use secplane_proto::{
             agent::v1::agent_client::AgentClient,
             bundle::v1::{GetBundleRequest, bundle_client::BundleClient},
             entry::v1::entry_client::EntryClient,
+            localauthority::v1::local_authority_client::LocalAuthorityClient,
             svid::v1::svid_client::SvidClient,
         },
         types,
@@ -144,6 +145,10 @@ impl CaClient {
 
     pub(crate) fn authority(&self) -> AuthorityClient<Channel> {
         AuthorityClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn local_authority(&self) -> LocalAuthorityClient<Channel> {
+        LocalAuthorityClient::new(self.channel.clone())
     }
 
     pub(crate) fn certificates(&self) -> CertificatesClient<Channel> {

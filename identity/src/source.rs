@@ -172,6 +172,13 @@ impl IdentityPublisher {
         });
     }
 
+    /// Replaces the bundles; open connections of whom they no longer vouch for end.
+    pub fn publish_bundles(&self, bundles: TrustBundleSet) {
+        self.0.send_modify(|current| {
+            *current = Arc::new(IdentitySnapshot { bundles, ..IdentitySnapshot::clone(current) });
+        });
+    }
+
     /// Replaces what is revoked; open connections of whom that concerns end.
     pub fn publish_revocations(&self, revocations: Arc<Revocations>) {
         self.0.send_modify(|current| {

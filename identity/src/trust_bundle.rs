@@ -1,6 +1,12 @@
 //! Trust bundles: the roots and JWT keys of one trust domain (SPIFFE Trust Domain and Bundle).
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use aws_lc_rs::digest;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -36,6 +42,7 @@ pub struct TrustBundle {
 struct Authority {
     certificate: Certificate,
     anchor: TrustAnchor<'static>,
+    tainted: bool,
 }
 
 /// A public key that JWT-SVIDs of a trust domain are verified with.
@@ -73,7 +80,7 @@ impl TrustBundle {
             let anchor = webpki::anchor_from_trusted_cert(&certificate.der)
                 .map_err(|e| TrustBundleError::Unusable(e.to_string()))?
                 .to_owned();
-            authorities.push(Authority { certificate, anchor });
+            authorities.push(Authority { certificate, anchor, tainted: false });
         }
         let jwt_authorities = Vec::new();
         Ok(Self { trust_domain, authorities, jwt_authorities, sequence: 0, refresh_hint_seconds: 300 })
@@ -96,6 +103,16 @@ impl TrustBundle {
                 .map_err(|source| TrustBundleError::JwtKey { key_id: key.key_id.clone(), source })?;
         }
         Ok(Self { jwt_authorities: keys, ..self })
+    }
+
+    /// The same bundle with these of its roots, given in DER, on their way out: what they signed is still valid, and to
+    /// be replaced at once.
+    #[must_use]
+    pub fn with_tainted_roots(mut self, roots: &HashSet<Vec<u8>>) -> Self {
+        for authority in &mut self.authorities {
+            authority.tainted = roots.contains(authority.certificate.der.as_ref());
+        }
+        self
     }
 
     /// The same bundle with a sequence number, which grows with every change of the content.
@@ -207,6 +224,17 @@ impl TrustBundle {
     /// The roots.
     pub fn authorities(&self) -> impl ExactSizeIterator<Item = &Certificate> {
         self.authorities.iter().map(|a| &a.certificate)
+    }
+
+    /// The roots that are on their way out.
+    pub fn tainted_roots(&self) -> impl Iterator<Item = &Certificate> {
+        self.authorities.iter().filter(|a| a.tainted).map(|a| &a.certificate)
+    }
+
+    /// Whether a root is on its way out.
+    #[must_use]
+    pub fn is_tainted(&self, root: &Certificate) -> bool {
+        self.tainted_roots().any(|tainted| tainted.der == root.der)
     }
 
     /// The keys that JWT-SVIDs of the trust domain are verified with.

@@ -58,6 +58,7 @@ CREATE TABLE authorities (
     not_before    BIGINT  NOT NULL,
     not_after     BIGINT  NOT NULL,
     created_at    BIGINT  NOT NULL,
+    since         BIGINT  NOT NULL,    -- when it came into its state
     mac           BYTEA
 );
 CREATE UNIQUE INDEX authorities_in_turn ON authorities (kind, state, replica) WHERE state IN ('prepared', 'active');

@@ -13,10 +13,11 @@ CREATE TABLE authorities (
     not_before    INTEGER NOT NULL,
     not_after     INTEGER NOT NULL,
     created_at    INTEGER NOT NULL,
+    since         INTEGER NOT NULL,    -- when it came into its state
     mac           BLOB                 -- NULL only in rows of the first schema, until the next start proves them
 ) STRICT;
-INSERT INTO authorities (key_id, kind, state, public, chain, issuer_key_id, replica, key_storage, not_before, not_after, created_at)
-    SELECT key_id, kind, state, certificate, x'', '', '', 'file', created_at, not_after, created_at FROM first_authorities;
+INSERT INTO authorities (key_id, kind, state, public, chain, issuer_key_id, replica, key_storage, not_before, not_after, created_at, since)
+    SELECT key_id, kind, state, certificate, x'', '', '', 'file', created_at, not_after, created_at, created_at FROM first_authorities;
 DROP TABLE first_authorities;
 CREATE UNIQUE INDEX authorities_in_turn ON authorities (kind, state, replica) WHERE state IN ('prepared', 'active');
 

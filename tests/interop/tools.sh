@@ -53,3 +53,18 @@ build_workload() {
         die "the go-spiffe workload cannot be built; Go's words are above"
     export WORKLOAD=$1/workload
 }
+
+# A PKCS#11 token in files, and a program that looks into tokens. From the distribution, as they are small and have no
+# release of their own to pin; SOFTHSM_MODULE is the library.
+install_softhsm() {
+    if ! command -v softhsm2-util >/dev/null || ! command -v pkcs11-tool >/dev/null; then
+        say "installing softhsm2 and opensc"
+        local root=()
+        ((EUID == 0)) || root=(sudo)
+        "${root[@]}" apt-get install --yes --no-install-recommends softhsm2 opensc >/dev/null ||
+            die "softhsm2 and opensc cannot be installed; apt-get's words are above"
+    fi
+    SOFTHSM_MODULE=$(compgen -G '/usr/lib/softhsm/libsofthsm2.so' || compgen -G '/usr/lib/*/softhsm/libsofthsm2.so') ||
+        die "libsofthsm2.so is not where Debian puts it"
+    export SOFTHSM_MODULE
+}

@@ -20,6 +20,7 @@ use secplane_proto::{
             entry::v1::{
                 BatchCreateEntryRequest, BatchDeleteEntryRequest, GetEntryRequest, entry_client::EntryClient,
             },
+            localauthority::v1::local_authority_client::LocalAuthorityClient,
             svid::v1::{MintX509svidRequest, svid_client::SvidClient},
             trustdomain::v1::trust_domain_client::TrustDomainClient,
         },
@@ -87,6 +88,12 @@ impl Clients {
     #[must_use]
     pub fn entry(&self) -> EntryClient<Channel> {
         EntryClient::new(self.0.clone())
+    }
+
+    /// `spire.api.server.localauthority.v1.LocalAuthority`.
+    #[must_use]
+    pub fn local_authority(&self) -> LocalAuthorityClient<Channel> {
+        LocalAuthorityClient::new(self.0.clone())
     }
 
     /// `spire.api.server.bundle.v1.Bundle`.

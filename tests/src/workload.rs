@@ -10,8 +10,8 @@ use hyper::body::{Bytes, Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use secplane_identity::PrivateKey;
 use secplane_proto::workload::{
-    X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest, X509svidResponse,
-    spiffe_workload_api_client::SpiffeWorkloadApiClient,
+    JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, X509BundlesRequest, X509BundlesResponse,
+    X509svid, X509svidRequest, X509svidResponse, spiffe_workload_api_client::SpiffeWorkloadApiClient,
 };
 use tonic::{
     Request, Status, Streaming,
@@ -69,6 +69,25 @@ impl Workload {
         let stream = self.client().fetch_x509_bundles(asking(X509BundlesRequest {})).await?;
         Ok(Updates(stream.into_inner()))
     }
+
+    /// Opens a stream of the keys of JWT-SVIDs.
+    ///
+    /// # Errors
+    /// As the API says.
+    pub async fn jwt_bundles(&self) -> Result<Updates<JwtBundlesResponse>, Status> {
+        let stream = self.client().fetch_jwt_bundles(asking(JwtBundlesRequest {})).await?;
+        Ok(Updates(stream.into_inner()))
+    }
+
+    /// Fetches JWT-SVIDs for an audience: all of them, or that of one SPIFFE ID.
+    ///
+    /// # Errors
+    /// As the API says.
+    pub async fn jwt_svids(&self, audience: &[&str], spiffe_id: &str) -> Result<Vec<Jwtsvid>, Status> {
+        let audience = audience.iter().map(ToString::to_string).collect();
+        let request = JwtsvidRequest { audience, spiffe_id: spiffe_id.to_owned() };
+        Ok(self.client().fetch_jwtsvid(asking(request)).await?.into_inner().svids)
+    }
 }
 
 /// A request with the header that every call must carry.
@@ -113,6 +132,14 @@ impl<T> Updates<T> {
             .await
             .expect("the stream goes on")
             .expect("the stream does not end")
+    }
+
+    /// As [`Updates::next`], however long it takes.
+    ///
+    /// # Panics
+    /// When the stream ends.
+    pub async fn next_whenever(&mut self) -> T {
+        self.0.message().await.expect("the stream goes on").expect("the stream does not end")
     }
 
     /// How the stream ends, when no further message comes before.

@@ -53,7 +53,8 @@ impl SvidCache {
         Self { issuance, key_kind, places: std::sync::Mutex::new(places) }
     }
 
-    /// The current SVID of an entry; a new one when there is none, it is half over or revoked, or the entry changed.
+    /// The current SVID of an entry; a new one when there is none, it is half over or revoked, its root is tainted, or
+    /// the entry changed.
     pub(super) async fn current(&self, entry: &Entry, requester: &str) -> Result<Arc<Svid>, SvidFailure> {
         let place = self.place(entry.id());
         let mut held = place.lock().await;
@@ -85,6 +86,7 @@ impl SvidCache {
         svid.entry_revision == entry.revision()
             && now < certificate.not_after()
             && !self.is_revoked(certificate)
+            && !self.issuance.is_withdrawn(&certificate.issuer_key_id)
     }
 
     /// A certificate that cannot be read counts as revoked: nobody could use it.

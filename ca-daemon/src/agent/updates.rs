@@ -38,6 +38,7 @@ pub(super) struct View {
     lists: watch::Receiver<Lists>,
     /// Until when a first answer waits for an entry.
     hold_until: Instant,
+    withdrawn: watch::Receiver<Arc<HashSet<String>>>,
 }
 
 /// A message and the instant at which it is out of date by itself.
@@ -53,8 +54,9 @@ impl View {
         let federation = agent.federation.changes();
         let revoked = agent.issuance.revoked().changes();
         let lists = agent.revoker.lists();
+        let withdrawn = agent.issuance.withdrawn();
         let hold_until = Instant::now() + agent.hold;
-        Self { agent, process, entries, bundle, federation, revoked, lists, hold_until }
+        Self { agent, process, entries, bundle, federation, revoked, lists, withdrawn, hold_until }
     }
 
     /// The X.509-SVIDs of the workload, as they are and as they become.
@@ -141,6 +143,7 @@ impl View {
             _ = self.federation.changed() => Ok(()),
             _ = self.revoked.changed() => Ok(()),
             _ = self.lists.changed() => Ok(()),
+            _ = self.withdrawn.changed() => Ok(()),
         }
     }
 
@@ -210,6 +213,7 @@ impl View {
         // Before looking: a change that comes while we look makes us look again.
         self.entries.borrow_and_update();
         self.revoked.borrow_and_update();
+        self.withdrawn.borrow_and_update();
         let selectors = self.attest().await?;
         let now = self.agent.issuance.clock().now();
         let entries = self.agent.registry.of_workload(&self.agent.id, &selectors, now);

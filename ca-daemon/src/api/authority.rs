@@ -2,19 +2,74 @@
 
 use std::sync::Arc;
 
-use secplane_identity::Fingerprint;
+use secplane_identity::{Fingerprint, x509::Certificate};
 use secplane_proto::secplane::ca::v1::{
-    GetStatusRequest, GetStatusResponse, GetUpstreamRequestRequest, GetUpstreamRequestResponse,
-    ImportUpstreamChainRequest, ImportUpstreamChainResponse, IssueIstioCaRequest, IssueIstioCaResponse,
-    ListAuthoritiesRequest, ListAuthoritiesResponse, RekeyRequest, RekeyResponse,
+    AuthorityRecord, GetStatusRequest, GetStatusResponse, GetUpstreamRequestRequest,
+    GetUpstreamRequestResponse, ImportUpstreamChainRequest, ImportUpstreamChainResponse, IssueIstioCaRequest,
+    IssueIstioCaResponse, ListAuthoritiesRequest, ListAuthoritiesResponse, RekeyRequest, RekeyResponse,
     authority_server::Authority,
 };
 use tonic::{Request, Response, Status};
 
-use super::{authority_keys, services::Services};
-use crate::{access::Permission, instant::unix};
+use super::{authority_keys, refusal::ToStatus, services::Services};
+use crate::{
+    access::Permission,
+    instant::unix,
+    lifecycle::{DueStep, Lifecycle, Line},
+    store::{AuthorityKind, AuthorityRow, AuthorityState},
+};
 
 pub(super) struct AuthorityApi(pub(super) Arc<Services>);
+
+fn fingerprint(root: &Certificate) -> String {
+    Fingerprint::of(&root.der).to_string()
+}
+
+fn to_wire(row: &AuthorityRow, lifecycle: &Lifecycle) -> AuthorityRecord {
+    use secplane_proto::secplane::ca::v1::{AuthorityKind as Kind, AuthorityState as State};
+    let line = match row.kind {
+        AuthorityKind::Root => Some(Line::Root),
+        AuthorityKind::Jwt => Some(Line::Jwt),
+        AuthorityKind::Issuing => None,
+    };
+    // The next step of a line stands with the one that it is taken with, or that gets a successor by it.
+    let next = line.and_then(|line| lifecycle.next_step(line)).filter(|(step, _)| match step {
+        DueStep::Prepare => row.state == AuthorityState::Active,
+        DueStep::Activate(key_id) => row.key_id == *key_id,
+    });
+    let (next_step, next_step_at) =
+        next.map_or((String::new(), 0), |(step, at)| (step.as_str().to_owned(), unix(at)));
+    AuthorityRecord {
+        authority_id: row.key_id.clone(),
+        kind: match row.kind {
+            AuthorityKind::Root => Kind::Root,
+            AuthorityKind::Issuing => Kind::Issuing,
+            AuthorityKind::Jwt => Kind::Jwt,
+        }
+        .into(),
+        state: match row.state {
+            AuthorityState::Prepared => State::Prepared,
+            AuthorityState::Active => State::Active,
+            AuthorityState::Old => State::Old,
+            AuthorityState::Revoked => State::Revoked,
+        }
+        .into(),
+        tainted: row.tainted,
+        created_at: row.created_at,
+        not_before: row.not_before,
+        not_after: row.not_after,
+        issuer_authority_id: if row.kind == AuthorityKind::Issuing {
+            row.issuer_key_id.clone()
+        } else {
+            String::new()
+        },
+        replica: row.replica.clone(),
+        public: row.public.clone(),
+        key_storage: row.key_storage.clone(),
+        next_step_at,
+        next_step,
+    }
+}
 
 #[tonic::async_trait]
 impl Authority for AuthorityApi {
@@ -27,16 +82,18 @@ impl Authority for AuthorityApi {
         let bundle = services.issuance.bundle().borrow().clone();
         let issuing = services.issuance.issuing();
         let entries = services.registry.len();
+        let domain_ca = services.lifecycle.domain_ca();
+        let mut root_fingerprints: Vec<_> = domain_ca.roots().map(fingerprint).collect();
+        for other in bundle.authorities().map(fingerprint) {
+            if !root_fingerprints.contains(&other) {
+                root_fingerprints.push(other);
+            }
+        }
         Ok(Response::new(GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             trust_domain: bundle.trust_domain().to_string(),
-            root_fingerprints: bundle.authorities().map(|r| Fingerprint::of(&r.der).to_string()).collect(),
-            root_expires_at: services
-                .domain_ca
-                .roots()
-                .map(|root| unix(root.not_after))
-                .min()
-                .unwrap_or_default(),
+            root_fingerprints,
+            root_expires_at: domain_ca.roots().map(|root| unix(root.not_after)).min().unwrap_or_default(),
             issuing_ca_key_id: issuing.key_id().to_owned(),
             issuing_ca_expires_at: unix(issuing.certificate().not_after),
             bundle_sequence: bundle.sequence(),
@@ -51,7 +108,10 @@ impl Authority for AuthorityApi {
         request: Request<ListAuthoritiesRequest>,
     ) -> Result<Response<ListAuthoritiesResponse>, Status> {
         self.0.authorize(&request, Permission::Admin)?;
-        Err(Status::unimplemented("this authority does not do this yet"))
+        let lifecycle = &self.0.lifecycle;
+        let standing = lifecycle.look().await.map_err(|error| error.to_status())?;
+        let authorities = standing.rows().iter().map(|row| to_wire(row, lifecycle)).collect();
+        Ok(Response::new(ListAuthoritiesResponse { authorities }))
     }
 
     async fn get_upstream_request(

@@ -75,8 +75,9 @@ pub(super) async fn issue_istio_ca(
     let IssueIstioCaRequest { csr, ttl } = request.into_inner();
     let lifetime = lifetime(ttl)?.unwrap_or(MESH_CA_LIFETIME);
     let request = CertificateRequest::parse(&csr).map_err(|error| error.to_status())?;
-    let (ca, now) = (Arc::clone(&services.domain_ca), services.issuance.clock().now());
-    let signed = tokio::task::spawn_blocking(move || ca.sign_outside_ca(&request, lifetime, now)).await;
+    let (ca, now) = (services.lifecycle.domain_ca(), services.issuance.clock().now());
+    let signer = Arc::clone(&ca);
+    let signed = tokio::task::spawn_blocking(move || signer.sign_outside_ca(&request, lifetime, now)).await;
     let chain = signed
         .map_err(|_| Status::unavailable("the authority is stopping"))?
         .map_err(|error| Status::failed_precondition(error.to_string()))?;
@@ -91,6 +92,6 @@ pub(super) async fn issue_istio_ca(
     tracing::info!(%caller, serial = certificate.serial, "a mesh has a CA of its own below ours");
     Ok(Response::new(IssueIstioCaResponse {
         chain: chain.iter().map(|der| der.to_vec()).collect(),
-        roots: services.domain_ca.roots().map(|root| root.der.to_vec()).collect(),
+        roots: ca.roots().map(|root| root.der.to_vec()).collect(),
     }))
 }

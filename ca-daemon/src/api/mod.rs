@@ -15,6 +15,7 @@ mod denials;
 mod entry;
 mod federated_bundles;
 mod health;
+mod local_authority;
 mod logger;
 mod page;
 mod refusal;

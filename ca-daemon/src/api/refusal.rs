@@ -12,8 +12,10 @@ use crate::{
     agents::{AgentsError, NotAnAgent},
     attest,
     authority::{JwtSignError, RequestError, SignError},
+    instant::unix,
     issuance::IssueError,
     jwt_svids::JwtIssueError,
+    lifecycle::{LifecycleError, StepError},
     limits::OverLimit,
     registry::{EntryError, RegistryError},
     revocation::RevocationError,
@@ -195,6 +197,56 @@ impl ToStatus for RevocationError {
             Self::Store(error) => error.to_status(),
             Self::Interrupted => Status::unavailable(self.to_string()),
         }
+    }
+}
+
+impl ToStatus for StepError {
+    fn to_status(&self) -> Status {
+        let code = match self {
+            Self::NoId
+            | Self::UnexpectedId
+            | Self::TaintsActive(_)
+            | Self::TaintsOther(_)
+            | Self::RevokesActive(_)
+            | Self::RevokesOther
+            | Self::RevokesPreparedKey => Code::InvalidArgument,
+            // Clients know these two by this code.
+            Self::NotPrepared | Self::NotTainted(_) => Code::Internal,
+            Self::NotBegun => Code::Unavailable,
+            Self::NotPublished { .. } => Code::FailedPrecondition,
+        };
+        Status::new(code, self.to_string())
+    }
+}
+
+/// In the metadata of a refusal that time alone lifts: from when on the call will be let through, in Unix seconds.
+const RETRY_AT: &str = "secplane-retry-at";
+
+impl ToStatus for LifecycleError {
+    fn to_status(&self) -> Status {
+        let mut status = match self {
+            Self::Step(error) => error.to_status(),
+            Self::Upstream
+            | Self::SignedOutside
+            | Self::StillSigning(_)
+            | Self::StillValid { .. }
+            | Self::TokensStillValid(_) => Status::failed_precondition(self.to_string()),
+            Self::Overtaken => Status::aborted(self.to_string()),
+            Self::Interrupted => Status::unavailable(self.to_string()),
+            Self::Store(error) => error.to_status(),
+            Self::NoRoot
+            | Self::NoJwtKey
+            | Self::ForeignKey(_)
+            | Self::Ca(_)
+            | Self::Bundle(_)
+            | Self::KeyStore(_)
+            | Self::JwtKey(_)
+            | Self::Key(_) => our_fault(self),
+        };
+        if let Some(until) = self.wait_until() {
+            status.metadata_mut().insert(RETRY_AT, unix(until).into());
+        }
+        status
     }
 }
 

@@ -21,6 +21,7 @@ use secplane_proto::{
     spire::api::server::{
         agent::v1::agent_server::AgentServer, bundle::v1::bundle_server::BundleServer,
         debug::v1::debug_server::DebugServer, entry::v1::entry_server::EntryServer,
+        localauthority::v1::local_authority_server::LocalAuthorityServer,
         logger::v1::logger_server::LoggerServer, svid::v1::svid_server::SvidServer,
         trustdomain::v1::trust_domain_server::TrustDomainServer,
     },
@@ -32,19 +33,19 @@ use tonic_health::pb::health_server::HealthServer;
 use super::{
     agent::AgentApi, audit::AuditApi, authority::AuthorityApi, bundle::BundleApi,
     certificates::CertificatesApi, debug::DebugApi, denials, entry::EntryApi, health::HealthApi,
-    logger::LoggerApi, refusal::ToStatus, revocations::RevocationsApi, svid::SvidApi,
-    trust_bundle::TrustBundleApi, trust_domain::TrustDomainApi, unix_socket::AcceptedUnix,
+    local_authority::LocalAuthorityApi, logger::LoggerApi, refusal::ToStatus, revocations::RevocationsApi,
+    svid::SvidApi, trust_bundle::TrustBundleApi, trust_domain::TrustDomainApi, unix_socket::AcceptedUnix,
 };
 use crate::{
     Config,
     access::{Access, Caller, Denied, Permission},
     agents::{Agent, Agents, NotAnAgent, Standing},
     attest::JoinTokenAttestor,
-    authority::DomainCa,
     federation::{Federation, Refresher},
     issuance::Issuance,
     jwt_svids::JwtSvids,
     keys::KeyStore,
+    lifecycle::Lifecycle,
     limits::{Limits, OverLimit},
     operations::{Metrics, Readiness, calls, metrics::DenialReason},
     registry::Registry,
@@ -78,8 +79,8 @@ pub struct Services {
     pub access: Access,
     /// How much of it.
     pub limits: Limits,
-    /// The CA of the trust domain.
-    pub domain_ca: Arc<DomainCa>,
+    /// The life of the authorities.
+    pub lifecycle: Arc<Lifecycle>,
     /// When the daemon started.
     pub started_at: SystemTime,
     /// Takes note of denied calls.
@@ -111,6 +112,7 @@ impl Services {
             .add_service(CertificatesServer::new(CertificatesApi(Arc::clone(self))))
             .add_service(AuthorityServer::new(AuthorityApi(Arc::clone(self))))
             .add_service(RevocationsServer::new(RevocationsApi(Arc::clone(self))))
+            .add_service(LocalAuthorityServer::new(LocalAuthorityApi(Arc::clone(self))))
             .add_service(TrustBundleServer::new(TrustBundleApi(Arc::clone(self))))
             .add_service(TrustDomainServer::new(TrustDomainApi(Arc::clone(self))))
             .add_service(DebugServer::new(DebugApi(Arc::clone(self))))

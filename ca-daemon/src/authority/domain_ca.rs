@@ -268,7 +268,8 @@ pub(super) fn signing_issuer(
 }
 
 /// Whether a certificate names itself as its issuer, as roots do. What cannot be read does not.
-fn is_self_issued(der: &[u8]) -> bool {
+#[must_use]
+pub fn is_self_issued(der: &[u8]) -> bool {
     X509Certificate::from_der(der)
         .is_ok_and(|(_, certificate)| certificate.subject().as_raw() == certificate.issuer().as_raw())
 }

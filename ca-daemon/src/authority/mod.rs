@@ -22,7 +22,7 @@ mod validity;
 pub use ca::{CaError, MAX_CERTIFICATES_ABOVE_ISSUING};
 pub use ca_key::CaKey;
 pub use crl::{CrlError, CrlReason, ListSigner, RevocationList, RevokedCertificate};
-pub use domain_ca::{DomainCa, split_certificates};
+pub use domain_ca::{DomainCa, is_self_issued, split_certificates};
 pub use issuing_ca::IssuingCa;
 pub use jwt::{
     JwtError, JwtKey, JwtKeyError, JwtSignError, JwtSubject, LEEWAY as JWT_LEEWAY, MAX_AUDIENCE_BYTES,

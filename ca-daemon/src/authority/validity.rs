@@ -31,8 +31,14 @@ impl Validity {
     /// certificate of a few seconds would be past its half from the start.
     #[must_use]
     pub fn half_life(&self) -> SystemTime {
+        self.at_thousandths(500)
+    }
+
+    /// The instant at which so many thousandths of the life are over.
+    #[must_use]
+    pub fn at_thousandths(&self, thousandths: u16) -> SystemTime {
         let issued = self.not_before + BACKDATE;
-        issued + self.not_after.duration_since(issued).unwrap_or_default() / 2
+        issued + self.not_after.duration_since(issued).unwrap_or_default() * u32::from(thousandths) / 1000
     }
 
     pub(super) fn bounds(&self) -> (OffsetDateTime, OffsetDateTime) {

@@ -17,6 +17,7 @@ use crate::{
     founding::found,
     issuance::{Issuance, IssueError, Order},
     keys::{KeyStorage, KeyStore, WrappingKey},
+    lifecycle::{AuthorityLifetimes, Vault},
     store::{RevocationListRow, testing},
 };
 
@@ -59,10 +60,16 @@ impl World {
         let storage = KeyStorage::Files(self.folder.path().join("keys"));
         let keys = KeyStore::open(storage, wrapping, KeyKind::EcP256).await.unwrap();
         let store = testing::open(self.folder.path(), self.clock()).await;
-        let now = self.clock().now();
-        let founded = found(&trust_domain, testing::REPLICA, &store, &keys, HOUR * 24 * 365, HOUR * 24, now)
-            .await
-            .unwrap();
+        let vault = Vault {
+            trust_domain: trust_domain.clone(),
+            replica: testing::REPLICA.to_owned(),
+            store: store.clone(),
+            keys: keys.clone(),
+            mac: mac.clone(),
+            lifetimes: AuthorityLifetimes { root: HOUR * 24 * 365, issuing: HOUR * 24, jwt_key: HOUR * 24 },
+            clock: self.clock(),
+        };
+        let founded = found(&vault).await.unwrap();
         let revoker = Revoker::open(trust_domain.clone(), store.clone(), mac, self.clock()).await.unwrap();
         let lifetimes = Lifetimes { x509_svid: HOUR, server: HOUR, client: HOUR, longest: HOUR * 24 };
         let revoked = Arc::clone(revoker.revoked());

@@ -67,6 +67,8 @@ pub struct AuthorityRow {
     pub not_after: i64,
     /// Unix seconds.
     pub created_at: i64,
+    /// When it came into its state, in Unix seconds.
+    pub since: i64,
     /// Proof that this authority wrote the row; `None` in a row of the first schema.
     pub mac: Option<Vec<u8>>,
 }
@@ -83,7 +85,7 @@ pub struct AuthorityFilter {
 }
 
 const COLUMNS: &str = "key_id, kind, state, tainted, public, chain, issuer_key_id, replica, key_storage, \
-     not_before, not_after, created_at, mac";
+     not_before, not_after, created_at, since, mac";
 
 impl Store {
     /// What this database belongs to; `None` before the first start.
@@ -159,8 +161,8 @@ pub(super) async fn add(transaction: &mut Transaction, row: &AuthorityRow) -> Re
     within!(transaction, connection => {
         sqlx::query(
             "INSERT INTO authorities (key_id, kind, state, tainted, public, chain, issuer_key_id, replica,
-                key_storage, not_before, not_after, created_at, mac)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                key_storage, not_before, not_after, created_at, since, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         )
         .bind(&row.key_id)
         .bind(row.kind.as_str())
@@ -174,6 +176,7 @@ pub(super) async fn add(transaction: &mut Transaction, row: &AuthorityRow) -> Re
         .bind(row.not_before)
         .bind(row.not_after)
         .bind(row.created_at)
+        .bind(row.since)
         .bind(&row.mac)
         .execute(connection)
         .await?;
@@ -189,12 +192,13 @@ pub(super) async fn replace(
 ) -> Result<(), StoreError> {
     let changed = within!(transaction, connection => {
         sqlx::query(
-            "UPDATE authorities SET state = $2, tainted = $3, mac = $4
-             WHERE key_id = $1 AND state = $5 AND tainted = $6",
+            "UPDATE authorities SET state = $2, tainted = $3, since = $4, mac = $5
+             WHERE key_id = $1 AND state = $6 AND tainted = $7",
         )
         .bind(&old.key_id)
         .bind(new.state.as_str())
         .bind(i64::from(new.tainted))
+        .bind(new.since)
         .bind(&new.mac)
         .bind(old.state.as_str())
         .bind(i64::from(old.tainted))
@@ -227,6 +231,7 @@ struct RawAuthority {
     not_before: i64,
     not_after: i64,
     created_at: i64,
+    since: i64,
     mac: Option<Vec<u8>>,
 }
 
@@ -249,6 +254,7 @@ impl TryFrom<RawAuthority> for AuthorityRow {
             not_before: raw.not_before,
             not_after: raw.not_after,
             created_at: raw.created_at,
+            since: raw.since,
             mac: raw.mac,
         })
     }

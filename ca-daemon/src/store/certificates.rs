@@ -118,6 +118,77 @@ impl Store {
     }
 }
 
+/// What issuing CAs signed and is still valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnexpiredBelow {
+    /// How many certificates.
+    pub count: u64,
+    /// When the last of them expires, in Unix seconds.
+    pub last: i64,
+}
+
+/// How many records one statement looks through.
+const LOOKED_THROUGH_AT_ONCE: i64 = 10_000;
+/// How far the clocks of replicas may be apart, in seconds.
+const CLOCK_SKEW: i64 = 3600;
+
+impl Store {
+    /// The certificates below these issuing CAs, the oldest of which was made at `since`, that are neither revoked nor
+    /// expired at `now`; `None` when there are none.
+    ///
+    /// No index is kept for this, which every issuing would pay for: records are looked through from the newest down
+    /// to those that are older than the issuing CAs.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unexpired_below(
+        &self,
+        issuers: &[String],
+        since: i64,
+        now: i64,
+    ) -> Result<Option<UnexpiredBelow>, StoreError> {
+        let mut found = UnexpiredBelow { count: 0, last: i64::MIN };
+        let mut before = i64::MAX;
+        loop {
+            let step: LookedThrough = on!(&self.readers, pool => {
+                let mut query = QueryBuilder::new(
+                    "SELECT MIN(position) AS lowest, MAX(issued_at) AS newest, CAST(COALESCE(SUM(counts), 0) AS BIGINT) AS count, \
+                     MAX(counts * not_after) AS last FROM (SELECT position, issued_at, not_after, \
+                     CASE WHEN revoked_at IS NULL AND not_after >= ",
+                );
+                query.push_bind(now).push(" AND issuer_key_id IN (");
+                let mut list = query.separated(", ");
+                for issuer in issuers {
+                    list.push_bind(issuer);
+                }
+                query.push(") THEN CAST(1 AS BIGINT) ELSE 0 END AS counts FROM certificates WHERE position < ");
+                query.push_bind(before);
+                query.push(" ORDER BY position DESC LIMIT ").push_bind(LOOKED_THROUGH_AT_ONCE);
+                query.push(") AS newest_records");
+                query.build_query_as().fetch_one(pool).await?
+            });
+            let (Some(lowest), Some(newest)) = (step.lowest, step.newest) else { break };
+            if step.count > 0 {
+                found.count += u64::try_from(step.count).unwrap_or_default();
+                found.last = found.last.max(step.last.unwrap_or(i64::MIN));
+            }
+            if newest < since.saturating_sub(CLOCK_SKEW) {
+                break;
+            }
+            before = lowest;
+        }
+        Ok((found.count > 0).then_some(found))
+    }
+}
+
+#[derive(FromRow)]
+struct LookedThrough {
+    lowest: Option<i64>,
+    newest: Option<i64>,
+    count: i64,
+    last: Option<i64>,
+}
+
 /// Records certificates. What renews one has to be looked at by `revocations::refuse_revoked` before.
 pub(super) async fn insert(
     transaction: &mut Transaction,

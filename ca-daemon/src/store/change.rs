@@ -145,9 +145,9 @@ pub enum Change {
     /// Moves an authority on in its life, if it still stands as `old` says.
     ReplaceAuthority {
         /// As it was read.
-        old: AuthorityRow,
+        old: Box<AuthorityRow>,
         /// As it shall be: another state, or tainted.
-        new: AuthorityRow,
+        new: Box<AuthorityRow>,
     },
     /// Forgets an authority.
     ForgetAuthority(String),

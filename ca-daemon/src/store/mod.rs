@@ -32,7 +32,7 @@ pub use agents::AgentRow;
 pub use audit::AuditLogRow;
 pub use audit_reads::AuditEntryRow;
 pub use authorities::{AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, TrustDomainRow};
-pub use certificates::{CertificateFilter, CertificateRecord, Page};
+pub use certificates::{CertificateFilter, CertificateRecord, Page, UnexpiredBelow};
 pub use change::Change;
 pub use entries::EntryRow;
 pub use federation::{FederationRow, FederationTable};

@@ -1,9 +1,17 @@
-//! `secctl ca`: what the certificate authority is.
+//! `secctl ca`: what the certificate authority is, and the life of its roots and keys.
+
+mod authorities;
+mod rotate;
+mod steps;
 
 use clap::Subcommand;
 use secplane_proto::secplane::ca::v1::GetStatusRequest;
 use serde::Serialize;
 
+use self::{
+    rotate::RotateArgs,
+    steps::{LineOptions, Step, StepArgs},
+};
 use super::{
     ca_crl::{CrlArgs, crl},
     ca_istio::{IstioArgs, export},
@@ -15,7 +23,7 @@ use crate::{
     output::{Instant, Output, Report, facts, shown},
 };
 
-/// What the certificate authority is
+/// What the certificate authority is, and the life of its roots and keys
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  secctl ca status")]
 pub(crate) enum CaCommand {
@@ -41,6 +49,35 @@ pub(crate) enum CaCommand {
     #[command(after_help = "Examples:\n  secctl ca crl\n  secctl ca crl --dir ./crls\n  secctl ca crl \
                             --format pem")]
     Crl(CrlArgs),
+    /// List roots, issuing CAs and JWT keys with their state, and what is due next
+    #[command(after_help = "Examples:\n  secctl ca authorities\n  secctl --output json ca authorities")]
+    Authorities(CaOptions),
+    /// Replace the root, or with --jwt the key that signs JWT-SVIDs, in one go
+    ///
+    /// Prepares a successor, waits until everybody who follows the trust bundle knows it, activates it, and taints the
+    /// old one, so that everything below it is replaced at once. With --force it waits for nobody but those who watch
+    /// the bundle: for a key that is stolen.
+    #[command(
+        after_help = "Examples:\n  secctl ca rotate\n  secctl ca rotate --jwt\n  secctl ca rotate --force \
+                            --revoke"
+    )]
+    Rotate(RotateArgs),
+    /// Make the next root or JWT key and put it into the trust bundle
+    ///
+    /// One that is prepared already is good enough; --force puts it aside for another.
+    #[command(after_help = "Examples:\n  secctl ca prepare\n  secctl ca prepare --jwt")]
+    Prepare(LineOptions),
+    /// Let the prepared root or JWT key sign from now on
+    #[command(after_help = "Examples:\n  secctl ca activate\n  secctl ca activate --jwt")]
+    Activate(StepArgs),
+    /// Have everything replaced at once that an old root or JWT key signed
+    #[command(after_help = "Examples:\n  secctl ca taint\n  secctl ca taint \
+                            4f1e0c2ab98d7a5540c3f6c19a2f07be0e6d1c55")]
+    Taint(StepArgs),
+    /// Take an old root or JWT key out of the trust bundle
+    #[command(after_help = "Examples:\n  secctl ca revoke\n  secctl ca revoke --jwt --force \
+                            4f1e0c2ab98d7a5540c3f6c19a2f07be0e6d1c55")]
+    Revoke(StepArgs),
 }
 
 impl CaCommand {
@@ -54,6 +91,12 @@ impl CaCommand {
                 let status = status(&options).await?;
                 output.report(&RootFingerprints { root_fingerprints: status.root_fingerprints })
             }
+            Self::Authorities(options) => output.report(&authorities::list(&options).await?),
+            Self::Rotate(args) => output.report(&rotate::rotate(&args).await?),
+            Self::Prepare(options) => output.report(&steps::prepare(&options).await?),
+            Self::Activate(args) => output.report(&steps::take(Step::Activate, &args).await?),
+            Self::Taint(args) => output.report(&steps::take(Step::Taint, &args).await?),
+            Self::Revoke(args) => output.report(&steps::take(Step::Revoke, &args).await?),
         }
     }
 }

@@ -12,13 +12,6 @@ import (
 	"github.com/zmap/zlint/v3/lint"
 )
 
-// These rules are the web's, not RFC 5280's, whatever source they are filed under.
-var notForUs = map[string]string{
-	"n_subject_common_name_included":      "an SVID's common name is its first DNS name, for clients that look there",
-	"w_ext_subject_key_identifier_not_recommended_subscriber": "RFC 5280 section 4.2.1.2 recommends it",
-	"n_mp_allowed_eku":                    "of Mozilla's store of web roots",
-}
-
 // lintFiles checks every certificate of PEM files against RFC 5280 and what the community agrees on, as zlint knows
 // them, and every revocation list likewise.
 func lintFiles(paths []string) error {
@@ -80,9 +73,6 @@ func lintBlock(block *pem.Block, registry lint.Registry) ([]string, error) {
 	}
 	var found []string
 	for name, result := range results.Results {
-		if _, known := notForUs[name]; known {
-			continue
-		}
 		if result.Status == lint.Notice || result.Status == lint.Warn || result.Status == lint.Error || result.Status == lint.Fatal {
 			found = append(found, fmt.Sprintf("%s: %s %s", result.Status, name, result.Details))
 		}

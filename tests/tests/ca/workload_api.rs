@@ -50,9 +50,6 @@ async fn says_what_it_does_not_support() {
     let ca = Ca::start().await;
     let mut client = ca.workload().client();
     for code in [
-        client.fetch_jwtsvid(asking(JwtsvidRequest::default())).await.unwrap_err().code(),
-        client.fetch_jwt_bundles(asking(JwtBundlesRequest {})).await.err().unwrap().code(),
-        client.validate_jwtsvid(asking(ValidateJwtsvidRequest::default())).await.unwrap_err().code(),
         client.fetch_witsvid(asking(WitsvidRequest::default())).await.err().unwrap().code(),
         client.fetch_wit_bundles(asking(WitBundlesRequest {})).await.err().unwrap().code(),
     ] {

@@ -1,0 +1,197 @@
+//! All authorities at one moment, as far as this authority wrote their rows.
+
+use std::{collections::HashSet, time::SystemTime};
+
+use secplane_identity::{JwtAuthority, TrustBundle, TrustDomain, trust_bundle::TrustBundleError};
+
+use super::{
+    row,
+    succession::{Line, Member, Succession},
+};
+use crate::{
+    authority::{CaError, is_self_issued, split_certificates},
+    instant::from_unix,
+    keys::RowMac,
+    store::{AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, Store, StoreError},
+};
+
+/// Every authority that is not forgotten, the newest first, and the trust bundle's version.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Authorities {
+    sequence: i64,
+    rows: Vec<AuthorityRow>,
+    /// Rows that this authority did not write: they count for nothing.
+    refused: Vec<AuthorityRow>,
+}
+
+impl Authorities {
+    /// Reads them. A row that is not ours is refused.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn read(store: &Store, mac: &RowMac) -> Result<Self, StoreError> {
+        let sequence = async || -> Result<i64, StoreError> {
+            Ok(store.trust_domain().await?.map_or(0, |row| row.bundle_sequence))
+        };
+        // A bundle must not carry the number of another one: read again if it changed in between.
+        let mut before = sequence().await?;
+        loop {
+            let rows = store.authorities(&AuthorityFilter::default()).await?;
+            let after = sequence().await?;
+            if before == after {
+                return Ok(Self::of(before, rows, mac));
+            }
+            before = after;
+        }
+    }
+
+    fn of(sequence: i64, rows: Vec<AuthorityRow>, mac: &RowMac) -> Self {
+        let (rows, refused): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row::is_ours(row, mac));
+        Self { sequence, rows, refused }
+    }
+
+    pub(super) fn with_refused_reported(self) -> Self {
+        for row in &self.refused {
+            tracing::error!(
+                key_id = row.key_id,
+                kind = row.kind.as_str(),
+                state = row.state.as_str(),
+                "an authority is refused: its row was not written, or was changed, by somebody without the row MAC's key"
+            );
+        }
+        self
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn rows(&self) -> &[AuthorityRow] {
+        &self.rows
+    }
+
+    pub(crate) fn refused(&self) -> &[AuthorityRow] {
+        &self.refused
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn row(&self, key_id: &str) -> Option<&AuthorityRow> {
+        self.rows.iter().find(|row| row.key_id == key_id)
+    }
+
+    fn of_kind(&self, kind: AuthorityKind) -> impl Iterator<Item = &AuthorityRow> {
+        self.rows.iter().filter(move |row| row.kind == kind)
+    }
+
+    /// A line of them.
+    #[must_use]
+    pub fn succession(&self, line: Line) -> Succession {
+        Succession::new(line, self.of_kind(line.kind()).map(Member::from).collect())
+    }
+
+    /// The one of a line that signs.
+    #[must_use]
+    pub fn active(&self, line: Line) -> Option<&AuthorityRow> {
+        self.of_kind(line.kind()).find(|row| row.state == AuthorityState::Active)
+    }
+
+    /// The issuing CAs that replicas sign with.
+    pub fn active_issuing(&self) -> impl Iterator<Item = &AuthorityRow> {
+        self.of_kind(AuthorityKind::Issuing).filter(|row| row.state == AuthorityState::Active)
+    }
+
+    /// The issuing CAs below a root.
+    pub fn issuing_below<'a>(&'a self, root: &'a str) -> impl Iterator<Item = &'a AuthorityRow> {
+        self.of_kind(AuthorityKind::Issuing).filter(move |row| row.issuer_key_id == root)
+    }
+
+    /// The issuing CAs whose signatures are to be replaced, or are worth nothing any more: those below a root that is
+    /// tainted or revoked.
+    pub(super) fn withdrawn_issuers(&self) -> HashSet<String> {
+        let is_withdrawn = |row: &&AuthorityRow| row.tainted || row.state == AuthorityState::Revoked;
+        self.of_kind(AuthorityKind::Root)
+            .filter(is_withdrawn)
+            .flat_map(|root| self.issuing_below(&root.key_id))
+            .map(|issuing| issuing.key_id.clone())
+            .collect()
+    }
+
+    /// The trust bundle: what is prepared, active or old, and has not expired. The oldest come first, so that a step
+    /// that changes no trust changes no byte.
+    pub(crate) fn bundle(
+        &self,
+        trust_domain: &TrustDomain,
+        now: SystemTime,
+    ) -> Result<TrustBundle, BundleError> {
+        let mut roots: Vec<Vec<u8>> = Vec::new();
+        let mut tainted = HashSet::new();
+        for row in self.trusted(AuthorityKind::Root, now) {
+            for root in roots_of(row)? {
+                if row.tainted {
+                    tainted.insert(root.clone());
+                }
+                if !roots.contains(&root) {
+                    roots.push(root);
+                }
+            }
+        }
+        let keys = self.trusted(AuthorityKind::Jwt, now).map(|row| JwtAuthority {
+            key_id: row.key_id.clone(),
+            public_key_info: row.public.clone(),
+            expires_at: Some(from_unix(row.not_after)),
+            tainted: row.tainted,
+        });
+        Ok(TrustBundle::new(trust_domain.clone(), &roots)?
+            .with_tainted_roots(&tainted)
+            .with_jwt_authorities(keys.collect())?
+            .with_sequence(u64::try_from(self.sequence).unwrap_or_default()))
+    }
+
+    fn trusted(&self, kind: AuthorityKind, now: SystemTime) -> impl Iterator<Item = &AuthorityRow> {
+        let mut rows: Vec<_> = self.of_kind(kind).filter(|row| Member::from(*row).is_trusted(now)).collect();
+        rows.sort_by_key(|row| (row.created_at, &row.key_id));
+        rows.into_iter()
+    }
+
+    /// What has expired and is of no use any more: everything but the last one that a line or `replica` signed with.
+    /// Issuing CAs of other replicas are theirs to forget, unless they have not done so for a week.
+    pub(super) fn expired(&self, replica: &str, now: SystemTime) -> Vec<&AuthorityRow> {
+        const OTHERS: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+        let is_over = |row: &&AuthorityRow| {
+            let end = from_unix(row.not_after);
+            match row.kind {
+                AuthorityKind::Root | AuthorityKind::Jwt => row.state != AuthorityState::Active && end < now,
+                AuthorityKind::Issuing if row.replica == replica => {
+                    row.state != AuthorityState::Active && end < now
+                }
+                AuthorityKind::Issuing => end + OTHERS < now,
+            }
+        };
+        self.rows.iter().filter(is_over).collect()
+    }
+
+    /// When the next of them expires, that is not active.
+    pub(super) fn next_expiry(&self) -> Option<SystemTime> {
+        let is_waiting =
+            |row: &&AuthorityRow| row.kind != AuthorityKind::Issuing && row.state != AuthorityState::Active;
+        self.rows.iter().filter(is_waiting).map(|row| from_unix(row.not_after)).min()
+    }
+}
+
+/// What trust bundles hold on account of a CA: itself, if it is a root, and the roots above it.
+fn roots_of(row: &AuthorityRow) -> Result<Vec<Vec<u8>>, CaError> {
+    let mut roots = split_certificates(&row.public)?;
+    roots.extend(split_certificates(&row.chain)?);
+    roots.retain(|der| is_self_issued(der));
+    Ok(roots.iter().map(|der| der.to_vec()).collect())
+}
+
+/// Why there is no trust bundle of the rows.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// A row holds something else than certificates.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// What it holds cannot be in a bundle.
+    #[error(transparent)]
+    Bundle(#[from] TrustBundleError),
+}

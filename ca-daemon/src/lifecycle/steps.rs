@@ -1,0 +1,339 @@
+//! The steps in the life of an authority, and what is in the way of each.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{Authorities, DueStep, Lifecycle, LifecycleError, Line, Move, Preparation, StepError, Turn};
+use crate::{
+    audit::{Action, Event},
+    authority::DomainCa,
+    instant::{from_unix, unix},
+    issuance::Requester,
+    store::{AuthorityRow, AuthorityState, Change, Commit, StoreError, UnexpiredBelow},
+};
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Makes the next authority and puts it into the trust bundle.
+    Prepare,
+    /// Lets the prepared one, of this ID, sign from now on.
+    Activate(String),
+    /// Has everything replaced that an old one, of this ID, signed.
+    Taint(String),
+    /// Takes an old one, of this ID, out of the trust bundle.
+    Revoke(String),
+}
+
+/// A step that somebody wants taken.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// In which line.
+    pub line: Line,
+    /// Which.
+    pub step: Step,
+    /// Whether to take it though somebody may be left without trust.
+    pub force: bool,
+    /// Who wants it.
+    pub by: Requester,
+}
+
+impl Command {
+    fn event(&self, target: &str) -> Event {
+        let action = match self.step {
+            Step::Prepare => Action::AuthorityPrepare,
+            Step::Activate(_) => Action::AuthorityActivate,
+            Step::Taint(_) => Action::AuthorityTaint,
+            Step::Revoke(_) => Action::AuthorityRevoke,
+        };
+        let event = self.by.event(action, target).with("kind", self.line.kind().as_str());
+        if self.force { event.with("forced", "true") } else { event }
+    }
+
+    fn target(&self) -> &str {
+        match &self.step {
+            Step::Prepare => "",
+            Step::Activate(key_id) | Step::Taint(key_id) | Step::Revoke(key_id) => key_id,
+        }
+    }
+}
+
+impl Lifecycle {
+    /// Takes a step, and answers the authority that it was taken with. When this returns it is on disk, and this
+    /// replica acts on it.
+    ///
+    /// It goes on in a task of its own when the caller goes away: a step is never half taken.
+    ///
+    /// # Errors
+    /// When the state does not allow it, or somebody would be left without trust and it is not forced.
+    pub async fn take(self: &Arc<Self>, command: Command) -> Result<AuthorityRow, LifecycleError> {
+        let lifecycle = Arc::clone(self);
+        let task = self.tasks.spawn(async move {
+            let turn = lifecycle.turn.lock().await;
+            let result = lifecycle.carry_out(&turn, &command).await;
+            if let Err(error) = &result {
+                let event = command.event(command.target()).failed(error.to_string());
+                let commit = Commit { changes: Vec::new(), events: vec![event] };
+                lifecycle.vault.store.commit(commit).await?;
+            }
+            result
+        });
+        task.await.unwrap_or(Err(LifecycleError::Interrupted))
+    }
+
+    /// A step that age brought. Another replica that takes it at the same time is no failure.
+    pub(super) async fn take_due_step(
+        &self,
+        turn: &Turn<'_>,
+        line: Line,
+        step: DueStep,
+    ) -> Result<(), LifecycleError> {
+        let step = match step {
+            DueStep::Prepare => Step::Prepare,
+            DueStep::Activate(key_id) => Step::Activate(key_id),
+        };
+        let command = Command { line, step, force: false, by: Requester::daemon() };
+        match self.carry_out(turn, &command).await {
+            Ok(_) | Err(LifecycleError::Overtaken) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn carry_out(&self, turn: &Turn<'_>, command: &Command) -> Result<AuthorityRow, LifecycleError> {
+        let standing = self.catch_up(turn).await?.standing;
+        let succession = standing.succession(command.line);
+        let moves = match &command.step {
+            Step::Prepare => return self.prepare(turn, &standing, command).await,
+            Step::Activate(key_id) => {
+                let ahead = self.settings.schedule.publish_ahead;
+                let moves = succession.activate(key_id, ahead, self.vault.clock.now(), command.force)?;
+                self.check_usable(&standing, command.line, key_id).await?;
+                moves
+            }
+            Step::Taint(key_id) => {
+                refuse_upstream(&standing, command.line)?;
+                let moves = succession.taint(key_id)?;
+                if !command.force && command.line == Line::Root {
+                    self.refuse_while_signing(&standing, key_id)?;
+                }
+                moves
+            }
+            Step::Revoke(key_id) => {
+                refuse_upstream(&standing, command.line)?;
+                let moves = succession.revoke(key_id, command.force)?;
+                if !command.force {
+                    self.refuse_while_valid(&standing, command.line, key_id).await?;
+                }
+                moves
+            }
+        };
+        let key_id = command.target();
+        let mut changes = self.vault.moved(&standing, &moves);
+        // Who signs is no content of the bundle.
+        if !matches!(command.step, Step::Activate(_)) {
+            changes.push(Change::AdvanceBundle);
+        }
+        self.commit(turn, changes, command.event(key_id)).await?;
+        if matches!(command.step, Step::Revoke(_)) {
+            self.vault.destroy(key_id).await;
+        }
+        self.row_after(turn, key_id).await
+    }
+
+    async fn prepare(
+        &self,
+        turn: &Turn<'_>,
+        standing: &Authorities,
+        command: &Command,
+    ) -> Result<AuthorityRow, LifecycleError> {
+        let moves = match standing.succession(command.line).prepare(command.force)? {
+            Preparation::Stands(key_id) => return self.row_after(turn, &key_id).await,
+            Preparation::Make(moves) => moves,
+        };
+        if standing.succession(command.line).active().is_some_and(|active| active.is_from_outside) {
+            return Err(LifecycleError::SignedOutside);
+        }
+        let row = self.vault.new_of(command.line, AuthorityState::Prepared).await?;
+        self.add_prepared(turn, standing, command, &moves, row).await
+    }
+
+    /// Puts a CA into the trust bundle that an outside CA signed; its key is kept already. It is prepared then, in
+    /// the place of one that was.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn take_in(
+        self: &Arc<Self>,
+        ca: Arc<DomainCa>,
+        key_storage: &'static str,
+        by: Requester,
+    ) -> Result<AuthorityRow, LifecycleError> {
+        let lifecycle = Arc::clone(self);
+        let task = self.tasks.spawn(async move {
+            let turn = lifecycle.turn.lock().await;
+            let standing = lifecycle.catch_up(&turn).await?.standing;
+            let command = Command { line: Line::Root, step: Step::Prepare, force: true, by };
+            let moves = match standing.succession(Line::Root).prepare(true)? {
+                Preparation::Stands(_) => Vec::new(),
+                Preparation::Make(moves) => moves,
+            };
+            let row = lifecycle.vault.row_of(&ca, AuthorityState::Prepared, key_storage);
+            lifecycle.add_prepared(&turn, &standing, &command, &moves, row).await
+        });
+        task.await.unwrap_or(Err(LifecycleError::Interrupted))
+    }
+
+    async fn add_prepared(
+        &self,
+        turn: &Turn<'_>,
+        standing: &Authorities,
+        command: &Command,
+        moves: &[Move],
+        row: AuthorityRow,
+    ) -> Result<AuthorityRow, LifecycleError> {
+        let key_id = row.key_id.clone();
+        // A row that is not ours must not keep ours out of its place.
+        let is_in_place =
+            |row: &&AuthorityRow| row.kind == command.line.kind() && row.state == AuthorityState::Prepared;
+        let forged = standing.refused().iter().filter(is_in_place);
+        let mut changes: Vec<_> = forged.map(|row| Change::ForgetAuthority(row.key_id.clone())).collect();
+        changes.extend(self.vault.moved(standing, moves));
+        changes.extend([self.vault.add(row), Change::AdvanceBundle]);
+        match self.commit(turn, changes, command.event(&key_id)).await {
+            Ok(()) => {
+                for Move { key_id, .. } in moves {
+                    self.vault.destroy(key_id).await;
+                }
+                self.row_after(turn, &key_id).await
+            }
+            Err(LifecycleError::Overtaken) => {
+                self.vault.destroy(&key_id).await;
+                let standing = self.catch_up(turn).await?.standing;
+                let prepared = standing.succession(command.line).prepared().cloned();
+                let prepared = prepared.ok_or(LifecycleError::Overtaken)?;
+                self.row_after(turn, &prepared.key_id).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Commits a step and follows it. That it cannot be followed does not undo it: it is tried again by the clock.
+    async fn commit(
+        &self,
+        turn: &Turn<'_>,
+        changes: Vec<Change>,
+        event: Event,
+    ) -> Result<(), LifecycleError> {
+        let (action, target) = (event.action.as_str(), event.target.clone());
+        match self.vault.store.commit(Commit { changes, events: vec![event] }).await {
+            Ok(()) => tracing::info!(action, authority = target, "a step was taken"),
+            Err(StoreError::Conflict(_)) => return Err(LifecycleError::Overtaken),
+            Err(error) => return Err(error.into()),
+        }
+        if let Err(error) = self.catch_up(turn).await.and_then(|caught_up| caught_up.followed) {
+            tracing::error!(%error, "a step was taken that this replica cannot follow yet; it is tried again");
+        }
+        Ok(())
+    }
+
+    async fn row_after(&self, _turn: &Turn<'_>, key_id: &str) -> Result<AuthorityRow, LifecycleError> {
+        self.vault.store.authority(key_id).await?.ok_or(LifecycleError::Overtaken)
+    }
+
+    /// An authority without its key must not take the place of one that works.
+    async fn check_usable(
+        &self,
+        standing: &Authorities,
+        line: Line,
+        key_id: &str,
+    ) -> Result<(), LifecycleError> {
+        let row = standing.row(key_id).ok_or(StepError::UnexpectedId)?;
+        match line {
+            Line::Jwt => self.vault.jwt_key(row).await.map(drop),
+            Line::Root => {
+                let (ca, now) = (self.vault.domain_ca(row).await?, self.vault.clock.now());
+                let checked = tokio::task::spawn_blocking(move || ca.check(now)).await;
+                Ok(checked.map_err(|_| LifecycleError::Interrupted)??)
+            }
+        }
+    }
+
+    /// A replica that still signs below a tainted root would go on handing out what is to be replaced.
+    fn refuse_while_signing(&self, standing: &Authorities, root: &str) -> Result<(), LifecycleError> {
+        let now = unix(self.vault.clock.now());
+        let replicas: BTreeSet<_> = standing
+            .active_issuing()
+            .filter(|issuing| issuing.issuer_key_id == root && issuing.not_after >= now)
+            .map(|issuing| issuing.replica.clone())
+            .collect();
+        if replicas.is_empty() {
+            Ok(())
+        } else {
+            Err(LifecycleError::StillSigning(replicas.into_iter().collect()))
+        }
+    }
+
+    /// Whoever holds something that is still valid would be refused, or end up with peers whom they cannot verify.
+    async fn refuse_while_valid(
+        &self,
+        standing: &Authorities,
+        line: Line,
+        key_id: &str,
+    ) -> Result<(), LifecycleError> {
+        let now = unix(self.vault.clock.now());
+        match line {
+            Line::Jwt => {
+                let row = standing.row(key_id).ok_or(StepError::UnexpectedId)?;
+                let until = from_unix(row.since) + self.settings.longest_jwt_svid;
+                let until = until.min(from_unix(row.not_after));
+                if unix(until) < now { Ok(()) } else { Err(LifecycleError::TokensStillValid(until)) }
+            }
+            Line::Root => {
+                // A leaf never outlives its issuing CA, so those that expired need not be looked at.
+                let issuers: Vec<_> =
+                    standing.issuing_below(key_id).filter(|issuing| issuing.not_after >= now).collect();
+                let Some(oldest) = issuers.iter().map(|issuing| issuing.created_at).min() else {
+                    return Ok(());
+                };
+                let issuers: Vec<_> = issuers.iter().map(|issuing| issuing.key_id.clone()).collect();
+                match self.vault.store.unexpired_below(&issuers, oldest, now).await? {
+                    None => Ok(()),
+                    Some(UnexpiredBelow { count, last }) => {
+                        Err(LifecycleError::StillValid { count, until: from_unix(last) })
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets what has expired, with its key.
+    pub(super) async fn forget_expired(&self, turn: &Turn<'_>) -> Result<(), LifecycleError> {
+        let standing = self.standing();
+        let expired = standing.expired(&self.vault.replica, self.vault.clock.now());
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let mut changes: Vec<_> =
+            expired.iter().map(|row| Change::ForgetAuthority(row.key_id.clone())).collect();
+        let is_in_bundle =
+            |row: &&AuthorityRow| row.replica.is_empty() && row.state != AuthorityState::Revoked;
+        if expired.iter().any(is_in_bundle) {
+            changes.push(Change::AdvanceBundle);
+        }
+        self.vault.store.commit(Commit { changes, events: Vec::new() }).await?;
+        for row in expired {
+            tracing::info!(
+                key_id = row.key_id,
+                kind = row.kind.as_str(),
+                "an expired authority is forgotten"
+            );
+            self.vault.destroy(&row.key_id).await;
+        }
+        self.catch_up(turn).await.map(drop)
+    }
+}
+
+/// What is below an outside root is tainted and revoked by whom that root belongs to.
+fn refuse_upstream(standing: &Authorities, line: Line) -> Result<(), LifecycleError> {
+    let is_upstream = standing.active(line).is_some_and(|row| !row.chain.is_empty());
+    if is_upstream { Err(LifecycleError::Upstream) } else { Ok(()) }
+}

@@ -1,0 +1,117 @@
+//! A folder with an authority in it, by a clock that the test moves.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use secplane_identity::{KeyKind, TrustDomain};
+
+use super::{AuthorityLifetimes, Lifecycle, LifecycleSettings, PartOfLife, Schedule, Vault};
+use crate::{
+    access::Revoked,
+    authority::Lifetimes,
+    founding::{Founded, FoundingError, found},
+    instant::Clock,
+    issuance::Issuance,
+    jwt_svids::{JwtSettings, JwtSvids},
+    keys::{KeyStorage, KeyStore, WrappingKey},
+    store::{Store, testing},
+};
+
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const SETTINGS: LifecycleSettings = LifecycleSettings {
+    schedule: Schedule {
+        prepare_at: PartOfLife::thousandths(500),
+        activate_at: PartOfLife::thousandths(833),
+        publish_ahead: Duration::from_secs(300),
+    },
+    longest_jwt_svid: HOUR,
+};
+
+pub(crate) struct World {
+    folder: tempfile::TempDir,
+    seconds: Arc<AtomicU64>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), seconds: Arc::new(AtomicU64::new(1_800_000_000)) }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let seconds = Arc::clone(&self.seconds);
+        Clock::of(move || SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst)))
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        self.clock().now()
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.seconds.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn key_file(&self, key_id: &str) -> PathBuf {
+        self.folder.path().join("keys").join(format!("{key_id}.key"))
+    }
+
+    pub(crate) async fn store(&self) -> Store {
+        testing::open(self.folder.path(), self.clock()).await
+    }
+
+    pub(crate) async fn vault(&self, store: &Store, trust_domain: &str, replica: &str) -> Vault {
+        let wrapping = WrappingKey::parse(KEY).unwrap();
+        let files = KeyStorage::Files(self.folder.path().join("keys"));
+        let keys = KeyStore::open(files, wrapping, KeyKind::EcP256).await.unwrap();
+        Vault {
+            trust_domain: TrustDomain::parse(trust_domain).unwrap(),
+            replica: replica.to_owned(),
+            store: store.clone(),
+            mac: keys.row_mac(false).await.unwrap(),
+            keys,
+            lifetimes: AuthorityLifetimes { root: DAY * 365, issuing: DAY, jwt_key: DAY * 30 },
+            clock: self.clock(),
+        }
+    }
+
+    pub(crate) async fn found(&self, store: &Store, trust_domain: &str) -> Result<Founded, FoundingError> {
+        found(&self.vault(store, trust_domain, testing::REPLICA).await).await
+    }
+
+    pub(crate) async fn issuance(&self) -> Arc<Issuance> {
+        self.start().await.0
+    }
+
+    pub(crate) async fn start(&self) -> (Arc<Issuance>, Arc<Lifecycle>) {
+        let store = self.store().await;
+        self.start_replica(&store, testing::REPLICA).await
+    }
+
+    /// Starts another replica on the same database.
+    pub(crate) async fn start_replica(&self, store: &Store, id: &str) -> (Arc<Issuance>, Arc<Lifecycle>) {
+        let vault = self.vault(store, "example.org", id).await;
+        let founded = found(&vault).await.unwrap();
+        let lifetimes = Lifetimes { x509_svid: HOUR, server: HOUR, client: HOUR, longest: DAY };
+        let revoked = Arc::new(Revoked::default());
+        let issuance = Arc::new(Issuance::new(
+            founded.issuing,
+            founded.bundle,
+            lifetimes,
+            revoked,
+            store.clone(),
+            self.clock(),
+        ));
+        let settings = JwtSettings { issuer: None, lifetime: HOUR / 12, longest: HOUR };
+        let jwt_svids = Arc::new(JwtSvids::new(settings, store.clone(), self.clock()));
+        let lifecycle =
+            Lifecycle::new(vault, SETTINGS, Arc::clone(&issuance), jwt_svids, founded.authorities);
+        (issuance, lifecycle)
+    }
+}

@@ -1,0 +1,380 @@
+//! The life of authorities in a real database, by a clock that the test moves.
+
+use std::collections::BTreeSet;
+
+use rstest::rstest;
+use secplane_identity::PrivateKey;
+
+use super::{
+    testing::{DAY, HOUR, World},
+    *,
+};
+use crate::{
+    authority::{CertificateRequest, SignedCertificate, Subject},
+    issuance::{Order, Requester},
+    store::{AuthorityRow, Change, Revocation, RevocationTarget, testing::REPLICA},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn command(line: Line, step: Step, force: bool) -> Command {
+    Command { line, step, force, by: Requester::local("test") }
+}
+
+impl Lifecycle {
+    async fn step(self: &Arc<Self>, line: Line, step: Step) -> Result<AuthorityRow, LifecycleError> {
+        self.take(command(line, step, false)).await
+    }
+
+    async fn forced(self: &Arc<Self>, line: Line, step: Step) -> Result<AuthorityRow, LifecycleError> {
+        self.take(command(line, step, true)).await
+    }
+
+    fn active_id(&self, line: Line) -> String {
+        self.standing().active(line).unwrap().key_id.clone()
+    }
+}
+
+fn roots(issuance: &Issuance) -> BTreeSet<String> {
+    let bundle = issuance.bundle().borrow().clone();
+    bundle.authorities().map(|root| root.subject_key_id.clone().unwrap()).collect()
+}
+
+fn jwt_keys(issuance: &Issuance) -> BTreeSet<String> {
+    issuance.bundle().borrow().jwt_authorities().iter().map(|key| key.key_id.clone()).collect()
+}
+
+fn these<const N: usize>(ids: [&str; N]) -> BTreeSet<String> {
+    ids.map(str::to_owned).into()
+}
+
+async fn issue(issuance: &Issuance) -> SignedCertificate {
+    let key = PrivateKey::generate().unwrap();
+    let order = Order {
+        request: CertificateRequest::parse(&key.bare_request().unwrap()).unwrap(),
+        subject: Subject::Client { common_name: "a".into(), dns_names: vec![], ip_addresses: vec![] },
+        lifetime: None,
+        requester: Requester::local("test"),
+        entry_id: None,
+        renews: None,
+    };
+    issuance.issue(order).await.unwrap()
+}
+
+async fn revoke(issuance: &Issuance, serial: &str) {
+    let target = RevocationTarget::Lineage(serial.to_owned());
+    let at = crate::instant::unix(issuance.clock().now());
+    let revocation = Revocation { target, at, reason: "gone".to_owned() };
+    issuance.store().write(Change::Revoke(revocation)).await.unwrap();
+}
+
+/// The root that a certificate leads to.
+fn root_of(lifecycle: &Lifecycle, certificate: &SignedCertificate) -> String {
+    lifecycle.standing().row(&certificate.issuer_key_id).unwrap().issuer_key_id.clone()
+}
+
+#[tokio::test]
+async fn rotates_the_root_step_by_step() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let first = lifecycle.active_id(Line::Root);
+    let before = issue(&issuance).await;
+    let sequence = issuance.bundle().borrow().sequence();
+
+    let next = lifecycle.step(Line::Root, Step::Prepare).await.unwrap().key_id;
+    assert_eq!(roots(&issuance), these([&first, &next]));
+    assert_eq!(issuance.bundle().borrow().sequence(), sequence + 1);
+    assert_eq!(root_of(&lifecycle, &issue(&issuance).await), first, "it does not sign yet");
+    let again = lifecycle.step(Line::Root, Step::Prepare).await.unwrap();
+    assert_eq!(again.key_id, next, "one is enough");
+
+    let early = lifecycle.step(Line::Root, Step::Activate(next.clone())).await.unwrap_err();
+    assert_eq!(early.wait_until(), Some(world.now() + MINUTE * 5));
+    world.advance(MINUTE * 5);
+    lifecycle.step(Line::Root, Step::Activate(next.clone())).await.unwrap();
+    let after = issue(&issuance).await;
+    assert_eq!(root_of(&lifecycle, &after), next, "at once");
+    assert_eq!(lifecycle.domain_ca().key_id(), next);
+    assert_eq!(issuance.bundle().borrow().sequence(), sequence + 1, "trust did not change");
+    assert!(!issuance.is_withdrawn(&before.issuer_key_id));
+
+    let row = lifecycle.step(Line::Root, Step::Taint(first.clone())).await.unwrap();
+    assert!(row.tainted);
+    assert!(issuance.is_withdrawn(&before.issuer_key_id) && !issuance.is_withdrawn(&after.issuer_key_id));
+    assert_eq!(roots(&issuance).len(), 2, "it is still trusted");
+    let tainted: Vec<_> =
+        issuance.bundle().borrow().tainted_roots().map(|root| root.subject_key_id.clone()).collect();
+    assert_eq!(tainted, [Some(first.clone())]);
+
+    let in_use = lifecycle.step(Line::Root, Step::Revoke(first.clone())).await.unwrap_err();
+    assert!(matches!(in_use, LifecycleError::StillValid { count: 2, .. }), "{in_use}");
+    assert_eq!(in_use.wait_until(), Some(before.not_after()));
+    world.advance(HOUR);
+    let row = lifecycle.step(Line::Root, Step::Revoke(first.clone())).await.unwrap();
+    assert_eq!(row.state, AuthorityState::Revoked);
+    assert_eq!(roots(&issuance), these([&next]));
+    assert_eq!(issuance.bundle().borrow().sequence(), sequence + 3);
+    assert!(!world.key_file(&first).exists(), "its key is destroyed");
+}
+
+#[tokio::test]
+async fn does_not_count_what_was_revoked() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let first = lifecycle.active_id(Line::Root);
+    let held = issue(&issuance).await;
+    let next = lifecycle.step(Line::Root, Step::Prepare).await.unwrap().key_id;
+    lifecycle.forced(Line::Root, Step::Activate(next)).await.unwrap();
+    issue(&issuance).await;
+    lifecycle.step(Line::Root, Step::Taint(first.clone())).await.unwrap();
+    assert!(lifecycle.step(Line::Root, Step::Revoke(first.clone())).await.is_err());
+    revoke(&issuance, &held.serial).await;
+    lifecycle.step(Line::Root, Step::Revoke(first)).await.unwrap();
+}
+
+#[tokio::test]
+async fn revokes_by_force_what_is_in_use() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let first = lifecycle.active_id(Line::Root);
+    issue(&issuance).await;
+    let next = lifecycle.step(Line::Root, Step::Prepare).await.unwrap().key_id;
+    lifecycle.forced(Line::Root, Step::Activate(next.clone())).await.unwrap();
+    let untainted = lifecycle.step(Line::Root, Step::Revoke(first.clone())).await.unwrap_err();
+    assert!(untainted.to_string().contains("it is not possible to revoke an untainted root CA"));
+    lifecycle.forced(Line::Root, Step::Revoke(first.clone())).await.unwrap();
+    assert_eq!(roots(&issuance), these([&next]));
+}
+
+#[tokio::test]
+async fn puts_a_prepared_one_aside_by_force() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let first = lifecycle.active_id(Line::Root);
+    let aside = lifecycle.step(Line::Root, Step::Prepare).await.unwrap().key_id;
+    let next = lifecycle.forced(Line::Root, Step::Prepare).await.unwrap().key_id;
+    assert_eq!(roots(&issuance), these([&first, &next]));
+    assert!(!world.key_file(&aside).exists());
+}
+
+#[tokio::test]
+async fn rotates_the_jwt_key_step_by_step() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let first = lifecycle.active_id(Line::Jwt);
+    assert_eq!(jwt_keys(&issuance), these([&first]));
+    let next = lifecycle.step(Line::Jwt, Step::Prepare).await.unwrap().key_id;
+    assert_eq!(jwt_keys(&issuance), these([&first, &next]));
+    assert_eq!(lifecycle.jwt_svids.key().unwrap().key_id(), first);
+    world.advance(MINUTE * 5);
+    let activated = world.now();
+    lifecycle.step(Line::Jwt, Step::Activate(next.clone())).await.unwrap();
+    assert_eq!(lifecycle.jwt_svids.key().unwrap().key_id(), next);
+    world.advance(MINUTE);
+    lifecycle.step(Line::Jwt, Step::Taint(first.clone())).await.unwrap();
+    let refused = lifecycle.step(Line::Jwt, Step::Revoke(first.clone())).await.unwrap_err();
+    assert_eq!(refused.wait_until(), Some(activated + HOUR), "tokens that it signed last");
+    world.advance(HOUR);
+    lifecycle.step(Line::Jwt, Step::Revoke(first)).await.unwrap();
+    assert_eq!(jwt_keys(&issuance), these([&next]));
+}
+
+#[tokio::test]
+async fn takes_the_steps_that_age_brings() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let first = [Line::Root, Line::Jwt].map(|line| lifecycle.active_id(line));
+    lifecycle.keep_up().await.unwrap();
+    assert_eq!([roots(&issuance).len(), jwt_keys(&issuance).len()], [1, 1], "nothing is due");
+
+    world.advance(DAY * 16);
+    lifecycle.keep_up().await.unwrap();
+    assert_eq!([roots(&issuance).len(), jwt_keys(&issuance).len()], [1, 2]);
+    world.advance(DAY * 10);
+    lifecycle.keep_up().await.unwrap();
+    assert_ne!(lifecycle.active_id(Line::Jwt), first[1]);
+    assert_eq!(lifecycle.active_id(Line::Root), first[0]);
+    world.advance(DAY * 4 + HOUR);
+    lifecycle.keep_up().await.unwrap();
+    assert_eq!(jwt_keys(&issuance).len(), 1, "the first one has expired");
+    assert!(lifecycle.standing().row(&first[1]).is_none());
+    assert!(!world.key_file(&first[1]).exists());
+
+    // Asleep for years, past the end of everything.
+    world.advance(DAY * 365 * 3);
+    lifecycle.keep_up().await.unwrap();
+    lifecycle.keep_up().await.unwrap();
+    assert_ne!(lifecycle.active_id(Line::Root), first[0]);
+    assert_eq!(roots(&issuance), these([&lifecycle.active_id(Line::Root)]));
+    issue(&issuance).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn begins_with_another_root_when_the_root_expired_meanwhile(#[values(false, true)] is_prepared: bool) {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let first = lifecycle.active_id(Line::Root);
+    world.advance(DAY * 300);
+    if is_prepared {
+        lifecycle.step(Line::Root, Step::Prepare).await.unwrap();
+    }
+    issuance.store().clone().close().await;
+    world.advance(DAY * 100);
+    let (issuance, lifecycle) = world.start().await;
+    let next = lifecycle.active_id(Line::Root);
+    assert_ne!(next, first);
+    assert_eq!(roots(&issuance), these([&next]));
+    assert_eq!(root_of(&lifecycle, &issue(&issuance).await), next);
+}
+
+#[rstest]
+#[tokio::test]
+async fn goes_on_after_a_restart_in_any_state(#[values(0, 1, 2, 3)] steps: usize) {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let first = lifecycle.active_id(Line::Root);
+    let before = issue(&issuance).await;
+    let next = lifecycle.step(Line::Root, Step::Prepare).await.unwrap().key_id;
+    world.advance(MINUTE * 5);
+    let rest = [Step::Activate(next.clone()), Step::Taint(first.clone()), Step::Revoke(first.clone())];
+    for step in &rest[..steps] {
+        lifecycle.forced(Line::Root, step.clone()).await.unwrap();
+    }
+    let (trusted, issuing) = (roots(&issuance), issuance.issuing().key_id().to_owned());
+    lifecycle.close().await;
+    issuance.store().clone().close().await;
+
+    let (issuance, lifecycle) = world.start().await;
+    assert_eq!(roots(&issuance), trusted);
+    assert_eq!(issuance.issuing().key_id(), issuing, "what stands is used again");
+    assert_eq!(issuance.is_withdrawn(&before.issuer_key_id), steps >= 2);
+    for step in &rest[steps..] {
+        lifecycle.forced(Line::Root, step.clone()).await.unwrap();
+    }
+    assert_eq!(roots(&issuance), these([&next]));
+    assert_eq!(root_of(&lifecycle, &issue(&issuance).await), next);
+}
+
+/// Killed when a step was on disk, and nothing else of it had happened.
+#[tokio::test]
+async fn follows_at_the_start_what_it_could_not_follow_before() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let next = lifecycle.step(Line::Root, Step::Prepare).await.unwrap().key_id;
+    world.advance(MINUTE * 5);
+    let standing = lifecycle.standing();
+    let moves = standing.succession(Line::Root).activate(&next, MINUTE, world.now(), false).unwrap();
+    for change in lifecycle.vault.moved(&standing, &moves) {
+        issuance.store().write(change).await.unwrap();
+    }
+    assert_ne!(root_of(&lifecycle, &issue(&issuance).await), next);
+    issuance.store().clone().close().await;
+
+    let (issuance, lifecycle) = world.start().await;
+    assert_eq!(root_of(&lifecycle, &issue(&issuance).await), next);
+}
+
+#[tokio::test]
+async fn lets_every_replica_follow_and_take_a_step_once() {
+    let world = World::new();
+    let store = world.store().await;
+    let (here, ours) = world.start_replica(&store, REPLICA).await;
+    let (there, theirs) = world.start_replica(&store, "00000000000000bb").await;
+    let first = ours.active_id(Line::Root);
+    assert_eq!(first, theirs.active_id(Line::Root));
+    assert_ne!(here.issuing().key_id(), there.issuing().key_id(), "each has its own issuing CA");
+
+    let (one, other) =
+        tokio::join!(ours.step(Line::Root, Step::Prepare), theirs.step(Line::Root, Step::Prepare));
+    let next = one.unwrap().key_id;
+    assert_eq!(other.unwrap().key_id, next, "both prepared the same one");
+    assert_eq!(store.authorities(&crate::store::AuthorityFilter::default()).await.unwrap().len(), 5);
+
+    world.advance(MINUTE * 5);
+    ours.step(Line::Root, Step::Activate(next.clone())).await.unwrap();
+    let refused = ours.step(Line::Root, Step::Taint(first.clone())).await.unwrap_err();
+    let LifecycleError::StillSigning(replicas) = refused else { panic!("{refused}") };
+    assert_eq!(replicas, ["00000000000000bb"]);
+    theirs.keep_up().await.unwrap();
+    assert_eq!(root_of(&theirs, &issue(&there).await), next);
+    ours.step(Line::Root, Step::Taint(first)).await.unwrap();
+}
+
+#[tokio::test]
+async fn trusts_no_row_that_somebody_else_wrote() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let ours = lifecycle.standing().active(Line::Root).unwrap().clone();
+    let forged = lifecycle.vault.new_root(AuthorityState::Prepared).await.unwrap();
+    for mac in [None, Some(vec![0; 32]), ours.mac.clone()] {
+        let row = AuthorityRow { mac, ..forged.clone() };
+        issuance.store().write(Change::AddAuthority(row)).await.unwrap();
+        lifecycle.keep_up().await.unwrap();
+        assert_eq!(roots(&issuance), these([&ours.key_id]));
+        issuance.store().write(Change::ForgetAuthority(forged.key_id.clone())).await.unwrap();
+    }
+    // It does not stand in the way of a step either.
+    let row = AuthorityRow { mac: Some(vec![0; 32]), ..forged.clone() };
+    issuance.store().write(Change::AddAuthority(row)).await.unwrap();
+    let next = lifecycle.step(Line::Root, Step::Prepare).await.unwrap();
+    assert_ne!(next.key_id, forged.key_id);
+    // An edit of a row of ours takes it out, and makes nothing else of it.
+    let edited = AuthorityRow { state: AuthorityState::Active, ..next.clone() };
+    let replace = |old: AuthorityRow, new: AuthorityRow| Change::ReplaceAuthority {
+        old: Box::new(old),
+        new: Box::new(new),
+    };
+    let demoted = AuthorityRow { state: AuthorityState::Old, ..ours.clone() };
+    issuance.store().write(replace(ours.clone(), demoted)).await.unwrap();
+    issuance.store().write(replace(next, edited)).await.unwrap();
+    assert!(matches!(lifecycle.keep_up().await.unwrap_err(), LifecycleError::NoRoot));
+    assert_eq!(roots(&issuance).len(), 2, "the last good state stays");
+}
+
+#[tokio::test]
+async fn takes_over_rows_of_the_first_schema_once() {
+    let world = World::new();
+    let store = world.store().await;
+    let founded = world.found(&store, "example.org").await.unwrap();
+    let root = founded.domain_ca().key_id().to_owned();
+    let rows = founded.authorities.authorities.rows().to_vec();
+    for row in &rows {
+        store.write(Change::ForgetAuthority(row.key_id.clone())).await.unwrap();
+        if row.kind != Line::Jwt.kind() {
+            let first = AuthorityRow {
+                issuer_key_id: String::new(),
+                replica: String::new(),
+                mac: None,
+                ..row.clone()
+            };
+            store.write(Change::AddAuthority(first)).await.unwrap();
+        }
+    }
+    let (issuance, lifecycle) = world.start_replica(&store, REPLICA).await;
+    assert_eq!(lifecycle.active_id(Line::Root), root);
+    assert_eq!(jwt_keys(&issuance).len(), 1, "a JWT key is made");
+    assert!(lifecycle.standing().refused().is_empty());
+
+    // Once a row is proven, one without a proof is nobody's.
+    let standing = lifecycle.standing();
+    let row = standing.active(Line::Root).unwrap();
+    store.write(Change::ForgetAuthority(row.key_id.clone())).await.unwrap();
+    store.write(Change::AddAuthority(AuthorityRow { mac: None, ..row.clone() })).await.unwrap();
+    assert!(matches!(lifecycle.keep_up().await.unwrap_err(), LifecycleError::NoRoot));
+}
+
+#[tokio::test]
+async fn takes_over_no_root_whose_key_it_does_not_have() {
+    let world = World::new();
+    let store = world.store().await;
+    let founded = world.found(&store, "example.org").await.unwrap();
+    for row in founded.authorities.authorities.rows() {
+        store.write(Change::ForgetAuthority(row.key_id.clone())).await.unwrap();
+    }
+    let other = World::new();
+    let theirs = other.found(&other.store().await, "example.org").await.unwrap();
+    let root = theirs.authorities.authorities.active(Line::Root).unwrap();
+    store.write(Change::AddAuthority(AuthorityRow { mac: None, ..root.clone() })).await.unwrap();
+    assert!(world.found(&store, "example.org").await.is_err());
+}

@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# The key of the CA that signs issuing CAs stays in a PKCS#11 token (SoftHSM): it is made there, cannot leave it, is
+# found again by the next start, and what it signs passes OpenSSL.
+
+# shellcheck source=../stack.sh
+source "${BASH_SOURCE[0]%/*}/../stack.sh"
+
+PIN=4711
+export SOFTHSM2_CONF=$WORK/softhsm2.conf
+
+# configure_token KIND
+configure_token() {
+    local kind=$1 folder=$WORK/$1
+    {
+        sed "s|$WORK/ca\$|$folder/ca|" "$WORK/ca.yaml"
+        echo "keys: {kind: $kind, storage: pkcs11," \
+            "pkcs11: {module: $SOFTHSM_MODULE, token_label: secplane, pin: {file: $WORK/pin}}}"
+    } >"$folder.yaml"
+}
+
+objects() { pkcs11-tool --module "$SOFTHSM_MODULE" --token-label secplane --login --pin "$PIN" --list-objects; }
+
+check_kind() {
+    local kind=$1 folder=$WORK/$1 root_key before
+    configure_token "$kind"
+    before=$(objects | grep -c '^Private Key Object' || true)
+    ca-daemon init --config "$folder.yaml" --pem-dir "$folder/pem" --server-name localhost
+    root_key=$(openssl x509 -in "$folder/pem/ca.pem" -noout -ext subjectKeyIdentifier | tail -n 1 | tr -d ' :')
+    root_key=${root_key,,}
+    expect "the token has one more private key" \
+        test "$(objects | grep -c '^Private Key Object')" = $((before + 1))
+    expect "the root's key is in the token" grep -q "ID: *$root_key" <<<"$(objects)"
+    expect "it never leaves the token" grep -q 'never extractable' <<<"$(objects)"
+    expect "it is not among the files" test ! -e "$folder/ca/keys/$root_key.key"
+    openssl verify -x509_strict -check_ss_sig -no-CApath -no-CAstore -CAfile "$folder/pem/ca.pem" \
+        -untrusted "$folder/pem/server.pem" "$folder/pem/server.pem"
+
+    SECCTL_ADMIN_SOCKET=$folder/ca/admin.sock
+    # Below the root that the token keeps, a new issuing CA: the old one's key is lost.
+    find "$folder/ca/keys" -name '*.key' -delete
+    start "ca-$kind" ca-daemon serve --config "$folder.yaml"
+    await "$START_SECONDS" "the CA says where it listens" grep -q '^Workload API' "$WORK/ca-$kind.out"
+    secctl svid issue --spiffe-id "spiffe://$TRUST_DOMAIN/web" --out "$folder/svid"
+    expect "the root is the same" cmp "$folder/pem/ca.pem" "$folder/svid/bundle.pem"
+    openssl verify -x509_strict -no-CApath -no-CAstore -CAfile "$folder/pem/ca.pem" \
+        -untrusted "$folder/svid/svid.pem" "$folder/svid/svid.pem"
+    stop "ca-$kind"
+}
+
+configure_ca
+mkdir -- "$WORK/tokens"
+echo "directories.tokendir = $WORK/tokens" >"$SOFTHSM2_CONF"
+softhsm2-util --init-token --free --label secplane --pin "$PIN" --so-pin 12345678
+(umask 077 && echo "$PIN" >"$WORK/pin")
+
+for kind in ec-p256 ec-p384 rsa-2048; do
+    check_kind "$kind"
+done
+
+(umask 077 && echo 0000 >"$WORK/pin")
+refused "a wrong PIN" 'PIN is incorrect|CKR_PIN_INCORRECT|specified PIN' \
+    ca-daemon init --config "$WORK/ec-p256.yaml"
+(umask 077 && echo "$PIN" >"$WORK/pin")
+sed -i 's/token_label: secplane/token_label: other/' "$WORK/ec-p256.yaml"
+refused "a token that is not there" 'no slot has a token of this label' \
+    ca-daemon init --config "$WORK/ec-p256.yaml"
