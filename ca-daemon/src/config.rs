@@ -331,12 +331,6 @@ impl Default for RotationConfig {
     }
 }
 
-impl Default for JwtConfig {
-    fn default() -> Self {
-        Self { key_validity: Duration::from_secs(24 * 3600), svid_validity: Duration::from_secs(300) }
-    }
-}
-
 impl Config {
     /// What has no default, and the defaults for all the rest.
     #[must_use]

@@ -1,7 +1,7 @@
 //! What one workload is told over one stream: at once, and again whenever it changes.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::SystemTime,
 };

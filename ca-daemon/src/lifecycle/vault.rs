@@ -1,10 +1,7 @@
 //! The rows and the private keys of authorities together: a key is kept before its row is written, and a row is
 //! written before its key signs. Killed in between, a key without a row is left behind, which signs nothing.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use rcgen::PublicKeyData;
 use secplane_identity::{PrivateKey, TrustDomain};

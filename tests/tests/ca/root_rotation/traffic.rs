@@ -87,7 +87,7 @@ pub(super) type Counts = BTreeMap<(String, String), usize>;
 pub(super) struct Traffic {
     pub(super) workloads: Vec<watch::Receiver<Arc<Current>>>,
     stop: CancellationToken,
-    followers: JoinSet<()>,
+    followers: JoinSet<Option<()>>,
     talkers: JoinSet<(Counts, Vec<String>)>,
 }
 
