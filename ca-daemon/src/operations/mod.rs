@@ -20,6 +20,7 @@ mod observations;
 pub mod process;
 mod readiness;
 pub mod reload;
+mod revocation_list;
 pub mod routes;
 mod systemd;
 pub mod traces;

@@ -5,20 +5,21 @@
 //! | `/live` | 200 for as long as the process serves |
 //! | `/ready` | 200 when the daemon can do its work, else 503; JSON with the reasons |
 //! | `/metrics` | the metrics, as Prometheus reads them |
+//! | `/crl/<issuer's key ID>.crl` | the current revocation list of an issuing CA, DER |
 //! | `/bundle` | the trust bundle as a SPIFFE bundle document |
 
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Path, State},
     response::{IntoResponse, Response},
     routing::get,
 };
 use http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 
-use super::{Readiness, bundle, metrics, observations::Observations};
+use super::{Readiness, bundle, metrics, observations::Observations, revocation_list};
 
 /// What the answers are made of.
 pub struct Sources {
@@ -34,6 +35,7 @@ pub fn routes(sources: Sources) -> Router {
         .route("/live", get(async || "ok\n"))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/crl/{file}", get(list_of_issuer))
         .route("/bundle", get(trust_bundle))
         .with_state(Arc::new(sources))
 }
@@ -48,6 +50,19 @@ async fn metrics(State(sources): State<Arc<Sources>>) -> Response {
     match sources.observations.encode().await {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn list_of_issuer(
+    State(sources): State<Arc<Sources>>,
+    Path(file): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let services = sources.observations.services();
+    let lists = services.revoker.lists().borrow().clone();
+    match revocation_list::issuer_of(&file).and_then(|key_id| lists.of_issuer(&key_id.to_ascii_lowercase())) {
+        Some(list) => revocation_list::answer(&headers, list.row(), services.issuance.clock().now()),
+        None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
