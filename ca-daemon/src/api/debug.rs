@@ -9,7 +9,7 @@ use secplane_proto::spire::api::{
 use tonic::{Request, Response, Status};
 
 use super::services::Services;
-use crate::{access::Permission, instant::unix};
+use crate::{access::Permission, agents::AgentFilter, instant::unix};
 
 pub(super) struct DebugApi(pub(super) Arc<Services>);
 
@@ -22,7 +22,7 @@ impl Debug for DebugApi {
         Ok(Response::new(GetInfoResponse {
             svid_chain: self.chain(),
             uptime: number(uptime.as_secs()),
-            agents_count: 0,
+            agents_count: number(self.0.agents.count(&AgentFilter::default())),
             federated_bundles_count: 0,
             entries_count: number(self.0.registry.len()),
         }))

@@ -10,6 +10,7 @@ use tokio::{sync::Mutex, time::timeout};
 
 use super::metrics::Listener;
 use crate::{
+    agents::AgentFilter,
     api::Services,
     instant::unix,
     store::{AuthorityFilter, AuthorityState},
@@ -40,8 +41,9 @@ impl Observations {
 
     /// All metrics, as text.
     pub(super) async fn encode(&self) -> Result<String, fmt::Error> {
-        let Services { metrics, registry, issuance, identity, connections, insecure, .. } =
+        let Services { metrics, registry, agents, issuance, identity, connections, insecure, .. } =
             self.services.as_ref();
+        metrics.set_agents(agents.count(&AgentFilter::default()));
         metrics.set_entries(registry.len());
         metrics.set_refused_rows("entries", registry.refused().len());
         metrics.set_bundle_sequence(issuance.bundle().borrow().sequence());

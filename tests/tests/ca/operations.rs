@@ -75,6 +75,20 @@ async fn serves_the_bundle_to_whoever_polls_it() {
 }
 
 #[tokio::test]
+async fn serves_the_revocation_list_of_each_issuer() {
+    let ca = Ca::start().await;
+    let lists = ca.admin().revocation_lists().await.unwrap();
+    let list = lists.first().expect("every issuing CA has a list");
+    let path = format!("/crl/{}.crl", list.issuer_key_id);
+    let served = get(ca.operations_address(), &path, &[]).await;
+    assert_eq!((served.status, served.header("content-type")), (200, "application/pkix-crl"));
+    assert_eq!(served.bytes, list.crl);
+    let known = [("if-none-match", served.header("etag"))];
+    assert_eq!(get(ca.operations_address(), &path, &known).await.status, 304);
+    assert_eq!(get(ca.operations_address(), "/crl/00.crl", &[]).await.status, 404);
+}
+
+#[tokio::test]
 async fn says_its_health_to_anybody() {
     let ca = Ca::start().await;
     for clients in [ca.admin(), ca.connect_anonymously().await] {
