@@ -72,6 +72,10 @@ impl Watch for Unwatched {
     fn refused(&self, _: SocketAddr, _: &str) {}
 }
 
+/// How long answers that are on their way may take once a peer is no longer trusted. What a peer may still do on an open
+/// connection is decided call by call; the connection itself ends well within a second.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// What a connection and all of them together may take.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
@@ -266,7 +270,12 @@ impl Server {
         let (graceful_at, end_at) = self.ends(expiry);
         tokio::select! {
             result = http.as_mut() => return result.map_err(ConnectionError::Http),
-            error = self.trust_lost(vouched.clone()) => return Err(error),
+            error = self.trust_lost(vouched.clone()) => {
+                // Whoever takes trust from themselves still hears that it was done.
+                http.as_mut().graceful_shutdown();
+                let _ = timeout(LAST_WORDS, http.as_mut()).await;
+                return Err(error);
+            }
             () = sleep_until(graceful_at) => {}
             () = self.shutdown.cancelled() => {}
         }

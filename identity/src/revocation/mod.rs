@@ -85,8 +85,8 @@ impl Revocations {
 
     /// Takes over lists that were offered at `now`.
     ///
-    /// One with a lower number than the one that is held is an old list played back, and the held one stays. One
-    /// that is no longer offered stays until its time is over. At most [`MAX_LISTS`] are held.
+    /// One that was made before the one that is held is an old list played back, and the held one stays. One that is no
+    /// longer offered stays until its time is over. At most [`MAX_LISTS`] are held.
     pub fn take_lists(&mut self, offered: impl IntoIterator<Item = Arc<RevocationList>>, now: SystemTime) {
         let mut offered_issuers = HashSet::new();
         for list in offered {
@@ -101,7 +101,8 @@ impl Revocations {
             }
             offered_issuers.insert(issuer.clone());
             match held {
-                Some(held) if held.number() > list.number() => {
+                // By time before number: an authority that was restored from a backup counts from an earlier number.
+                Some(held) if (held.this_update(), held.number()) > (list.this_update(), list.number()) => {
                     tracing::warn!(
                         issuer,
                         "an old revocation list was offered; the newer one that is held stays"

@@ -141,6 +141,20 @@ fn keeps_the_newer_list_when_an_old_one_is_played_back() {
     assert!(chain.verify(revocations.clone()).is_ok());
 }
 
+/// An authority that was restored from a backup has forgotten the numbers that it gave since.
+#[test]
+fn takes_a_later_list_whatever_its_number() {
+    let chain = Chain::new();
+    let mut params = revocation_list_params(7, &[]);
+    params.this_update -= std::time::Duration::from_secs(60);
+    let before = parse(chain.issuing.sign_revocation_list(params));
+    let restored = parse(revocation_list(&chain.issuing, 3, &[chain.serial(0)]));
+    let mut revocations = Revocations::default();
+    revocations.take_lists([before], SystemTime::now());
+    revocations.take_lists([restored], SystemTime::now());
+    assert!(chain.verify(revocations).is_err());
+}
+
 #[test]
 fn keeps_a_list_that_is_no_longer_offered_until_its_time_is_over() {
     let chain = Chain::new();
