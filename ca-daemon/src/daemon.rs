@@ -349,6 +349,7 @@ impl CaDaemon {
         let followers = Followers {
             registry: Arc::clone(&services.registry),
             federation: Arc::clone(&services.federation),
+            agents: Arc::clone(&services.agents),
         };
         tasks.spawn(until_stopped(followers.run(notices, stop.clone()), stop.clone()));
         let refreshing = Arc::clone(&services.refresher).run(stop.clone());

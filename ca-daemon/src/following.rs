@@ -6,9 +6,10 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    agents::Agents,
     federation::{Federation, FederationError},
     registry::{Registry, RegistryError},
-    store::Notice,
+    store::{Notice, StoreError},
 };
 
 /// How long to wait when the database fails, before everything is read again.
@@ -18,6 +19,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Followers {
     pub(crate) registry: Arc<Registry>,
     pub(crate) federation: Arc<Federation>,
+    pub(crate) agents: Arc<Agents>,
 }
 
 impl Followers {
@@ -58,6 +60,7 @@ impl Followers {
     async fn tell(&self, notice: &Notice) -> Result<(), FollowError> {
         self.registry.follow(notice).await?;
         self.federation.follow(notice).await?;
+        self.agents.follow(notice).await?;
         Ok(())
     }
 }
@@ -69,4 +72,6 @@ enum FollowError {
     Registry(#[from] RegistryError),
     #[error(transparent)]
     Federation(#[from] FederationError),
+    #[error(transparent)]
+    Agents(#[from] StoreError),
 }
