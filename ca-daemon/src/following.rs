@@ -6,9 +6,10 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    agents::Agents,
     federation::{Federation, FederationError},
     registry::{Registry, RegistryError},
-    store::Notice,
+    store::{Notice, StoreError},
 };
 
 /// How long to wait when the database fails, before everything is read again.
@@ -17,6 +18,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Who is told.
 pub(crate) struct Followers {
     pub(crate) registry: Arc<Registry>,
+    pub(crate) agents: Arc<Agents>,
     pub(crate) federation: Arc<Federation>,
 }
 
@@ -57,6 +59,7 @@ impl Followers {
 
     async fn tell(&self, notice: &Notice) -> Result<(), FollowError> {
         self.registry.follow(notice).await?;
+        self.agents.follow(notice).await?;
         self.federation.follow(notice).await?;
         Ok(())
     }
@@ -67,6 +70,8 @@ impl Followers {
 enum FollowError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Agents(#[from] StoreError),
     #[error(transparent)]
     Federation(#[from] FederationError),
 }

@@ -122,13 +122,14 @@ impl<K: Eq + Hash + Clone> RateLimit<K> {
     pub fn check(&self, caller: &K, now: Instant) -> Result<(), OverLimit> {
         let Some(rate) = self.rate else { return Ok(()) };
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        match callers.full_at.get(caller) {
-            Some(full_at) if *full_at >= now + rate.interval * rate.burst => {
-                Err(OverLimit::Rate { per_second: rate.burst })
-            }
-            None if !callers.has_room(now) => Err(OverLimit::Callers),
-            _ => Ok(()),
+        let owed_until = callers.full_at.get(caller).copied();
+        if owed_until.is_none() && !callers.has_room(now) {
+            return Err(OverLimit::Callers);
         }
+        if owed_until.is_some_and(|at| at >= now + rate.interval * rate.burst) {
+            return Err(OverLimit::Rate { per_second: rate.burst });
+        }
+        Ok(())
     }
 
     /// Takes one, even if it is not there: what the caller owes must run off before it may go on.

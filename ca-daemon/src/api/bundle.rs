@@ -107,7 +107,7 @@ impl Bundle for BundleApi {
         &self,
         request: Request<GetFederatedBundleRequest>,
     ) -> Result<Response<types::Bundle>, Status> {
-        self.0.authorize(&request, Permission::Admin)?;
+        self.0.authorize_admin_or_agent(&request).await?;
         let GetFederatedBundleRequest { trust_domain, output_mask } = request.into_inner();
         self.0.federated_bundle(&trust_domain, output_mask).map(Response::new)
     }
