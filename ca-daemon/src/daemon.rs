@@ -348,6 +348,7 @@ impl CaDaemon {
         tasks.spawn(rotation_task(rotation, stop.clone()));
         let followers = Followers {
             registry: Arc::clone(&services.registry),
+            agents: Arc::clone(&services.agents),
             federation: Arc::clone(&services.federation),
             agents: Arc::clone(&services.agents),
         };

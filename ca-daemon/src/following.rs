@@ -18,6 +18,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Who is told.
 pub(crate) struct Followers {
     pub(crate) registry: Arc<Registry>,
+    pub(crate) agents: Arc<Agents>,
     pub(crate) federation: Arc<Federation>,
     pub(crate) agents: Arc<Agents>,
 }
@@ -59,6 +60,7 @@ impl Followers {
 
     async fn tell(&self, notice: &Notice) -> Result<(), FollowError> {
         self.registry.follow(notice).await?;
+        self.agents.follow(notice).await?;
         self.federation.follow(notice).await?;
         self.agents.follow(notice).await?;
         Ok(())
@@ -70,6 +72,8 @@ impl Followers {
 enum FollowError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Agents(#[from] StoreError),
     #[error(transparent)]
     Federation(#[from] FederationError),
     #[error(transparent)]

@@ -20,6 +20,8 @@ const MAX_CALLERS: usize = 65_536;
 /// How long a call is held back before it is refused: a caller that keeps to the rate by its own clock is never
 /// refused for arriving a little early.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest that who failed many times at once has to wait.
+const LARGEST_DEBT: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What is limited.
@@ -113,14 +115,30 @@ impl<K: Eq + Hash + Clone> RateLimit<K> {
         Ok(())
     }
 
-    /// Puts back what was taken for nothing.
-    pub fn put_back(&self, caller: &K, count: u32) {
+    /// Whether the caller may go on, for what is only taken by [`RateLimit::charge`] when it fails.
+    ///
+    /// # Errors
+    /// When the caller has failed too often.
+    pub fn check(&self, caller: &K, now: Instant) -> Result<(), OverLimit> {
+        let Some(rate) = self.rate else { return Ok(()) };
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let owed_until = callers.full_at.get(caller).copied();
+        if owed_until.is_none() && !callers.has_room(now) {
+            return Err(OverLimit::Callers);
+        }
+        if owed_until.is_some_and(|at| at >= now + rate.interval * rate.burst) {
+            return Err(OverLimit::Rate { per_second: rate.burst });
+        }
+        Ok(())
+    }
+
+    /// Takes one, even if it is not there: what the caller owes must run off before it may go on.
+    pub fn charge(&self, caller: &K, now: Instant) {
         let Some(rate) = self.rate else { return };
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(full_at) = callers.full_at.get_mut(caller)
-            && let Some(earlier) = full_at.checked_sub(rate.interval * count)
-        {
-            *full_at = earlier;
+        let owed = callers.full_at.get(caller).map_or(now, |at| (*at).max(now)) + rate.interval;
+        if callers.full_at.contains_key(caller) || callers.has_room(now) {
+            callers.full_at.insert(caller.clone(), owed.min(now + rate.interval * rate.burst + LARGEST_DEBT));
         }
     }
 }
@@ -223,19 +241,38 @@ mod tests {
     }
 
     #[test]
-    fn gives_back_what_was_put_back() {
-        let limit = RateLimit::per_second(1);
+    fn refuses_who_failed_too_often_and_nobody_who_did_not() {
+        let limit = RateLimit::per_second(2);
         let now = Instant::now();
         for _ in 0..100 {
-            assert_eq!(limit.take(&"a", 1, now), Ok(Duration::ZERO));
-            limit.put_back(&"a", 1);
+            assert_eq!(limit.check(&"honest", now), Ok(()));
         }
+        for _ in 0..2 {
+            assert_eq!(limit.check(&"guesser", now), Ok(()));
+            limit.charge(&"guesser", now);
+        }
+        assert_eq!(limit.check(&"guesser", now), Err(OverLimit::Rate { per_second: 2 }));
+        assert_eq!(limit.check(&"guesser", now + 600 * MS), Ok(()));
+        assert_eq!(limit.check(&"honest", now), Ok(()));
+    }
+
+    #[test]
+    fn bounds_what_is_owed() {
+        let limit = RateLimit::per_second(2);
+        let now = Instant::now();
+        for _ in 0..1000 {
+            limit.charge(&"a", now);
+        }
+        assert!(limit.check(&"a", now + 9000 * MS).is_err());
+        assert_eq!(limit.check(&"a", now + LARGEST_DEBT + MS), Ok(()));
     }
 
     #[test]
     fn knows_no_limit_at_zero() {
         let limit = RateLimit::per_second(0);
         assert_eq!(limit.take(&"a", u32::MAX, Instant::now()), Ok(Duration::ZERO));
+        limit.charge(&"a", Instant::now());
+        assert_eq!(limit.check(&"a", Instant::now()), Ok(()));
     }
 
     #[test]

@@ -35,8 +35,6 @@ pub enum Permission {
     LocalAdmin,
     /// Acting on the certificate that one authenticates with.
     OwnCertificate,
-    /// Acting as an attested node agent.
-    Agent,
     /// Acting as an authority below this one.
     Downstream,
 }
@@ -60,19 +58,7 @@ impl Access {
     /// # Errors
     /// When they may not: with the reason and what would help.
     pub fn authorize(&self, caller: &Caller, permission: Permission, now: SystemTime) -> Result<(), Denied> {
-        if let Some(holder) = caller.holder() {
-            if self.revoked.contains(&holder.names) {
-                return Err(Denied::Revoked(holder.serial.clone()));
-            }
-            if holder.not_after < now {
-                return Err(match caller {
-                    Caller::Svid { id, .. } if permission == Permission::Agent => {
-                        NotAnAgent::Expired(id.clone()).into()
-                    }
-                    _ => Denied::Expired(holder.serial.clone()),
-                });
-            }
-        }
+        self.check_certificate(caller, now)?;
         match permission {
             Permission::Public => Ok(()),
             Permission::OwnCertificate => match caller {
@@ -81,7 +67,6 @@ impl Access {
                     Err(Denied::NoCertificate)
                 }
             },
-            Permission::Agent => self.attested(caller).map(drop),
             Permission::Downstream => match caller {
                 Caller::Svid { id, .. } if self.registry.is_downstream(id, now) => Ok(()),
                 Caller::Anonymous { .. } => Err(Denied::Unauthenticated),
@@ -105,16 +90,15 @@ impl Access {
         }
     }
 
-    /// The agent that `caller` is, at `now`.
+    /// The attested node agent that `caller` is, at `now`, and how it stands.
     ///
     /// # Errors
-    /// As [`Access::authorize`] with [`Permission::Agent`].
+    /// When they are none that may act: with the reason, on which agents act.
     pub fn agent(&self, caller: &Caller, now: SystemTime) -> Result<(Arc<Agent>, Standing), Denied> {
-        self.authorize(caller, Permission::Agent, now)?;
-        self.attested(caller)
-    }
-
-    fn attested(&self, caller: &Caller) -> Result<(Arc<Agent>, Standing), Denied> {
+        self.check_certificate(caller, now).map_err(|denied| match (denied, caller) {
+            (Denied::Expired(_), Caller::Svid { id, .. }) => NotAnAgent::Expired(id.clone()).into(),
+            (denied, _) => denied,
+        })?;
         match caller {
             Caller::Svid { id, holder } => Ok(self.agents.of_holder(id, &holder.serial)?),
             Caller::Anonymous { .. } => Err(NotAnAgent::Anonymous.into()),
@@ -122,6 +106,18 @@ impl Access {
                 Err(NotAnAgent::NoSvid.into())
             }
         }
+    }
+
+    /// Whether the certificate that they authenticated with still counts.
+    fn check_certificate(&self, caller: &Caller, now: SystemTime) -> Result<(), Denied> {
+        let Some(holder) = caller.holder() else { return Ok(()) };
+        if self.revoked.contains(&holder.names) {
+            return Err(Denied::Revoked(holder.serial.clone()));
+        }
+        if holder.not_after < now {
+            return Err(Denied::Expired(holder.serial.clone()));
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::{StreamExt, stream, stream::BoxStream};
@@ -123,27 +123,18 @@ impl AgentService for AgentApi {
         let caller = self.0.authorize(&request, Permission::Public)?;
         // Only attempts that fail are counted: many nodes may come through one address, and all be honest.
         let origin = Origin::of(caller.address());
-        self.0.within_limit(self.0.limits.attestations.hold_back(&origin, 1).await)?;
-        let (evidence, csr) = first_message(request.into_inner()).await?;
-        let token = read_evidence(evidence)?;
-        match self.0.join_tokens.attest(&token, &csr, &caller).await {
-            Ok(node) => {
-                self.0.limits.attestations.put_back(&origin, 1);
-                tracing::info!(%caller, agent = %node.id, "an agent was attested");
-                let answer = AttestAgentResponse {
-                    step: Some(attest_agent_response::Step::Result(attest_agent_response::Result {
-                        svid: Some(node_svid(node)),
-                        reattestable: false,
-                    })),
-                };
-                Ok(Response::new(stream::iter([Ok(answer)]).boxed()))
-            }
-            Err(error) => {
-                tracing::warn!(%caller, token_sha256 = token.hash().prefix(), %error, "an attestation is refused");
-                self.0.witness.attestation_refused(&caller, JOIN_TOKEN, &error.to_string());
-                Err(error.to_status())
-            }
-        }
+        let attestations = &self.0.limits.attestations;
+        self.0.within_limit(attestations.check(&origin, Instant::now()))?;
+        let attested = self.attest(request.into_inner(), &caller).await;
+        let node = attested.inspect_err(|_| attestations.charge(&origin, Instant::now()))?;
+        tracing::info!(%caller, agent = %node.id, "an agent was attested");
+        let answer = AttestAgentResponse {
+            step: Some(attest_agent_response::Step::Result(attest_agent_response::Result {
+                svid: Some(node_svid(node)),
+                reattestable: false,
+            })),
+        };
+        Ok(Response::new(stream::iter([Ok(answer)]).boxed()))
     }
 
     async fn renew_agent(
@@ -229,6 +220,21 @@ impl AgentService for AgentApi {
 }
 
 impl AgentApi {
+    /// Judges a node by what it brings.
+    async fn attest(
+        &self,
+        messages: Streaming<AttestAgentRequest>,
+        caller: &Caller,
+    ) -> Result<AttestedNode, Status> {
+        let (evidence, csr) = first_message(messages).await?;
+        let token = read_evidence(evidence)?;
+        self.0.join_tokens.attest(&token, &csr, caller).await.map_err(|error| {
+            tracing::warn!(%caller, token_sha256 = token.hash().prefix(), %error, "an attestation is refused");
+            self.0.witness.attestation_refused(caller, JOIN_TOKEN, &error.to_string());
+            error.to_status()
+        })
+    }
+
     /// Gives an agent its next SVID. The one that it holds counts until the next is used.
     async fn renew(&self, agent: &Agent, caller: &Caller, csr: &[u8]) -> Result<types::X509svid, Status> {
         let held = caller.holder().map(|holder| holder.serial.clone()).unwrap_or_default();

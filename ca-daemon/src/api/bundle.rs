@@ -107,12 +107,7 @@ impl Bundle for BundleApi {
         &self,
         request: Request<GetFederatedBundleRequest>,
     ) -> Result<Response<types::Bundle>, Status> {
-        let caller = self.0.caller(&request)?;
-        let now = self.0.issuance.clock().now();
-        // Agents hand it on to the workloads that federate.
-        if self.0.access.authorize(&caller, Permission::Admin, now).is_err() {
-            self.0.agent(&caller).await?;
-        }
+        self.0.authorize_admin_or_agent(&request).await?;
         let GetFederatedBundleRequest { trust_domain, output_mask } = request.into_inner();
         self.0.federated_bundle(&trust_domain, output_mask).map(Response::new)
     }

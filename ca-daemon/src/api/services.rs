@@ -168,6 +168,17 @@ impl Services {
         }
     }
 
+    /// Lets admins and attested agents on.
+    pub(super) async fn authorize_admin_or_agent<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let caller = self.caller(request)?;
+        match &caller {
+            Caller::Svid { id, .. } if id.path().starts_with("/spire/agent/") => {
+                self.agent(&caller).await.map(drop)
+            }
+            _ => self.authorize(request, Permission::Admin).map(drop),
+        }
+    }
+
     /// Goes on if the caller keeps to their limit.
     pub(super) fn within_limit(&self, outcome: Result<(), OverLimit>) -> Result<(), Status> {
         outcome.map_err(|over| {

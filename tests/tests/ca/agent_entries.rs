@@ -1,6 +1,7 @@
 //! Which entries an agent is told of, and how it follows them.
 
 use secplane_proto::spire::api::{
+    server::bundle::v1::GetFederatedBundleRequest,
     server::entry::v1::{
         BatchCreateEntryRequest, GetAuthorizedEntriesRequest, SyncAuthorizedEntriesRequest,
         SyncAuthorizedEntriesResponse,
@@ -170,4 +171,13 @@ async fn tells_entries_to_attested_agents_alone() {
         let refusal = clients.entry().get_authorized_entries(request).await.unwrap_err();
         assert_eq!(refusal.code(), Code::PermissionDenied, "{refusal}");
     }
+}
+
+#[tokio::test]
+async fn lets_agents_read_federated_bundles() {
+    let ca = Ca::start().await;
+    let agent = Agent::attest(&ca).await;
+    let request = GetFederatedBundleRequest { trust_domain: "other.example".to_owned(), output_mask: None };
+    let refusal = agent.clients.bundle().get_federated_bundle(request).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::NotFound, "there is none, but it may ask: {refusal}");
 }

@@ -2,7 +2,9 @@
 
 use secplane_identity::PrivateKey;
 use secplane_proto::spire::api::{
-    server::svid::v1::{BatchNewWitsvidRequest, BatchNewX509svidRequest, NewX509svidParams},
+    server::svid::v1::{
+        BatchNewWitsvidRequest, BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams,
+    },
     types,
 };
 use secplane_tests::{
@@ -106,6 +108,31 @@ async fn issues_nothing_for_an_entry_that_is_over() {
     let results = agent.clients.new_svids(&[&over.id, &gone.id]).await.unwrap();
     for result in results {
         assert_eq!(result.status.unwrap().code, i32::from(Code::NotFound));
+    }
+}
+
+#[tokio::test]
+async fn issues_jwt_svids_for_entries_of_the_agent() {
+    let ca = Ca::start().await;
+    let (agent, other) = (Agent::attest(&ca).await, Agent::attest(&ca).await);
+    let mine = ca.admin().create_entry(types::Entry { jwt_svid_ttl: 30, ..agent.entry("/mine") }).await;
+    let theirs = ca.admin().create_entry(other.entry("/theirs")).await;
+    let ask = async |entry_id: &str, audience: &[&str]| {
+        let audience = audience.iter().map(|name| (*name).to_owned()).collect();
+        agent.clients.svid().new_jwtsvid(NewJwtsvidRequest { entry_id: entry_id.to_owned(), audience }).await
+    };
+    let svid = ask(&mine.id, &["db"]).await.unwrap().into_inner().svid.unwrap();
+    assert_eq!(svid.id, mine.spiffe_id);
+    assert_eq!(svid.token.split('.').count(), 3);
+    assert_eq!(svid.expires_at - svid.issued_at, 30);
+    for (entry_id, audience, code, said) in [
+        (theirs.id.as_str(), ["db"].as_slice(), Code::NotFound, "entry not found or not authorized"),
+        ("", &["db"], Code::InvalidArgument, "missing entry ID"),
+        (&mine.id, &[], Code::InvalidArgument, "audience"),
+    ] {
+        let refusal = ask(entry_id, audience).await.unwrap_err();
+        assert_eq!(refusal.code(), code, "{refusal}");
+        assert!(refusal.message().contains(said), "{refusal}");
     }
 }
 

@@ -11,18 +11,23 @@ use std::{
 use futures_util::future::join_all;
 use rstest::rstest;
 use secplane_identity::PrivateKey;
-use secplane_proto::spire::api::{
-    server::{
-        agent::v1::{
-            BanAgentRequest, CountAgentsRequest, CreateJoinTokenRequest, DeleteAgentRequest, GetAgentRequest,
-            ListAgentsRequest, PostStatusRequest, count_agents_request, list_agents_request,
+use secplane_proto::{
+    secplane::ca::v1::AuditOutcome,
+    spire::api::{
+        server::{
+            agent::v1::{
+                BanAgentRequest, CountAgentsRequest, CreateJoinTokenRequest, DeleteAgentRequest,
+                GetAgentRequest, ListAgentsRequest, PostStatusRequest, count_agents_request,
+                list_agents_request,
+            },
+            entry::v1::ListEntriesRequest,
         },
-        entry::v1::ListEntriesRequest,
+        types::{self, permission_denied_details::Reason},
     },
-    types::{self, permission_denied_details::Reason},
 };
 use secplane_tests::{
     agents::{Agent, reason},
+    audit_log::AuditLog,
     authority::{Ca, CaFolder},
     database::Database,
     entries::id,
@@ -358,9 +363,40 @@ async fn holds_back_who_guesses_tokens_and_nobody_who_brings_one() {
     for _ in 0..10 {
         Agent::attest(&ca).await;
     }
-    let guesses = (0..10).map(|_| async { anyone.attest("0123456789abcdef", &key()).await });
-    let codes: Vec<_> =
-        join_all(guesses).await.into_iter().map(|guess| guess.err().unwrap().code()).collect();
+    let mut codes = Vec::new();
+    for _ in 0..10 {
+        codes.push(anyone.attest("0123456789abcdef", &key()).await.err().unwrap().code());
+    }
     assert!(codes.contains(&Code::InvalidArgument), "{codes:?}");
     assert!(codes.contains(&Code::ResourceExhausted), "{codes:?}");
+}
+
+#[tokio::test]
+async fn tells_the_audit_log_and_never_the_token() {
+    let ca = Ca::start().await;
+    let token = ca.admin().join_token().await;
+    let anyone = ca.connect_anonymously().await;
+    let agent = Agent::of(&ca, anyone.attest(&token, &key()).await.unwrap()).await;
+    anyone.attest("0123456789abcdef", &key()).await.err().unwrap();
+    let renewed = agent.clients.renew_agent().await.unwrap();
+    let one = Some(id(&agent.path));
+    ca.admin().agent().ban_agent(BanAgentRequest { id: one.clone() }).await.unwrap();
+    ca.admin().agent().delete_agent(DeleteAgentRequest { id: one }).await.unwrap();
+
+    let ca = ca.restart().await;
+    let log = AuditLog::read(&ca.admin()).await;
+    log.verify(&[]).unwrap();
+    let whole = format!("spiffe://example.org{}", agent.path);
+    let attested = log.one("agent.attest", &whole, AuditOutcome::Done);
+    assert!(attested.actor.starts_with("anonymous("), "{attested:?}");
+    assert_eq!(attested.details["serial"], agent.holder.leaf().serial);
+    let created = &log.of("token.create")[0];
+    assert_eq!(created.target, attested.details["token_sha256"]);
+    assert!(!created.details.values().chain([&created.target]).any(|text| text.contains(&token)));
+    assert_eq!(log.one("agent.attest", "join_token", AuditOutcome::Denied).actor, "anonymous");
+    let renewal = log.one("agent.renew", &whole, AuditOutcome::Done);
+    assert_eq!((renewal.actor, renewal.details["serial"].clone()), (whole.clone(), renewed.leaf().serial));
+    for action in ["agent.ban", "agent.evict"] {
+        assert!(log.one(action, &whole, AuditOutcome::Done).actor.starts_with("admin-socket("));
+    }
 }
