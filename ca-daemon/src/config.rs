@@ -58,6 +58,9 @@ pub struct Config {
     /// Foreign trust domains.
     #[serde(default)]
     pub federation: FederationConfig,
+    /// The CA that the first start takes instead of making a root.
+    #[serde(default)]
+    pub upstream: Option<UpstreamConfig>,
     /// How long certificates are valid.
     #[serde(default)]
     pub validity: ValidityConfig,
@@ -236,6 +239,23 @@ pub struct RotationConfig {
     pub publish_ahead: Duration,
 }
 
+/// The CA above issuing CAs, if it is not a root that the authority makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamConfig {
+    /// A CA in PEM files with the names of Istio's `cacerts`.
+    Pem(PemUpstreamConfig),
+}
+
+/// PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PemUpstreamConfig {
+    /// The folder of `ca-cert.pem`, `ca-key.pem`, `cert-chain.pem` and `root-cert.pem`. A start that finds another key
+    /// in it than before prepares that CA; `secctl ca activate` lets it sign.
+    pub folder: PathBuf,
+}
+
 /// JWT-SVIDs. Durations as in `validity`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -346,6 +366,7 @@ impl Config {
             federation: FederationConfig::default(),
             database: DatabaseConfig::default(),
             keys: KeysConfig::default(),
+            upstream: None,
             validity: ValidityConfig::default(),
             rotation: RotationConfig::default(),
             jwt: JwtConfig::default(),
@@ -525,6 +546,12 @@ impl Config {
             options = options.password(password.trim_end_matches(['\r', '\n']));
         }
         Ok(StoreLocation::Postgres(Box::new(options)))
+    }
+
+    /// The folder of the CA in PEM files, if there is one.
+    #[must_use]
+    pub fn upstream_folder(&self) -> Option<&Path> {
+        self.upstream.as_ref().map(|UpstreamConfig::Pem(pem)| pem.folder.as_path())
     }
 
     /// How JWT-SVIDs are made.

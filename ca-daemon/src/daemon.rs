@@ -44,12 +44,12 @@ use crate::{
     config::{Config, ConfigError},
     federation::{Federation, Fetcher, Refresher},
     following::Followers,
-    founding::{Founded, FoundingError, found},
+    founding::{Founded, FoundingError, found_below},
     instant::Clock,
     issuance::Issuance,
     jwt_svids::JwtSvids,
     keys::{KeyStore, KeyStoreError, WrappingKeyError},
-    lifecycle::{Lifecycle, Vault},
+    lifecycle::{Lifecycle, LifecycleError, Vault},
     limits::Limits,
     operations::{Metrics, Observations, Readiness, calls, listener, metrics::Listener, routes},
     registry::Registry,
@@ -57,6 +57,7 @@ use crate::{
     revocation::{Revoker, Signers, Upkeep},
     rotation::{Rotation, RotationError},
     store::{Commit, Notice, Store, StoreError},
+    upstream,
     witness::{Recorder, Witness},
 };
 
@@ -130,7 +131,8 @@ impl CaDaemon {
             lifetimes: config.authority_lifetimes(),
             clock: clock.clone(),
         };
-        let Founded { issuing, bundle, authorities, is_new } = found(&vault).await?;
+        let Founded { issuing, bundle, authorities, is_new } =
+            found_below(&vault, config.upstream_folder().map(Path::to_owned)).await?;
         let domain_ca = Arc::clone(&authorities.domain_ca);
         let root_fingerprint = domain_ca.root_fingerprint();
         let revoker =
@@ -163,6 +165,9 @@ impl CaDaemon {
             Arc::clone(&jwt_svids),
             authorities,
         );
+        if let Some(folder) = config.upstream_folder() {
+            upstream::follow(&lifecycle, folder.to_owned()).await?;
+        }
         let (rotation, identity) =
             Rotation::start(Arc::clone(&issuance), Arc::clone(&lifecycle), server_names).await?;
 
@@ -618,6 +623,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The CA from outside cannot be taken in.
+    #[error(transparent)]
+    Upstream(#[from] LifecycleError),
     /// The authority cannot begin.
     #[error(transparent)]
     Founding(#[from] FoundingError),

@@ -1,7 +1,7 @@
 //! How an authority begins: the first start makes a root, a JWT key and an issuing CA, every later one finds them
 //! again.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use secplane_identity::{TrustBundle, TrustDomain};
 
@@ -10,6 +10,7 @@ use crate::{
     authority::{DomainCa, IssuingCa},
     lifecycle::{Authorities, FoundedAuthorities, LifecycleError, Line, Move, Vault},
     store::{AuthorityRow, AuthorityState, Change, Commit, StoreError, TrustDomainRow},
+    upstream::PemCa,
 };
 
 /// The CA of a trust domain and an issuing CA below it, ready to issue.
@@ -37,9 +38,18 @@ impl Founded {
 /// # Errors
 /// When the store belongs to another trust domain, or a key is missing or does not open.
 pub async fn found(vault: &Vault) -> Result<Founded, FoundingError> {
+    found_below(vault, None).await
+}
+
+/// As [`found`]; a trust domain that begins does so with the CA from the PEM files of `folder`, if one is given,
+/// instead of a root of its own.
+///
+/// # Errors
+/// As [`found`], or when the files cannot be taken in.
+pub async fn found_below(vault: &Vault, folder: Option<PathBuf>) -> Result<Founded, FoundingError> {
     let is_new = match vault.store.trust_domain().await? {
         Some(_) => false,
-        None => begin(vault).await?,
+        None => begin(vault, folder).await?,
     };
     if let Some(row) = vault.store.trust_domain().await?.filter(|row| row.name != vault.trust_domain.as_str())
     {
@@ -68,8 +78,15 @@ pub async fn found(vault: &Vault) -> Result<Founded, FoundingError> {
 }
 
 /// Makes a trust domain. Answers false when another replica was faster.
-async fn begin(vault: &Vault) -> Result<bool, FoundingError> {
-    let root = vault.new_root(AuthorityState::Active).await?;
+async fn begin(vault: &Vault, folder: Option<PathBuf>) -> Result<bool, FoundingError> {
+    let root = match folder {
+        Some(folder) => {
+            let files = PemCa::read_blocking(folder).await.map_err(LifecycleError::from)?;
+            let ca = vault.outside_ca(files).await?;
+            vault.row_of(&ca, AuthorityState::Active, vault.keys.storage())
+        }
+        None => vault.new_root(AuthorityState::Active).await?,
+    };
     let jwt = vault.new_jwt_key(AuthorityState::Active).await?;
     let trust_domain = TrustDomainRow { name: vault.trust_domain.to_string(), bundle_sequence: 1 };
     let events = vec![activated(&root), activated(&jwt)];

@@ -30,6 +30,7 @@ pub mod replica;
 pub mod revocation;
 pub mod rotation;
 pub mod store;
+pub mod upstream;
 mod whole_file;
 pub mod witness;
 

@@ -11,7 +11,7 @@ use secplane_proto::secplane::ca::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{authority_keys, refusal::ToStatus, services::Services};
+use super::{authority_keys, authority_upstream, refusal::ToStatus, services::Services};
 use crate::{
     access::Permission,
     instant::unix,
@@ -25,7 +25,7 @@ fn fingerprint(root: &Certificate) -> String {
     Fingerprint::of(&root.der).to_string()
 }
 
-fn to_wire(row: &AuthorityRow, lifecycle: &Lifecycle) -> AuthorityRecord {
+pub(super) fn to_wire(row: &AuthorityRow, lifecycle: &Lifecycle) -> AuthorityRecord {
     use secplane_proto::secplane::ca::v1::{AuthorityKind as Kind, AuthorityState as State};
     let line = match row.kind {
         AuthorityKind::Root => Some(Line::Root),
@@ -118,16 +118,14 @@ impl Authority for AuthorityApi {
         &self,
         request: Request<GetUpstreamRequestRequest>,
     ) -> Result<Response<GetUpstreamRequestResponse>, Status> {
-        self.0.authorize(&request, Permission::Admin)?;
-        Err(Status::unimplemented("this authority does not do this yet"))
+        authority_upstream::request(&self.0, request).await
     }
 
     async fn import_upstream_chain(
         &self,
         request: Request<ImportUpstreamChainRequest>,
     ) -> Result<Response<ImportUpstreamChainResponse>, Status> {
-        self.0.authorize(&request, Permission::Admin)?;
-        Err(Status::unimplemented("this authority does not do this yet"))
+        authority_upstream::import(&self.0, request).await
     }
 
     async fn issue_istio_ca(

@@ -4,6 +4,7 @@ mod agent;
 mod audit;
 mod authority;
 mod authority_keys;
+mod authority_upstream;
 mod authorized_entries;
 mod batch;
 mod batch_svid;

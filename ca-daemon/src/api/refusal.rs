@@ -234,6 +234,7 @@ impl ToStatus for LifecycleError {
             Self::Overtaken => Status::aborted(self.to_string()),
             Self::Interrupted => Status::unavailable(self.to_string()),
             Self::Store(error) => error.to_status(),
+            Self::Outside(error) => error.to_status(),
             Self::NoRoot
             | Self::NoJwtKey
             | Self::ForeignKey(_)

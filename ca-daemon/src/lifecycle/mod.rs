@@ -49,6 +49,7 @@ use crate::{
     jwt_svids::JwtSvids,
     keys::KeyStoreError,
     store::{AuthorityRow, AuthorityState, StoreError},
+    upstream::UpstreamError,
 };
 
 /// How the lines go on.
@@ -109,6 +110,12 @@ impl Lifecycle {
             turn: Mutex::new(()),
             tasks: TaskTracker::new(),
         })
+    }
+
+    /// Where the authorities are kept.
+    #[must_use]
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// The CA that signs issuing CAs.
@@ -332,6 +339,9 @@ pub enum LifecycleError {
     /// A key cannot be made.
     #[error(transparent)]
     Key(#[from] secplane_identity::private_key::PrivateKeyError),
+    /// A CA below an outside root cannot be taken in.
+    #[error(transparent)]
+    Outside(#[from] UpstreamError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -18,6 +18,7 @@ use crate::{
     instant::{Clock, from_unix, unix},
     keys::{KeyStore, RowMac},
     store::{AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, Store},
+    upstream::PemCa,
 };
 
 /// How long new authorities live.
@@ -86,8 +87,23 @@ impl Vault {
         }
     }
 
+    /// Takes in a CA from PEM files. Its key is kept as our own are from now on; nothing points to it yet.
+    ///
+    /// # Errors
+    /// When what is signed below it would not be accepted, or its key cannot be kept.
+    pub async fn outside_ca(&self, files: PemCa) -> Result<Arc<DomainCa>, LifecycleError> {
+        let (trust_domain, now) = (self.trust_domain.clone(), self.clock.now());
+        let (ca, key) = blocking(move || {
+            let ca = files.domain_ca(&trust_domain, now)?;
+            Ok((ca, files.key))
+        })
+        .await?;
+        self.keys.keep(ca.key_id(), &key).await?;
+        Ok(Arc::new(ca))
+    }
+
     /// The row of the trust domain's CA.
-    pub(super) fn row_of(&self, ca: &DomainCa, state: AuthorityState, key_storage: &str) -> AuthorityRow {
+    pub(crate) fn row_of(&self, ca: &DomainCa, state: AuthorityState, key_storage: &str) -> AuthorityRow {
         let certificate = ca.certificate();
         let validity = Validity { not_before: certificate.not_before, not_after: certificate.not_after };
         let key_id = ca.key_id().to_owned();

@@ -16,6 +16,7 @@ use super::{
     ca_crl::{CrlArgs, crl},
     ca_istio::{IstioArgs, export},
     ca_rekey::{RekeyArgs, rekey},
+    ca_upstream::{ImportArgs, RequestArgs, import, request},
 };
 use crate::{
     ca_client::CaOptions,
@@ -45,6 +46,12 @@ pub(crate) enum CaCommand {
     #[command(after_help = "Examples:\n  secctl ca export-istio-cacerts --out ./cacerts\n  secctl ca \
                             export-istio-cacerts --out ./cacerts --ttl 2160h --key rsa-2048")]
     ExportIstioCacerts(IstioArgs),
+    /// Write the certificate request by which an outside CA can certify this CA
+    #[command(after_help = "Example:\n  secctl ca request --out ca.csr")]
+    Request(RequestArgs),
+    /// Take in the chain that the outside CA answered; the CA is prepared then, and signs once it is activated
+    #[command(after_help = "Example:\n  secctl ca import --chain ca-chain.pem --root corporate-root.pem")]
+    Import(ImportArgs),
     /// Show the CA's revocation lists, or write them into files
     #[command(after_help = "Examples:\n  secctl ca crl\n  secctl ca crl --dir ./crls\n  secctl ca crl \
                             --format pem")]
@@ -85,6 +92,8 @@ impl CaCommand {
         match self {
             Self::Crl(args) => crl(args, output).await,
             Self::Status(options) => output.report(&status(&options).await?),
+            Self::Request(args) => output.report(&request(&args).await?),
+            Self::Import(args) => output.report(&import(&args).await?),
             Self::Rekey(args) => output.report(&rekey(args).await?),
             Self::ExportIstioCacerts(args) => output.report(&export(&args).await?),
             Self::Fingerprint(options) => {

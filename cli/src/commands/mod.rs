@@ -8,6 +8,7 @@ pub(crate) mod ca;
 pub(crate) mod ca_crl;
 mod ca_istio;
 mod ca_rekey;
+mod ca_upstream;
 pub(crate) mod cert;
 pub(crate) mod entry;
 pub(crate) mod policy;
