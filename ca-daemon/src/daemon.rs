@@ -355,7 +355,6 @@ impl CaDaemon {
             registry: Arc::clone(&services.registry),
             agents: Arc::clone(&services.agents),
             federation: Arc::clone(&services.federation),
-            agents: Arc::clone(&services.agents),
         };
         tasks.spawn(until_stopped(followers.run(notices, stop.clone()), stop.clone()));
         let refreshing = Arc::clone(&services.refresher).run(stop.clone());

@@ -20,7 +20,6 @@ pub(crate) struct Followers {
     pub(crate) registry: Arc<Registry>,
     pub(crate) agents: Arc<Agents>,
     pub(crate) federation: Arc<Federation>,
-    pub(crate) agents: Arc<Agents>,
 }
 
 impl Followers {
@@ -62,7 +61,6 @@ impl Followers {
         self.registry.follow(notice).await?;
         self.agents.follow(notice).await?;
         self.federation.follow(notice).await?;
-        self.agents.follow(notice).await?;
         Ok(())
     }
 }
@@ -76,6 +74,4 @@ enum FollowError {
     Agents(#[from] StoreError),
     #[error(transparent)]
     Federation(#[from] FederationError),
-    #[error(transparent)]
-    Agents(#[from] StoreError),
 }

@@ -111,6 +111,7 @@ async fn when_safe(what: &str, step: impl AsyncFn() -> Result<(), Status>) {
 /// Certificates live for seconds, and followers are given one.
 fn hasty(config: &mut Config) {
     config.rotation.publish_ahead = Duration::from_secs(1);
+    config.jwt.svid_validity = Duration::from_secs(8);
     let validity = &mut config.validity;
     validity.issuing_ca = Duration::from_secs(60);
     validity.agent = Duration::from_secs(8);

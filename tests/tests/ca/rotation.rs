@@ -18,11 +18,16 @@ async fn status(ca: &Ca) -> GetStatusResponse {
 /// An authority whose issuing CAs live for a few seconds.
 async fn hasty() -> Ca {
     Ca::start_with(|config| {
+        config.jwt.svid_validity = Duration::from_secs(6);
         let validity = &mut config.validity;
         validity.issuing_ca = Duration::from_secs(6);
-        for leaf in
-            [&mut validity.x509_svid, &mut validity.server, &mut validity.client, &mut validity.longest]
-        {
+        for leaf in [
+            &mut validity.x509_svid,
+            &mut validity.agent,
+            &mut validity.server,
+            &mut validity.client,
+            &mut validity.longest,
+        ] {
             *leaf = Duration::from_secs(6);
         }
     })

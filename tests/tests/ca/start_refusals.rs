@@ -48,7 +48,7 @@ async fn refuses_another_wrapping_key() {
     let own = std::mem::replace(&mut folder.config.wrapping_key, WrappingKeySource::File(other));
 
     let said = folder.refusal().await.to_string();
-    assert!(said.contains("the wrapping key is another one"), "{said}");
+    assert!(said.contains("sealed under wrapping key"), "{said}");
 
     folder.config.wrapping_key = own;
     assert_eq!(folder.start().await.root_fingerprint(), root);
@@ -76,7 +76,7 @@ async fn refuses_a_sealed_key_that_was_changed() {
         fs::write(&path, sealed).unwrap();
     }
     let said = folder.refusal().await.to_string();
-    assert!(said.contains("the file was changed"), "{said}");
+    assert!(said.contains("it was changed"), "{said}");
 }
 
 #[tokio::test]
