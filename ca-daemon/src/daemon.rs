@@ -38,7 +38,7 @@ use crate::{
     access::{Access, Caller, LocalPeer},
     agent::{Agent, WorkloadApi},
     agents::Agents,
-    api::{Cuttable, Services, SocketError, SocketLimits, UnixSocket},
+    api::{Callers, Cuttable, Services, SocketError, SocketLimits, UnixSocket, witnessed},
     attest::JoinTokenAttestor,
     audit::{Action, Event, LogKey, LogKeyError},
     config::{Config, ConfigError},
@@ -358,6 +358,7 @@ impl CaDaemon {
         let admins = move |peer: LocalPeer| seen.connected(&Caller::LocalAdmin(peer), "admin-socket");
         tasks.spawn(serve_unix(admin, services.routes(), counted(Listener::Admin), stop.clone(), admins));
         let workload_routes = Routes::new(WorkloadApi::service(agent));
+        let workload_routes = witnessed(workload_routes, services.witness.clone(), Callers::Workloads);
         let workload_routes =
             calls::observed(workload_routes.into_axum_router(), Arc::clone(&services.metrics));
         let workload_routes = Routes::from(workload_routes);

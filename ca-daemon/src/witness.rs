@@ -62,8 +62,12 @@ impl Witness {
 
     /// A process of this machine connected to the Workload API.
     pub fn process_connected(&self, peer: &LocalPeer) {
-        let event = Event::by_daemon(Action::ConnectionAuthenticate, "workload-api");
-        self.saw(Event { actor: format!("process(uid={})", peer.uid), ..event });
+        self.saw(of_process(peer, Action::ConnectionAuthenticate, "workload-api"));
+    }
+
+    /// A call of a process to the Workload API was denied.
+    pub fn process_denied(&self, peer: &LocalPeer, method: &str, reason: &str) {
+        self.saw(of_process(peer, Action::CallDeny, method).denied(reason));
     }
 
     /// A call of `caller` to `method` was denied.
@@ -85,6 +89,10 @@ impl Witness {
             repeats.count_other(&unsent.into_inner());
         }
     }
+}
+
+fn of_process(peer: &LocalPeer, action: Action, target: &str) -> Event {
+    Event { actor: format!("process(uid={})", peer.uid), ..Event::by_daemon(action, target) }
 }
 
 /// Whoever connects over TLS.

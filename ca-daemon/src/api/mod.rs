@@ -28,5 +28,6 @@ mod trust_domain;
 mod unix_socket;
 
 pub use cuttable::Cuttable;
+pub use denials::{Callers, witnessed};
 pub use services::{Services, caller_of};
 pub use unix_socket::{AcceptedUnix, SocketError, SocketLimits, UnixSocket};

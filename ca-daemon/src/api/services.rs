@@ -31,14 +31,27 @@ use tonic::{Request, Status, service::Routes, transport::server::TcpConnectInfo}
 use tonic_health::pb::health_server::HealthServer;
 
 use super::{
-    agent::AgentApi, audit::AuditApi, authority::AuthorityApi, bundle::BundleApi,
-    certificates::CertificatesApi, debug::DebugApi, denials, entry::EntryApi, health::HealthApi,
-    local_authority::LocalAuthorityApi, logger::LoggerApi, refusal::ToStatus, revocations::RevocationsApi,
-    svid::SvidApi, trust_bundle::TrustBundleApi, trust_domain::TrustDomainApi, unix_socket::AcceptedUnix,
+    agent::AgentApi,
+    audit::AuditApi,
+    authority::AuthorityApi,
+    bundle::BundleApi,
+    certificates::CertificatesApi,
+    debug::DebugApi,
+    denials::{self, Callers},
+    entry::EntryApi,
+    health::HealthApi,
+    local_authority::LocalAuthorityApi,
+    logger::LoggerApi,
+    refusal::ToStatus,
+    revocations::RevocationsApi,
+    svid::SvidApi,
+    trust_bundle::TrustBundleApi,
+    trust_domain::TrustDomainApi,
+    unix_socket::AcceptedUnix,
 };
 use crate::{
     Config,
-    access::{Access, Caller, Denied, Permission},
+    access::{Access, Caller, Denied, LocalPeer, Permission},
     agents::{Agent, Agents, NotAnAgent, Standing},
     attest::JoinTokenAttestor,
     federation::{Federation, Refresher},
@@ -119,7 +132,8 @@ impl Services {
             .add_service(LoggerServer::new(LoggerApi(Arc::clone(self))))
             .add_service(HealthServer::new(HealthApi(Arc::clone(self))))
             .add_service(AuditServer::new(AuditApi::new(Arc::clone(self))));
-        let witnessed = denials::witnessed(routes, self.witness.clone(), self.insecure);
+        let witnessed =
+            denials::witnessed(routes, self.witness.clone(), Callers::OfServices { insecure: self.insecure });
         Routes::from(calls::observed(witnessed.into_axum_router(), Arc::clone(&self.metrics)))
     }
 
@@ -198,11 +212,16 @@ impl Origin {
         }
     }
 
+    /// The process on this machine.
+    pub(super) fn local_peer(&self) -> Option<LocalPeer> {
+        self.local.as_ref().and_then(AcceptedUnix::peer)
+    }
+
     /// Who is there; `None` when that cannot be told.
     pub(super) fn caller(&self, insecure: bool) -> Option<Caller> {
         match (&self.connection, &self.local) {
             (Some(connection), _) => Some(Caller::of(connection)),
-            (None, Some(local)) => local.peer().map(Caller::LocalAdmin),
+            (None, Some(_)) => self.local_peer().map(Caller::LocalAdmin),
             (None, None) => insecure.then_some(Caller::Insecure { address: self.address }),
         }
     }

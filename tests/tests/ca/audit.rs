@@ -5,6 +5,7 @@ use std::{
     fs,
     path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use ca_daemon::audit::{Checkpoint, Finding, verify_consistency, verify_inclusion};
@@ -114,6 +115,18 @@ async fn records_a_peer_that_is_refused() {
     assert_eq!(refused.actor, "unauthenticated");
     assert!(refused.address.starts_with("127.0.0.1:"), "{refused:?}");
     assert!(!refused.details["reason"].is_empty(), "{refused:?}");
+}
+
+#[tokio::test]
+async fn records_a_workload_that_gets_no_identity() {
+    let ca = Ca::start_with(|config| config.workload_api.hold = Duration::ZERO).await;
+    let end = ca.workload().x509_svids().await.unwrap().end().await;
+    assert_eq!(end.code(), Code::PermissionDenied);
+    let ca = ca.restart().await;
+    let log = AuditLog::read(&ca.admin()).await;
+    let denied = log.one("call.deny", "/SpiffeWorkloadAPI/FetchX509SVID", AuditOutcome::Denied);
+    assert!(denied.actor.starts_with("process(uid="), "{denied:?}");
+    assert_eq!(denied.details["reason"], "no identity issued");
 }
 
 /// The program that writes a backup is another process than the daemon.

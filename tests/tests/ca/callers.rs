@@ -17,6 +17,8 @@ const PUBLIC: [&str; 3] = [
 ];
 /// For admins, and never ends by itself: it is only called by those who are denied.
 const FOR_ADMINS_TO_FOLLOW: &str = "/secplane.ca.v1.Audit/TailEntries";
+/// For admins on the machine itself.
+const FOR_THE_ADMIN_SOCKET: &str = "/secplane.ca.v1.Authority/Rekey";
 /// Needs the certificate that it is about.
 const OWN_CERTIFICATE: &str = "/secplane.ca.v1.Certificates/RenewCertificate";
 /// For attested node agents, and the last one for downstream authorities.
@@ -130,7 +132,10 @@ async fn lets_the_svid_of_an_admin_entry_administer() {
     let admin_entry = ca.admin().create_entry(admin_entry).await;
     let holder = ca.admin().mint("/admin", 0).await.unwrap();
     let admin = ca.connect_as(&holder).await;
-    none_is_denied(&admin, &for_admins()).await;
+    let from_afar =
+        for_admins().into_iter().filter(|method| method != FOR_THE_ADMIN_SOCKET).collect::<Vec<_>>();
+    none_is_denied(&admin, &from_afar).await;
+    all_end_with(Code::PermissionDenied, &admin, &[FOR_THE_ADMIN_SOCKET]).await;
     all_end_with(Code::PermissionDenied, &admin, &AGENTS).await;
 
     let minted = admin.mint("/other", 0).await.unwrap();
