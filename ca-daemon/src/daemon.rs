@@ -36,7 +36,7 @@ use tower::util::MapResponseLayer;
 
 use crate::{
     access::{Access, Caller, LocalPeer},
-    agent::{Agent, WorkloadApi},
+    agent::{self, Agent, WorkloadApi},
     agents::Agents,
     api::{Callers, Cuttable, Services, SocketError, SocketLimits, UnixSocket, witnessed},
     attest::JoinTokenAttestor,
@@ -196,17 +196,14 @@ impl CaDaemon {
             reason: error.to_string(),
         })?;
         let hold = config.workload_api.hold;
-        let agent = Agent::new(
-            agent_id,
-            Arc::clone(&registry),
-            Arc::clone(&federation),
-            Arc::clone(&issuance),
-            Arc::clone(&revoker),
-            Arc::clone(&jwt_svids),
-            config.keys.kind,
-            hold,
-            shutdown.clone(),
-        );
+        let served_from = agent::Authority {
+            registry: Arc::clone(&registry),
+            federation: Arc::clone(&federation),
+            issuance: Arc::clone(&issuance),
+            revoker: Arc::clone(&revoker),
+            jwt_svids: Arc::clone(&jwt_svids),
+        };
+        let agent = Agent::new(agent_id, served_from, config.keys.kind, hold, shutdown.clone());
         let fetcher = Fetcher::new(config.federation.web_roots.clone());
         let refresher = Arc::new(Refresher::new(Arc::clone(&federation), fetcher));
         let readiness = Arc::new(Readiness::new(replica, Arc::clone(&issuance), identity.clone()));

@@ -35,21 +35,32 @@ pub struct Agent {
     shutdown: CancellationToken,
 }
 
+/// The authority in the same process, out of which an agent serves.
+pub struct Authority {
+    /// Who is registered.
+    pub registry: Arc<Registry>,
+    /// The bundles of foreign trust domains.
+    pub federation: Arc<Federation>,
+    /// X.509-SVIDs.
+    pub issuance: Arc<Issuance>,
+    /// What is revoked.
+    pub revoker: Arc<Revoker>,
+    /// JWT-SVIDs.
+    pub jwt_svids: Arc<JwtSvids>,
+}
+
 impl Agent {
     /// Serves the entries below `id` until `shutdown`. A workload's first call waits up to `hold` for its entry.
     /// The keys of the workloads' X.509-SVIDs are of `key_kind`.
     #[must_use]
     pub fn new(
         id: SpiffeId,
-        registry: Arc<Registry>,
-        federation: Arc<Federation>,
-        issuance: Arc<Issuance>,
-        revoker: Arc<Revoker>,
-        jwt_svids: Arc<JwtSvids>,
+        authority: Authority,
         key_kind: KeyKind,
         hold: Duration,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
+        let Authority { registry, federation, issuance, revoker, jwt_svids } = authority;
         let svids = SvidCache::new(Arc::clone(&issuance), key_kind);
         let hashes = ExecutableHashes::default();
         Arc::new(Self {
