@@ -367,7 +367,7 @@ mod tests {
     #[case::unknown_field(format!("{WEB}ttl: 30m\n"), "ttl")]
     #[case::no_selectors("spiffe_id: spiffe://example.org/web\n".to_owned(), "selectors")]
     #[case::half_a_selector("spiffe_id: spiffe://example.org/web\nselectors: [unix]\n".to_owned(), "TYPE:VALUE")]
-    #[case::bad_id("spiffe_id: spiffe://Example.org/web\nselectors: [unix:uid:1]\n".to_owned(), "lower")]
+    #[case::bad_id("spiffe_id: spiffe://Example.org/web\nselectors: [unix:uid:1]\n".to_owned(), "a-z")]
     #[case::bad_duration(format!("{WEB}x509_svid_ttl: soon\n"), "soon")]
     #[case::long_duration(format!("{WEB}x509_svid_ttl: 100y\n"), "too long")]
     #[case::bad_instant(format!("{WEB}expires_at: tomorrow\n"), "tomorrow")]
