@@ -69,6 +69,8 @@ impl Audit for AuditApi {
         request: Request<ListLogsRequest>,
     ) -> Result<Response<ListLogsResponse>, Status> {
         self.services.authorize(&request, Permission::Admin)?;
+        // Whoever asks now wants to know of everything until now.
+        self.store().sign_audit_log().await.map_err(|error| error.to_status())?;
         let mut logs = self.store().audit_logs().await.map_err(|error| error.to_status())?;
         let own = self.store().replica();
         logs.sort_by_key(|log| log.log_id != own);
@@ -136,6 +138,7 @@ impl Audit for AuditApi {
     ) -> Result<Response<ProveInclusionResponse>, Status> {
         self.services.authorize(&request, Permission::Admin)?;
         let ProveInclusionRequest { log_id, index, tree_size } = request.into_inner();
+        self.store().sign_audit_log().await.map_err(|error| error.to_status())?;
         let log = self.log(&log_id).await?;
         let (tree_size, checkpoint) = tree(&log, tree_size)?;
         let plan = ProofPlan::inclusion(index, tree_size).map_err(|e| Status::not_found(e.to_string()))?;
@@ -155,6 +158,7 @@ impl Audit for AuditApi {
     ) -> Result<Response<ProveConsistencyResponse>, Status> {
         self.services.authorize(&request, Permission::Admin)?;
         let ProveConsistencyRequest { log_id, old_size, new_size } = request.into_inner();
+        self.store().sign_audit_log().await.map_err(|error| error.to_status())?;
         let log = self.log(&log_id).await?;
         let (new_size, checkpoint) = tree(&log, new_size)?;
         let plan = ProofPlan::consistency(old_size, new_size)

@@ -38,6 +38,14 @@ impl Store {
     pub async fn open_audit_log(&self, key: LogKey) -> Result<(), StoreError> {
         self.writer.open_log(key).await
     }
+
+    /// Signs a checkpoint of every entry that was committed before, instead of waiting for the next one that is due.
+    ///
+    /// # Errors
+    /// When the database is closed.
+    pub async fn sign_audit_log(&self) -> Result<(), StoreError> {
+        self.writer.sign_log().await
+    }
 }
 
 /// The end of a log, with what is to be appended to it.

@@ -47,6 +47,7 @@ pub struct Commit {
 enum Job {
     Commit(Commit, oneshot::Sender<Result<(), StoreError>>),
     OpenLog(LogKey, oneshot::Sender<Result<(), StoreError>>),
+    SignLog(oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// Where commits are handed in. Cheap to clone.
@@ -77,6 +78,11 @@ impl Writer {
     /// Begins or continues this replica's audit log.
     pub(super) async fn open_log(&self, key: LogKey) -> Result<(), StoreError> {
         self.hand_in(|done| Job::OpenLog(key, done)).await
+    }
+
+    /// Signs a checkpoint of everything that was handed in before, if there is none yet.
+    pub(super) async fn sign_log(&self) -> Result<(), StoreError> {
+        self.hand_in(Job::SignLog).await
     }
 
     async fn hand_in(
@@ -140,18 +146,26 @@ impl Committer {
 
     async fn carry_out(&mut self, jobs: &mut Vec<Job>) {
         let mut batch: Vec<Pending> = Vec::with_capacity(jobs.len());
+        let mut to_be_signed = Vec::new();
         for job in jobs.drain(..) {
             match job {
                 Job::Commit(commit, done) => batch.push((commit, done)),
+                Job::SignLog(done) => to_be_signed.push(done),
                 Job::OpenLog(key, done) => {
                     let result = self.open_log(key).await;
                     let _ = done.send(result);
                 }
             }
         }
-        if batch.is_empty() {
-            return;
+        self.carry_out_together(batch).await;
+        if !to_be_signed.is_empty() {
+            // What could not be signed now is signed later; until then the checkpoint before it stands.
+            self.sign_when_idle().await;
+            to_be_signed.into_iter().for_each(|done| drop(done.send(Ok(()))));
         }
+    }
+
+    async fn carry_out_together(&mut self, batch: Vec<Pending>) {
         if batch.len() > 1 {
             let together: Vec<_> = batch.iter().map(|(commit, _)| commit).collect();
             match self.commit(&together).await {

@@ -49,7 +49,8 @@ fn serves_the_admin_commands() {
     home.ok(&["cert", "revoke", serial, "--reason", "lost"]);
     let (status, _, stderr) =
         home.json(&["cert", "renew", "--dir", "backup", "--server", &ca, "--trust-domain", "example.org"]);
-    assert_eq!(status, 4, "a revoked certificate renews nothing: {stderr}");
+    // Refused as a caller, or already as a client of TLS.
+    assert!(matches!(status, 3 | 4), "a revoked certificate renews nothing: {stderr}");
 
     let root = stack.fact("Root SHA-256").to_owned();
     let bundle = home.ok(&["trust-bundle", "show", "--server", &ca, "--fingerprint", &root]);

@@ -12,7 +12,7 @@ fn public_key(home: &Home) -> String {
     home.ok(&["audit", "logs"])["logs"][0]["public_key"].as_str().unwrap().to_owned()
 }
 
-/// Waits until the newest entry is signed, which takes a second at the most.
+/// Verifies, which signs everything until now.
 fn verified(home: &Home, arguments: &[&str]) -> Value {
     home.ok(&[&["audit", "verify"], arguments].concat())["logs"][0].clone()
 }
