@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     CaDaemon, Config, RunError, StartError,
     authority::{CertificateRequest, DnsName, NameError, Subject},
+    config::OperationsConfig,
     issuance::{IssueError, Order, Requester},
     keys::KeyStoreError,
     whole_file,
@@ -38,6 +39,8 @@ pub async fn init(
     config: Config,
     pem_files: Option<PemFiles>,
 ) -> Result<(Fingerprint, Vec<PathBuf>), InitError> {
+    // Nobody asks for the health of what stops at once; and its port may be another daemon's.
+    let config = Config { operations: OperationsConfig { listen: None }, ..config };
     let daemon = CaDaemon::start(config).await?;
     let fingerprint = daemon.root_fingerprint();
     let written = match pem_files {

@@ -29,6 +29,7 @@ listen: 127.0.0.1:0
 server_names: [localhost]
 workload_api: {socket: $WORK/workload.sock}
 wrapping_key: {file: $WORK/wrapping.key}
+operations: {listen: "127.0.0.1:0"}
 YAML
     ca-daemon wrapping-key --out "$WORK/wrapping.key"
 }

@@ -238,6 +238,33 @@ impl Database {
         AuditedLog { public_key, checkpoint, entries }
     }
 
+    /// The secrets that are kept in it, as they stand there.
+    ///
+    /// # Panics
+    /// When the table cannot be read.
+    pub async fn secrets(&mut self) -> Vec<Vec<u8>> {
+        on!(self, connection => sqlx::query_scalar("SELECT sealed FROM secrets").fetch_all(connection).await.unwrap())
+    }
+
+    /// Changes the last byte of every secret that is kept in it.
+    ///
+    /// # Panics
+    /// When the table cannot be written.
+    pub async fn damage_secrets(&mut self) {
+        for secret in self.secrets().await {
+            let mut damaged = secret.clone();
+            *damaged.last_mut().unwrap() ^= 1;
+            on!(&mut *self, connection => {
+                sqlx::query("UPDATE secrets SET sealed = $2 WHERE sealed = $1")
+                    .bind(secret)
+                    .bind(damaged)
+                    .execute(connection)
+                    .await
+                    .unwrap();
+            });
+        }
+    }
+
     /// Makes every record of a certificate fail from now on, as a full disk would.
     ///
     /// # Panics

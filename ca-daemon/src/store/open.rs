@@ -3,7 +3,7 @@
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::{
-    Executor, PgPool, SqlitePool,
+    Connection, Executor, PgConnection, PgPool, SqlitePool,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -56,7 +56,7 @@ impl StoreLocation {
 
 /// Makes the schema of a version, for a backup of that version to be put into.
 pub(crate) async fn make_postgres_schema(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     version: i64,
 ) -> Result<(), MigrateError> {
     POSTGRES_MIGRATIONS.run_to(version, connection).await
@@ -139,6 +139,10 @@ async fn open_postgres(
 ) -> Result<(PgPool, PgPool), StoreError> {
     let open = |source| StoreError::Open { name: location.name(), source };
     let options = options.clone().application_name("ca-daemon").options([("statement_timeout", "30s")]);
+    // Once by hand: a pool would try again and again, and in the end not say why.
+    let mut first = PgConnection::connect_with(&options).await.map_err(open)?;
+    be_the_only(&mut first, replica).await.map_err(open)?;
+    first.close().await.map_err(open)?;
     let replica: Arc<str> = replica.into();
     let writing = PgPoolOptions::new()
         .max_connections(1)
@@ -172,7 +176,7 @@ async fn open_postgres(
 
 /// Two daemons of one replica ID would write one audit log: a copied data folder must not start. The lock ends with
 /// the connection, so it outlives no daemon that was killed for longer than the server takes to notice.
-async fn be_the_only(connection: &mut sqlx::PgConnection, replica: &str) -> Result<(), sqlx::Error> {
+async fn be_the_only(connection: &mut PgConnection, replica: &str) -> Result<(), sqlx::Error> {
     const TRIES: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(100);
     for _ in 0..TRIES {

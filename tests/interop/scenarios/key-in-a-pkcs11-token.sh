@@ -21,7 +21,7 @@ configure_token() {
 objects() { pkcs11-tool --module "$SOFTHSM_MODULE" --token-label secplane --login --pin "$PIN" --list-objects; }
 
 check_kind() {
-    local kind=$1 folder=$WORK/$1 root_key before
+    local kind=$1 folder=$WORK/$1 root_key issuing_key before
     configure_token "$kind"
     before=$(objects | grep -c '^Private Key Object' || true)
     ca-daemon init --config "$folder.yaml" --pem-dir "$folder/pem" --server-name localhost
@@ -37,7 +37,8 @@ check_kind() {
 
     SECCTL_ADMIN_SOCKET=$folder/ca/admin.sock
     # Below the root that the token keeps, a new issuing CA: the old one's key is lost.
-    find "$folder/ca/keys" -name '*.key' -delete
+    issuing_key=$(openssl x509 -in "$folder/pem/server.pem" -noout -ext authorityKeyIdentifier | tail -n 1 | tr -d ' :')
+    rm -- "$folder/ca/keys/${issuing_key,,}.key"
     start "ca-$kind" ca-daemon serve --config "$folder.yaml"
     await "$START_SECONDS" "the CA says where it listens" grep -q '^Workload API' "$WORK/ca-$kind.out"
     secctl svid issue --spiffe-id "spiffe://$TRUST_DOMAIN/web" --out "$folder/svid"

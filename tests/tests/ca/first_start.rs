@@ -10,6 +10,7 @@ use secplane_identity::PrivateKey;
 use secplane_proto::spire::api::server::entry::v1::GetEntryRequest;
 use secplane_tests::{
     authority::{Ca, CaFolder},
+    database::Database,
     entries::entry,
     process::CaProcess,
 };
@@ -58,11 +59,17 @@ async fn leaves_no_private_key_in_the_clear() {
     let folder = ca.stop().await;
 
     let files = files_below(&folder.config.data_dir);
-    assert!(files.iter().any(|file| file.extension().is_some_and(|extension| extension == "key")));
     for file in &files {
         let content = fs::read(file).unwrap();
         assert!(!holds_private_key(&content), "{} holds a private key", file.display());
     }
+    // Where several replicas share the keys, they are in the database.
+    let mut database = Database::open(&folder).await;
+    let secrets = database.secrets().await;
+    database.close().await;
+    assert!(!secrets.iter().any(|secret| holds_private_key(secret)), "the database holds a private key");
+    let is_key = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "key");
+    assert!(files.iter().any(is_key) || !secrets.is_empty(), "the keys are kept somewhere");
     let key = PrivateKey::generate().unwrap();
     assert!(
         holds_private_key(key.pkcs8_der()) && holds_private_key(key.to_pem().as_bytes()),

@@ -66,10 +66,10 @@ async fn begin_an_authority_together() {
 #[tokio::test]
 async fn hear_of_each_others_entries() {
     let (one, other) = two().await;
-    let mut svids = other.workload().x509_svids().await.unwrap();
     let created = one.admin().create_entry(entry_for_this_process("/a")).await;
-    assert_eq!(svids.next_svid().await.spiffe_id, "spiffe://example.org/a");
     until("the entry at the other replica", async || other.admin().get_entry(&created.id).await.ok()).await;
+    let mut svids = other.workload().x509_svids().await.unwrap();
+    assert_eq!(svids.next_svid().await.spiffe_id, "spiffe://example.org/a");
 
     one.admin().delete_entry(&created).await;
     assert_eq!(svids.end().await.message(), "no identity issued");
