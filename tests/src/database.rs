@@ -246,23 +246,28 @@ impl Database {
         on!(self, connection => sqlx::query_scalar("SELECT sealed FROM secrets").fetch_all(connection).await.unwrap())
     }
 
-    /// Changes the last byte of every secret that is kept in it.
+    /// Changes the last byte of a sealed secret, if it is kept here.
     ///
     /// # Panics
     /// When the table cannot be written.
-    pub async fn damage_secrets(&mut self) {
-        for secret in self.secrets().await {
-            let mut damaged = secret.clone();
-            *damaged.last_mut().unwrap() ^= 1;
-            on!(&mut *self, connection => {
-                sqlx::query("UPDATE secrets SET sealed = $2 WHERE sealed = $1")
-                    .bind(secret)
-                    .bind(damaged)
-                    .execute(connection)
-                    .await
-                    .unwrap();
-            });
-        }
+    pub async fn damage_secret(&mut self, name: &str) {
+        let sealed: Option<Vec<u8>> = on!(&mut *self, connection => {
+            sqlx::query_scalar("SELECT sealed FROM secrets WHERE name = $1")
+                .bind(name)
+                .fetch_optional(connection)
+                .await
+                .unwrap()
+        });
+        let Some(mut sealed) = sealed else { return };
+        *sealed.last_mut().unwrap() ^= 1;
+        on!(self, connection => {
+            sqlx::query("UPDATE secrets SET sealed = $2 WHERE name = $1")
+                .bind(name)
+                .bind(sealed)
+                .execute(connection)
+                .await
+                .unwrap();
+        });
     }
 
     /// Makes every record of a certificate fail from now on, as a full disk would.

@@ -78,7 +78,7 @@ async fn refuses_a_sealed_key_that_was_changed() {
         }
     }
     let mut database = Database::open(&folder).await;
-    database.damage_secrets().await;
+    database.damage_secret("row-mac").await;
     database.close().await;
     let said = folder.refusal().await.to_string();
     assert!(said.contains("it was changed"), "{said}");
