@@ -12,6 +12,7 @@ pub mod api;
 pub mod attest;
 pub mod audit;
 pub mod authority;
+mod bundle_message;
 pub mod config;
 mod daemon;
 pub mod federation;

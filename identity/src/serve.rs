@@ -185,7 +185,8 @@ pub async fn serve_watched(
     Ok(())
 }
 
-async fn accept(
+/// Waits for a place, then for a connection to fill it. `None` after a failure to accept, and a moment's pause.
+pub async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {

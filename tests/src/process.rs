@@ -29,9 +29,10 @@ use crate::{authority::CaFolder, clients::Clients, soon};
 pub fn ca_daemon() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        // The test itself is `<target>/<profile>/deps/<name>-<hash>`.
-        let test = env::current_exe().unwrap();
-        let profile = test.parent().and_then(Path::parent).unwrap();
+        // A test is `<target>/<profile>/deps/<name>-<hash>`; a program, as the benchmarks are, `<target>/<profile>/<name>`.
+        let itself = env::current_exe().unwrap();
+        let folder = itself.parent().unwrap();
+        let profile = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
         let program = profile.join("ca-daemon");
         if !is_up_to_date(&program) {
             build(profile);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use secplane_identity::TrustBundle;
 use secplane_proto::spire::api::{
     server::bundle::v1::{
         AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchCreateFederatedBundleResponse,
@@ -18,33 +17,9 @@ use secplane_proto::spire::api::{
 use tonic::{Request, Response, Status};
 
 use super::services::Services;
-use crate::{access::Permission, instant::unix};
+use crate::{access::Permission, bundle_message::to_wire};
 
 pub(super) struct BundleApi(pub(super) Arc<Services>);
-
-/// A trust bundle as a message.
-pub(super) fn to_wire(bundle: &TrustBundle) -> types::Bundle {
-    types::Bundle {
-        trust_domain: bundle.trust_domain().to_string(),
-        x509_authorities: bundle
-            .authorities()
-            .map(|root| types::X509Certificate { asn1: root.der.to_vec(), tainted: bundle.is_tainted(root) })
-            .collect(),
-        jwt_authorities: bundle
-            .jwt_authorities()
-            .iter()
-            .map(|key| types::JwtKey {
-                public_key: key.public_key_info.clone(),
-                key_id: key.key_id.clone(),
-                expires_at: key.expires_at.map(unix).unwrap_or_default(),
-                tainted: key.tainted,
-            })
-            .collect(),
-        refresh_hint: i64::try_from(bundle.refresh_hint_seconds()).unwrap_or(i64::MAX),
-        sequence_number: bundle.sequence(),
-        ..Default::default()
-    }
-}
 
 pub(super) fn masked(mut bundle: types::Bundle, mask: Option<types::BundleMask>) -> types::Bundle {
     let Some(mask) = mask else { return bundle };

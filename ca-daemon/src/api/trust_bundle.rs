@@ -8,8 +8,8 @@ use secplane_proto::secplane::ca::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{bundle::to_wire, services::Services};
-use crate::access::Permission;
+use super::services::Services;
+use crate::{access::Permission, bundle_message::to_wire};
 
 pub(super) struct TrustBundleApi(pub(super) Arc<Services>);
 

@@ -18,7 +18,7 @@ use secplane_proto::spire::api::types;
 use tokio::time::timeout;
 
 use super::{Endpoint, Profile, Relationship};
-use crate::instant::unix;
+use crate::bundle_message::to_wire;
 
 /// How long one fetch may take.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -109,26 +109,7 @@ async fn get(endpoint: &Endpoint, config: ClientConfig) -> Result<String, FetchE
 
 fn read(relationship: &Relationship, text: &str) -> Result<types::Bundle, FetchError> {
     let bundle = TrustBundle::from_spiffe_json(relationship.trust_domain.clone(), text)?;
-    Ok(types::Bundle {
-        trust_domain: bundle.trust_domain().to_string(),
-        x509_authorities: bundle
-            .authorities()
-            .map(|root| types::X509Certificate { asn1: root.der.to_vec(), tainted: false })
-            .collect(),
-        jwt_authorities: bundle
-            .jwt_authorities()
-            .iter()
-            .map(|key| types::JwtKey {
-                public_key: key.public_key_info.clone(),
-                key_id: key.key_id.clone(),
-                expires_at: key.expires_at.map_or(0, unix),
-                tainted: key.tainted,
-            })
-            .collect(),
-        refresh_hint: i64::try_from(bundle.refresh_hint_seconds()).unwrap_or(i64::MAX),
-        sequence_number: bundle.sequence(),
-        ..types::Bundle::default()
-    })
+    Ok(to_wire(&bundle))
 }
 
 /// Why there is no bundle from an endpoint.

@@ -9,6 +9,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use secplane_identity::serve::accept;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -73,21 +74,6 @@ pub async fn serve(
     }
     tasks.close();
     tasks.wait().await;
-}
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, address)) => Some((stream, address, place)),
-        Err(error) => {
-            tracing::warn!(%error, "a connection for operations could not be accepted");
-            sleep(Duration::from_millis(50)).await;
-            None
-        }
-    }
 }
 
 async fn connection(

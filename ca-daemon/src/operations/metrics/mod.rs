@@ -211,12 +211,6 @@ impl Metrics {
         self.database_errors.inc();
     }
 
-    /// How many times the database has failed.
-    #[must_use]
-    pub fn database_failures(&self) -> u64 {
-        self.database_errors.get()
-    }
-
     /// A connection was accepted; it counts until the answer is dropped.
     #[must_use]
     pub fn connected(&self, listener: Listener) -> OpenConnection {
