@@ -76,6 +76,24 @@ impl CaFolder {
         Self { folder, config }
     }
 
+    /// A folder with a copy of everything that another one holds, its database included. Its authority must not run.
+    ///
+    /// # Panics
+    /// When the disk or the database cannot be written.
+    #[must_use]
+    pub fn copy_of(other: &Self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy_folder(other.path(), folder.path());
+        let wrapping_key = folder.path().join("wrapping.key");
+        let config = Config {
+            data_dir: folder.path().join("data"),
+            wrapping_key: WrappingKeySource::File(wrapping_key),
+            database: database::copy_of(&other.config.database),
+            ..other.config.clone()
+        };
+        Self { folder, config }
+    }
+
     /// The folder that holds everything.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -135,6 +153,18 @@ impl CaFolder {
         let daemon =
             CaDaemon::start_with_clock(self.config.clone(), clock).await.expect("the authority starts");
         Ca::serve(self, daemon)
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
+        if entry.is_dir() {
+            copy_folder(&entry, &target);
+        } else if entry.is_file() {
+            std::fs::copy(&entry, &target).unwrap();
+        }
     }
 }
 

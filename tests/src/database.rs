@@ -22,6 +22,20 @@ pub fn of_these_tests() -> DatabaseConfig {
     }
 }
 
+/// What a copy of a database's authority is configured with. A file is copied with the folder that it lies in.
+///
+/// # Panics
+/// When the database cannot be copied.
+#[must_use]
+pub fn copy_of(database: &DatabaseConfig) -> DatabaseConfig {
+    match database {
+        DatabaseConfig::Sqlite(_) => database.clone(),
+        DatabaseConfig::Postgres(config) => {
+            DatabaseConfig::Postgres(PostgresConfig { url: postgres::copy_of(&config.url), ..config.clone() })
+        }
+    }
+}
+
 /// An audit log as it stands in the database.
 pub struct AuditedLog {
     /// Ed25519.

@@ -32,18 +32,34 @@ struct Server {
 /// When PostgreSQL is not installed or does not start: on Debian it is the package `postgresql`.
 #[must_use]
 pub fn new_database() -> String {
+    create_database("template1")
+}
+
+/// The URL of a new database that holds what another one does. Nobody may be connected to the other.
+///
+/// # Panics
+/// When the URL is not one of [`new_database`], or somebody is connected.
+#[must_use]
+pub fn copy_of(url: &str) -> String {
+    let after_host = url.strip_prefix(URL_START).expect("a URL of this server");
+    create_database(after_host.split('?').next().unwrap())
+}
+
+const URL_START: &str = "postgres://secplane@localhost/";
+
+fn create_database(template: &str) -> String {
     static SERVER: OnceLock<Server> = OnceLock::new();
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let folder = &SERVER.get_or_init(Server::start).folder;
     let name = format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let created = program("createdb")
-        .args(["--username=secplane", "--no-password", "--host"])
+        .args(["--username=secplane", "--no-password", "--template", template, "--host"])
         .arg(folder.join("run"))
         .arg(&name)
         .status()
         .unwrap();
     assert!(created.success(), "createdb failed");
-    format!("postgres://secplane@localhost/{name}?host={}", folder.join("run").display())
+    format!("{URL_START}{name}?host={}", folder.join("run").display())
 }
 
 impl Server {

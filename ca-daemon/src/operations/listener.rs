@@ -1,7 +1,7 @@
 //! Plain HTTP for whoever watches over the daemon, and for what is public anyway: revocation lists and the trust
 //! bundle. Nothing here needs or grants an identity, and nothing here changes anything.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, server::conn::http1};
@@ -100,6 +100,8 @@ async fn connection(
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use axum::routing::get;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -305,14 +304,7 @@ async fn detects_swapped_rows() {
 #[tokio::test]
 async fn detects_a_fork() {
     let (folder, _) = history().await;
-    let mut fork = CaFolder::new();
-    if !folder.database().exists() {
-        // A database that both share is continued by one of them alone.
-        return;
-    }
-    fork.config.database = folder.config.database.clone();
-    copy_folder(&folder.config.data_dir, &fork.config.data_dir);
-    fs::copy(folder.path().join("wrapping.key"), fork.path().join("wrapping.key")).unwrap();
+    let fork = CaFolder::copy_of(&folder);
 
     let one = folder.start().await;
     one.admin().mint("/one", 0).await.unwrap();
@@ -373,18 +365,6 @@ async fn does_not_go_on_from_a_log_that_was_cut_off() {
     database.run("DELETE FROM audit_entries WHERE position > 5").await;
     database.close().await;
     assert!(folder.refusal().await.to_string().contains("somebody changed the database"));
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (entry, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
-        if entry.is_dir() {
-            copy_folder(&entry, &target);
-        } else if entry.is_file() {
-            fs::copy(&entry, &target).unwrap();
-        }
-    }
 }
 
 const ROUNDS: usize = 6;
