@@ -6,6 +6,8 @@
 //! | [`module`] | one parsed module: package, imports, rules and what they refer to |
 //! | [`check`] | the checks of modules that are compiled together |
 //! | [`builtins`] | the functions that OPA has |
+//! | [`capabilities`] | what an OPA of a certain version can do |
+//! | [`types`] | the types of values |
 //! | [`evaluate`](mod@evaluate) | decisions and `test_` rules, under limits |
 //! | [`refusal`] | what is wrong, where, and what to do |
 //!
@@ -18,6 +20,7 @@
 //! ```
 
 pub mod builtins;
+pub mod capabilities;
 pub mod check;
 pub mod evaluate;
 pub mod guard;
@@ -25,6 +28,7 @@ mod isolate;
 pub mod module;
 mod read;
 pub mod refusal;
+pub mod types;
 
 pub use evaluate::evaluate;
 pub use module::Module;
