@@ -54,6 +54,14 @@ build_workload() {
     export WORKLOAD=$1/workload
 }
 
+# OPA's own compiler, which answers about many sets of modules in one process. build_oracle FOLDER
+build_oracle() {
+    say "building the oracle on OPA's compiler"
+    (cd -- "$INTEROP/go" && CGO_ENABLED=0 go build -mod=readonly -o "$1/opaoracle" ./opaoracle) ||
+        die "the oracle cannot be built; Go's words are above"
+    export OPAORACLE=$1/opaoracle
+}
+
 # A PKCS#11 token in files, and a program that looks into tokens. From the distribution, as they are small and have no
 # release of their own to pin; SOFTHSM_MODULE is the library.
 install_softhsm() {

@@ -114,7 +114,8 @@ func (o oracle) verdict(asked set) (verdict, error) {
 func findings(err error) []finding {
 	errs, ok := err.(ast.Errors)
 	if !ok {
-		return []finding{{Code: "unknown", Message: err.Error()}}
+		// Not everything that the parser says carries a code.
+		return []finding{{Code: ast.ParseErr, Message: err.Error()}}
 	}
 	found := make([]finding, len(errs))
 	for i, each := range errs {

@@ -79,7 +79,7 @@ func compilation(folder string, yield func(set) error) error {
 		if each.Strict {
 			continue
 		}
-		found := set{Name: "compilation: " + each.Note, Modules: numbered(each.Modules), Invalid: true}
+		found := set{Name: "compilation: " + each.Note, Modules: numbered(each.Modules)}
 		if err := yield(found); err != nil {
 			return err
 		}

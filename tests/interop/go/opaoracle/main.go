@@ -2,6 +2,8 @@
 //
 //	opaoracle check VERSION          answers each set of modules on standard input: does OPA activate it?
 //	                                 VERSION, such as 1.18, is whose capabilities count, unless a set says
+//	opaoracle expectations VERSION FOLDER...
+//	                                 holds the files of the gate's own tests to what OPA says
 //	opaoracle corpus KIND FOLDER     writes the sets of modules that the sources of OPA in FOLDER hold:
 //	                                 conformance, compilation (cases that OPA refuses), or literals
 //
@@ -25,10 +27,12 @@ func run(args []string) error {
 	switch {
 	case len(args) == 2 && args[0] == "check":
 		return check(args[1], os.Stdin, os.Stdout)
+	case len(args) > 2 && args[0] == "expectations":
+		return expectations(args[1], args[2:])
 	case len(args) == 3 && args[0] == "corpus":
 		return corpus(args[1], args[2], os.Stdout)
 	default:
-		return errors.New("usage: opaoracle check VERSION | corpus conformance|compilation|literals FOLDER")
+		return errors.New("usage: opaoracle check VERSION | expectations VERSION FOLDER... | corpus conformance|compilation|literals FOLDER")
 	}
 }
 
@@ -38,9 +42,7 @@ type set struct {
 	Version string         `json:"version,omitempty"`
 	Modules []module       `json:"modules"`
 	Data    map[string]any `json:"data,omitempty"`
-	// Whether the author of the case says that OPA refuses it. What OPA does is in Verdict.
-	Invalid bool     `json:"invalid,omitempty"`
-	Verdict *verdict `json:"verdict,omitempty"`
+	Verdict *verdict       `json:"verdict,omitempty"`
 }
 
 // module has its text as text or, when it is not UTF-8, as bytes.

@@ -1,0 +1,7 @@
+# accepted
+
+# METADATA
+# entrypoint: true
+package a
+
+allow := true

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+# METADATA
+# entrypoint: true
+f(x) := x

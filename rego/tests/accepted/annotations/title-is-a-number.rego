@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+# METADATA
+# title: 1
+allow := true

@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+p[x].f(y) := y if x := input.x

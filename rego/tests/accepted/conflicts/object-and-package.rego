@@ -1,0 +1,9 @@
+# accepted
+
+package a
+
+b[x] := 1 if x := input.x
+# module
+package a.b
+
+c := 1

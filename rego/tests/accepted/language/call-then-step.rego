@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+p := io.jwt.decode(input.x)[1].sub

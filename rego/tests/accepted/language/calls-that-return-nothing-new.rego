@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+allow if count(input.xs, 2)

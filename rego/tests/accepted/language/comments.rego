@@ -1,0 +1,9 @@
+# accepted
+
+package a
+
+# one
+allow if { # two
+	input.x # three
+	# four
+} # five

@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+default p := [x | x := input.xs[_]]

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+default allow := false
+
+allow if input.x

@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+allow if data.b[input.x]

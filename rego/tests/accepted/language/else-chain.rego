@@ -1,0 +1,9 @@
+# accepted
+
+package a
+
+p := 1 if {
+	input.x
+} else := 2 if {
+	input.y
+} else := 3

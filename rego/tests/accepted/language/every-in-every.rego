@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+allow if every x in input.xs { every y in x { y > 1 } }

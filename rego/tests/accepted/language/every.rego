@@ -1,0 +1,9 @@
+# accepted
+
+package a
+
+allow if {
+	every k, v in input.xs {
+		k == v
+	}
+}

@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+f([x, {"a": y}], 1) := x + y

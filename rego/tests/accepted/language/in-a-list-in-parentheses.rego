@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+x := [(1 in [1]), 2]

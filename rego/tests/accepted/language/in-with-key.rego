@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+allow if "a", 1 in input.x

@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+p := {"if": 1}.if

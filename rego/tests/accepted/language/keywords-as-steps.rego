@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+allow if input.if.contains["in"].package == 1

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+a.b.c := 1
+
+a.b.d contains 2

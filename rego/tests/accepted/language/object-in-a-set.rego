@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+p := {{"a": 1}, {"b": 2}}

@@ -1,0 +1,5 @@
+# accepted
+
+package a["b-c"].d
+
+p := 1

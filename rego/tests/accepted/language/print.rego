@@ -1,0 +1,8 @@
+# accepted
+
+package a
+
+allow if {
+	print("x", input.x)
+	input.y
+}

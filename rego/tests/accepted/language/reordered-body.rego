@@ -1,0 +1,8 @@
+# accepted
+
+package a
+
+allow if {
+	x > 1
+	x = input.x
+}

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+allow if input.x
+
+allow if input.y

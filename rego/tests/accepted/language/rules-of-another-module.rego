@@ -1,0 +1,9 @@
+# accepted
+
+package a
+
+p := 1
+# module
+package a
+
+q := p

@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+allow if { input.x; input.y }

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+users contains x if {
+	some x in input.users
+}

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+count := 1
+
+p := count

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+import data.b
+
+f(b) := b

@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+p = 1 if input.x

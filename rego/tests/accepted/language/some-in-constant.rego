@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+allow if some 1 in input.xs

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+p["x"] := 1
+
+p["y"] := 2

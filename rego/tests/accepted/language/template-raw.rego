@@ -1,0 +1,6 @@
+# accepted
+
+package a
+
+p := $`a {input.x}
+{1 + 1}`

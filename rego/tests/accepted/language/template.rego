@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+p := $"a {input.x} {count(input.y)} \{b"

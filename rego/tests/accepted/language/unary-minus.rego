@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+p := -input.x

@@ -1,0 +1,8 @@
+# accepted
+
+package a
+
+allow if {
+	[x, {"a": y}] = input.x
+	x == y
+}

@@ -1,0 +1,9 @@
+# accepted
+
+package a
+
+allow if {
+	walk(input, [path, value])
+	value == 1
+	count(path) > 1
+}

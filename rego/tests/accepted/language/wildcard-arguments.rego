@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+f(_, _) := 1

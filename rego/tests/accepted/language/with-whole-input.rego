@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+allow if input == 1 with input as 1

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+p := input.x
+
+allow if p == 1 with input.x as 1

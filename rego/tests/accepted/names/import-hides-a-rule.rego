@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+import data.b.allow
+
+allow if allow.x

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+import data.b as users
+
+users contains 1

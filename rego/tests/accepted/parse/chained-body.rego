@@ -1,0 +1,9 @@
+# accepted
+
+package a
+
+allow if {
+	input.x
+} {
+	input.y
+}

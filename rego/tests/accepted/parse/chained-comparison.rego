@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+allow if 1 < input.x < 3

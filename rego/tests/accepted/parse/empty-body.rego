@@ -1,0 +1,6 @@
+# accepted
+
+package a
+
+allow if {
+}

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+allow if {
+	some (x in input.x)
+}

@@ -1,0 +1,5 @@
+# accepted
+
+package a
+
+name := "a	b"

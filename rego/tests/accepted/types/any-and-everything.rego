@@ -1,0 +1,8 @@
+# accepted
+
+package a
+
+allow if {
+	input.x == 1
+	input.x == "a"
+}

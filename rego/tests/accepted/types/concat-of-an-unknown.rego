@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+allow if {
+	concat(",", input.x) == "a"
+}

@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+allow if {
+	set() == {1}
+}

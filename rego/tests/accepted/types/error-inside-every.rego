@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+allow if {
+	every x in [1] { x == "a" }
+}

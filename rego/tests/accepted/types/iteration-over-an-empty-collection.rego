@@ -1,0 +1,8 @@
+# accepted
+
+package a
+
+allow if {
+	x := []
+	x[_] == 1
+}

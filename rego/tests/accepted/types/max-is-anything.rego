@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+allow if {
+	max([1, 2]) == "a"
+}

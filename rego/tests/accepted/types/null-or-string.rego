@@ -1,0 +1,8 @@
+# accepted
+
+package a
+
+allow if {
+	x := {"a": null, "b": "c"}[input.k]
+	x == null
+}

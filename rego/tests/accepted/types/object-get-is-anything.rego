@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+allow if {
+	object.get(input, "a", null) == 1
+}

@@ -1,0 +1,8 @@
+# accepted
+
+package a
+
+allow if {
+	count([1], x)
+	x == 1
+}

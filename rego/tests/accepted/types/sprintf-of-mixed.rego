@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+allow if {
+	sprintf("%v %v", [1, "a"]) == ""
+}

@@ -1,0 +1,9 @@
+# accepted
+
+package a
+
+allow if data.a.b.c == 1
+# module
+package a.b
+
+d := 1

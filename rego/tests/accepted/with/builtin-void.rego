@@ -1,0 +1,7 @@
+# accepted
+
+package a
+
+allow if {
+	print(1) with print as 1
+}

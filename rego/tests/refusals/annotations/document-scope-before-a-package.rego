@@ -1,0 +1,8 @@
+# rego_parse_error
+
+# METADATA
+# scope: document
+# title: x
+package a
+
+allow := true

@@ -1,0 +1,7 @@
+# rego_parse_error
+
+package a
+
+# METADATA
+# organizations: x
+allow := true

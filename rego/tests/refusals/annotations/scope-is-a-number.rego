@@ -1,0 +1,7 @@
+# rego_parse_error
+
+package a
+
+# METADATA
+# scope: 1
+allow := true

@@ -1,0 +1,7 @@
+# rego_type_error
+
+package a
+
+p := 1
+
+p(x) := x

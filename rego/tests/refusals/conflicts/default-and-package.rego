@@ -1,0 +1,9 @@
+# rego_type_error
+
+package a
+
+default b := 1
+# module
+package a.b
+
+c := 1

@@ -1,0 +1,7 @@
+# rego_type_error
+
+package a
+
+default p(_) := 1
+
+p := 2

@@ -1,0 +1,7 @@
+# rego_type_error
+
+package a
+
+f(x) := x
+
+f(x, y) := x + y

@@ -1,0 +1,7 @@
+# rego_type_error
+
+package a
+
+p contains 1
+
+p.q := 2

@@ -1,0 +1,9 @@
+# rego_type_error
+
+package a
+
+default allow := false
+# module
+package a
+
+default allow := false

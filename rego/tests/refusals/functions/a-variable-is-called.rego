@@ -1,0 +1,8 @@
+# rego_type_error
+
+package a
+
+allow if {
+	f := 1
+	f(1)
+}

@@ -1,0 +1,11 @@
+# rego_type_error
+
+package b
+
+f(x) := x
+# module
+package a
+
+import data.b
+
+allow if b.g(1)

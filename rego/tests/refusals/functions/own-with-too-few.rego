@@ -1,0 +1,7 @@
+# rego_type_error
+
+package a
+
+f(x, y) := x + y
+
+allow if f(1) == 1

@@ -1,0 +1,7 @@
+# rego_compile_error
+
+package a
+
+allow if {
+	[input.x] := [1]
+}

@@ -1,0 +1,5 @@
+# rego_compile_error
+
+package a
+
+f(data) := 1

@@ -1,0 +1,7 @@
+# rego_parse_error
+
+package a
+
+import input.b as data
+
+allow if data.x

@@ -1,0 +1,6 @@
+# rego_parse_error
+
+package a
+
+allow if {
+	input.x

@@ -1,0 +1,8 @@
+# rego_parse_error
+
+package a
+
+allow if {
+	input.x,
+	input.y
+}

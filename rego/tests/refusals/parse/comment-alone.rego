@@ -1,0 +1,3 @@
+# rego_parse_error
+
+# nothing

@@ -1,0 +1,7 @@
+# rego_parse_error
+
+package a
+
+default allow := true if {
+	input.x
+}

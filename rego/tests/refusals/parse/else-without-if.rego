@@ -1,0 +1,9 @@
+# rego_parse_error
+
+package a
+
+allow if {
+	input.x
+} else := 1 {
+	input.y
+}

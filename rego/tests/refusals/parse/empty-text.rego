@@ -1,0 +1,2 @@
+# rego_parse_error
+

@@ -1,0 +1,7 @@
+# rego_parse_error
+
+package a
+
+allow if {
+	every x { x == 1 }
+}

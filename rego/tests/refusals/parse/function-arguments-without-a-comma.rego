@@ -1,0 +1,5 @@
+# rego_parse_error
+
+package a
+
+f(x y) := 1

@@ -1,0 +1,7 @@
+# rego_parse_error
+
+package a
+
+f(x) {
+	x == 1
+}

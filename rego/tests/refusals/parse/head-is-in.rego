@@ -1,0 +1,5 @@
+# rego_parse_error
+
+package a
+
+in := 1

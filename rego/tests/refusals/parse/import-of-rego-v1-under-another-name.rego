@@ -1,0 +1,7 @@
+# rego_parse_error
+
+package a
+
+import rego.v1 as one
+
+allow := true

@@ -1,0 +1,5 @@
+# rego_parse_error
+
+package 1a
+
+allow := true

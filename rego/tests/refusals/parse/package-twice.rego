@@ -1,0 +1,7 @@
+# rego_parse_error
+
+package a
+
+package b
+
+allow := true

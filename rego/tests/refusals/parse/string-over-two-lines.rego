@@ -1,0 +1,6 @@
+# rego_parse_error
+
+package a
+
+name := "al
+ice"

@@ -1,0 +1,7 @@
+# rego_recursion_error
+
+package a
+
+f(x) := p
+
+p := f(1)

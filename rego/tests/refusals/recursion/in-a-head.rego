@@ -1,0 +1,7 @@
+# rego_recursion_error
+
+package a
+
+p := q
+
+q := p

@@ -1,0 +1,9 @@
+# rego_recursion_error
+
+package a
+
+p if q
+
+q if r
+
+r if p

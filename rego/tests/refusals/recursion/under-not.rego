@@ -1,0 +1,5 @@
+# rego_recursion_error
+
+package a
+
+p if not p

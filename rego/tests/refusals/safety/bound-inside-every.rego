@@ -1,0 +1,8 @@
+# rego_unsafe_var_error
+
+package a
+
+allow if {
+	every x in [1] { y := x; y == 1 }
+	y == 1
+}

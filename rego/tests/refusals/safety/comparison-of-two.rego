@@ -1,0 +1,7 @@
+# rego_unsafe_var_error
+
+package a
+
+allow if {
+	x < y
+}

@@ -1,0 +1,7 @@
+# rego_unsafe_var_error
+
+package a
+
+allow if {
+	every x in [1] { x == y }
+}

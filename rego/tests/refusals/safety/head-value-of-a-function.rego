@@ -1,0 +1,5 @@
+# rego_unsafe_var_error
+
+package a
+
+f(x) := y

@@ -1,0 +1,7 @@
+# rego_type_error
+
+package a
+
+p if input.x
+
+allow if p == "true"

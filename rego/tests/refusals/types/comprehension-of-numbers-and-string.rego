@@ -1,0 +1,8 @@
+# rego_type_error
+
+package a
+
+allow if {
+	xs := [x | x := 1]
+	xs[0] == "a"
+}

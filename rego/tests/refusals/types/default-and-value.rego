@@ -1,0 +1,7 @@
+# rego_type_error
+
+package a
+
+default p := false
+
+allow if p == 1

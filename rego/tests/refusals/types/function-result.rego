@@ -1,0 +1,7 @@
+# rego_type_error
+
+package a
+
+f(x) := lower(x)
+
+allow if f("A") == 1

@@ -1,0 +1,5 @@
+# rego_type_error
+
+package a
+
+p contains lower(1)

@@ -1,0 +1,8 @@
+# rego_type_error
+
+package a
+
+allow if {
+	x := [1, 2]
+	x[2] == 1
+}

@@ -1,0 +1,7 @@
+# rego_type_error
+
+package a
+
+p.q := 1
+
+allow if p.q == "a"

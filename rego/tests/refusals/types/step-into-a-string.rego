@@ -1,0 +1,8 @@
+# rego_type_error
+
+package a
+
+allow if {
+	x := "a"
+	x[0] == "a"
+}

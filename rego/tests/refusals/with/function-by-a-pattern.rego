@@ -1,0 +1,7 @@
+# rego_unsafe_var_error
+
+package a
+
+allow if {
+	count([1]) == 1 with count as [x]
+}
