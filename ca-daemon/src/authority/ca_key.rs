@@ -11,25 +11,33 @@ use super::request::RequestedKey;
 ///
 /// Signing with the key of a token may take as long as the token does: it belongs off the async runtime.
 #[derive(Clone)]
-pub struct CaKey(Arc<dyn SigningKey + Send + Sync>);
+pub struct CaKey {
+    signer: Arc<dyn SigningKey + Send + Sync>,
+    is_in_memory: bool,
+}
 
 impl CaKey {
     /// A key that signs by other means than its bytes.
     #[must_use]
     pub fn of(signer: impl SigningKey + Send + Sync + 'static) -> Self {
-        Self(Arc::new(signer))
+        Self { signer: Arc::new(signer), is_in_memory: false }
     }
 
     /// DER of the SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
     #[must_use]
     pub fn public_key_info(&self) -> Vec<u8> {
-        self.0.subject_public_key_info()
+        self.signer.subject_public_key_info()
     }
 
     /// Lower-case hex of the key identifier (RFC 5280, section 4.2.1.2, method 1); names the key everywhere.
     #[must_use]
     pub fn id(&self) -> String {
         hex::encode(self.public().identifier())
+    }
+
+    /// Whether this process signs, and nobody else.
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.is_in_memory
     }
 
     pub(super) fn public(&self) -> RequestedKey {
@@ -41,23 +49,23 @@ impl TryFrom<&PrivateKey> for CaKey {
     type Error = PrivateKeyError;
 
     fn try_from(key: &PrivateKey) -> Result<Self, Self::Error> {
-        Ok(Self::of(key.signing_pair()?))
+        Ok(Self { signer: Arc::new(key.signing_pair()?), is_in_memory: true })
     }
 }
 
 impl PublicKeyData for CaKey {
     fn der_bytes(&self) -> &[u8] {
-        self.0.der_bytes()
+        self.signer.der_bytes()
     }
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
-        self.0.algorithm()
+        self.signer.algorithm()
     }
 }
 
 impl SigningKey for CaKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        self.0.sign(message)
+        self.signer.sign(message)
     }
 }
 

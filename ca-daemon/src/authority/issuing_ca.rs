@@ -5,23 +5,24 @@ use std::time::{Duration, SystemTime};
 use rcgen::{CrlDistributionPoint, Issuer};
 use rustls_pki_types::CertificateDer;
 use secplane_identity::{
-    PrivateKey, SpiffeId, TrustBundle, TrustBundleSet, TrustDomain,
-    x509::{Certificate, Purpose, SvidError, verify_chain, verify_x509_svid},
+    PrivateKey, SpiffeId, TrustBundle, TrustDomain,
+    x509::{Certificate, Purpose, verify_x509_svid},
 };
 
 use super::{
     ca::{CaError, random_serial},
     ca_key::CaKey,
     domain_ca::{DomainCa, signing_issuer},
-    leaf::{CertificateKind, SignError, SignedCertificate, Subject},
+    leaf::{SignError, SignedCertificate, Subject},
     request::{CertificateRequest, RequestedKey},
+    self_check::{Granted, SelfCheck},
     validity::{Lifetimes, Validity},
 };
 
 /// A CA that signs leaves. It lives a day or so and is never in a trust bundle.
 ///
 /// That its certificate leads to a root, for servers and clients alike, was verified when it was made: a leaf needs
-/// to be verified against this CA alone.
+/// to be checked against this CA alone.
 pub struct IssuingCa {
     trust_domain: TrustDomain,
     certificate: Certificate,
@@ -29,9 +30,7 @@ pub struct IssuingCa {
     key_id: String,
     /// What follows the leaf in every chain: this CA and what is between it and the root.
     below_root: Vec<CertificateDer<'static>>,
-    /// This CA alone, against which every leaf is checked before it leaves.
-    itself: TrustBundle,
-    itself_as_set: TrustBundleSet,
+    self_check: SelfCheck,
     crl_url: Option<String>,
 }
 
@@ -45,21 +44,13 @@ impl IssuingCa {
         let trust_domain = signed_by.trust_domain().clone();
         let certificate = Certificate::parse(der)?;
         let key_id = key.id();
+        let is_in_memory = key.is_in_memory();
         let issuer = signing_issuer(&trust_domain, &certificate, key)?;
         let mut below_root = vec![certificate.der.clone()];
         below_root.extend(signed_by.below_root().iter().cloned());
         let itself = TrustBundle::new(trust_domain.clone(), [&certificate.der])?;
-        let itself_as_set = itself.clone().into();
-        let ca = Self {
-            trust_domain,
-            certificate,
-            issuer,
-            key_id,
-            below_root,
-            itself,
-            itself_as_set,
-            crl_url: None,
-        };
+        let self_check = SelfCheck::new(itself, !is_in_memory);
+        let ca = Self { trust_domain, certificate, issuer, key_id, below_root, self_check, crl_url: None };
         ca.check_with_a_throwaway(signed_by.root_bundle(), now)?;
         Ok(ca)
     }
@@ -111,36 +102,14 @@ impl IssuingCa {
             params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![url.clone()] }];
         }
         let leaf = params.signed_by(key, &self.issuer).map_err(SignError::Encode)?.der().clone();
+        let serial = format!("{serial:x}");
+        let granted =
+            Granted { subject: &subject, key, serial: &serial, validity, issuer_key_id: &self.key_id };
+        self.self_check.check(&leaf, &granted, now).map_err(SignError::SelfCheck)?;
         let mut chain = Vec::with_capacity(1 + self.below_root.len());
         chain.push(leaf);
-        self.check(&chain, subject.kind(), now).map_err(SignError::SelfCheck)?;
         chain.extend_from_slice(&self.below_root);
-        Ok(SignedCertificate {
-            serial: format!("{serial:x}"),
-            subject,
-            validity,
-            chain,
-            issuer_key_id: self.key_id.clone(),
-        })
-    }
-
-    /// Verifies a leaf that was just signed as its receivers will, from this CA down: nothing leaves that they would
-    /// refuse.
-    fn check(
-        &self,
-        leaf: &[CertificateDer<'static>],
-        kind: CertificateKind,
-        now: SystemTime,
-    ) -> Result<(), SvidError> {
-        let purpose = match kind {
-            CertificateKind::X509Svid => {
-                return verify_x509_svid(leaf, &self.itself_as_set, Purpose::ClientAuth, now).map(drop);
-            }
-            CertificateKind::Server => Purpose::ServerAuth,
-            CertificateKind::Client => Purpose::ClientAuth,
-        };
-        let leaf = Certificate::parse(leaf.first().ok_or(SvidError::EmptyChain)?)?;
-        verify_chain(&leaf, &[], &self.itself, purpose, now)
+        Ok(SignedCertificate { serial, subject, validity, chain, issuer_key_id: self.key_id.clone() })
     }
 
     /// Verifies a chain from a leaf of this CA up to the roots, for both purposes.

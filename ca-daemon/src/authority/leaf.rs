@@ -12,6 +12,7 @@ use secplane_identity::SpiffeId;
 use super::{
     names::DnsName,
     request::RequestedKey,
+    self_check::SelfCheckError,
     validity::{Lifetimes, Validity},
 };
 
@@ -246,7 +247,7 @@ pub enum SignError {
     /// The certificate cannot be encoded or signed.
     #[error("the certificate could not be made: {0}")]
     Encode(#[source] rcgen::Error),
-    /// The result does not verify.
-    #[error("the certificate that was just signed does not verify: {0}")]
-    SelfCheck(#[source] secplane_identity::x509::SvidError),
+    /// The result is not what was granted, or does not verify.
+    #[error("the certificate that was just signed is not handed out: {0}")]
+    SelfCheck(#[source] SelfCheckError),
 }

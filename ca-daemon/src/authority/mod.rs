@@ -14,6 +14,7 @@ mod jwt;
 mod leaf;
 mod names;
 mod request;
+mod self_check;
 mod subject_name;
 #[cfg(test)]
 mod testing;
@@ -32,4 +33,5 @@ pub use leaf::{CertificateKind, SignError, SignedCertificate, Subject};
 pub use names::{DnsName, NameError};
 pub(crate) use request::key_identifier;
 pub use request::{CertificateRequest, RequestError, RequestedNames};
+pub use self_check::SelfCheckError;
 pub use validity::{BACKDATE, Lifetimes, Validity};

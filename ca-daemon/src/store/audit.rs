@@ -176,9 +176,11 @@ impl AuditTail {
         let leaves = std::mem::take(&mut self.leaves);
         let first = size - i64::try_from(leaves.len()).unwrap_or(0);
         let rows: Vec<_> = (first..).zip(leaves).collect();
+        let insert_into = transaction.insert_into();
         for step in in_steps(&rows) {
             within!(transaction, connection => {
-                QueryBuilder::new("INSERT INTO audit_entries (log_id, position, leaf) ")
+                QueryBuilder::new(insert_into)
+                    .push("audit_entries (log_id, position, leaf) ")
                     .push_values(step, |mut values, (position, leaf)| {
                         values.push_bind(log_id).push_bind(*position).push_bind(leaf);
                     })
@@ -187,13 +189,19 @@ impl AuditTail {
                     .await?;
             });
         }
-        for node in std::mem::take(&mut self.nodes) {
+        let nodes = std::mem::take(&mut self.nodes);
+        for step in in_steps(&nodes) {
             within!(transaction, connection => {
-                sqlx::query("INSERT INTO audit_nodes (log_id, level, position, hash) VALUES ($1, $2, $3, $4)")
-                    .bind(log_id)
-                    .bind(i64::from(node.level))
-                    .bind(i64::try_from(node.position).unwrap_or(i64::MAX))
-                    .bind(node.hash.as_slice())
+                QueryBuilder::new(insert_into)
+                    .push("audit_nodes (log_id, level, position, hash) ")
+                    .push_values(step, |mut values, node| {
+                        values
+                            .push_bind(log_id)
+                            .push_bind(i64::from(node.level))
+                            .push_bind(i64::try_from(node.position).unwrap_or(i64::MAX))
+                            .push_bind(node.hash.as_slice());
+                    })
+                    .build()
                     .execute(connection)
                     .await?;
             });

@@ -194,12 +194,13 @@ pub(super) async fn insert(
     transaction: &mut Transaction,
     records: &[&CertificateRecord],
 ) -> Result<(), StoreError> {
+    let insert_into = transaction.insert_into();
     for step in in_steps(records) {
         within!(transaction, connection => {
-            QueryBuilder::new(
-                "INSERT INTO certificates (serial, kind, spiffe_id, common_name, dns_names, ip_addresses, \
-                 not_before, not_after, issued_at, requester, entry_id, renews, lineage, issuer_key_id, \
-                 certificate, key_sha256) ",
+            QueryBuilder::new(insert_into)
+            .push(
+                "certificates (serial, kind, spiffe_id, common_name, dns_names, ip_addresses, not_before, not_after, \
+                 issued_at, requester, entry_id, renews, lineage, issuer_key_id, certificate, key_sha256) ",
             )
             .push_values(step, |mut values, record| {
                 values

@@ -64,6 +64,15 @@ impl Pools {
 }
 
 impl Transaction {
+    /// How a statement begins that inserts rows. A failure ends the whole transaction, so SQLite need not be ready to
+    /// undo the statement alone, for which it would copy every page that it changes.
+    pub(super) fn insert_into(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "INSERT OR FAIL INTO ",
+            Self::Postgres(_) => "INSERT INTO ",
+        }
+    }
+
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await?,

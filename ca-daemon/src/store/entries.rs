@@ -68,9 +68,11 @@ impl Store {
 
 /// Adds entries. A place that is taken refuses all of them.
 pub(super) async fn create(transaction: &mut Transaction, rows: &[&EntryRow]) -> Result<(), StoreError> {
+    let insert_into = transaction.insert_into();
     for step in in_steps(rows) {
         within!(transaction, connection => {
-            QueryBuilder::new("INSERT INTO entries (id, revision, created_at, body, mac, likeness) ")
+            QueryBuilder::new(insert_into)
+                .push("entries (id, revision, created_at, body, mac, likeness) ")
                 .push_values(step, |mut values, row| {
                     values
                         .push_bind(&row.id)

@@ -30,6 +30,9 @@ use crate::{
 const QUEUE: usize = 4096;
 /// How many commits one transaction takes at the most.
 const BATCH: usize = 512;
+/// How often everybody who is ready may run, and hand in what they have, before a transaction begins. Who waits for
+/// nothing but the processor costs nobody time, and a transaction costs about the same for one as for ten.
+const TURNS: usize = 2;
 /// How long one transaction may take before its connection counts as lost.
 const LONGEST_TRANSACTION: Duration = Duration::from_secs(60);
 /// How long entries of the audit log may stand without a signed checkpoint.
@@ -107,6 +110,18 @@ impl Writer {
     }
 }
 
+/// Takes in what others hand in during the next [`TURNS`].
+async fn gather(receiver: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+        while jobs.len() < BATCH
+            && let Ok(job) = receiver.try_recv()
+        {
+            jobs.push(job);
+        }
+    }
+}
+
 /// The one who writes.
 struct Committer {
     pools: Pools,
@@ -136,7 +151,10 @@ impl Committer {
             };
             match received {
                 Ok(0) => break,
-                Ok(_) => self.carry_out(&mut jobs).await,
+                Ok(_) => {
+                    gather(&mut receiver, &mut jobs).await;
+                    self.carry_out(&mut jobs).await;
+                }
                 Err(_) => self.sign_when_idle().await,
             }
         }

@@ -16,6 +16,11 @@ static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 const READERS: u32 = 4;
+/// After so many pages of 4 KiB the journal is written back: seldom, as a page that has changed many times since is
+/// written back once.
+const PAGES_BETWEEN_CHECKPOINTS: &str = "4000";
+/// How much of the database the writer keeps at hand, in KiB, negated as SQLite wants it: the indices' pages.
+const WRITER_CACHE: &str = "-4000";
 const POSTGRES_READERS: u32 = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection to PostgreSQL may take, and how long callers wait for a free one.
@@ -115,7 +120,12 @@ async fn open_sqlite(
         .max_lifetime(None)
         // The one who uses it owns it; a ping before each use would cost a round trip to its thread.
         .test_before_acquire(false)
-        .connect_with(options.clone())
+        .connect_with(
+            options
+                .clone()
+                .pragma("wal_autocheckpoint", PAGES_BETWEEN_CHECKPOINTS)
+                .pragma("cache_size", WRITER_CACHE),
+        )
         .await
         .map_err(open)?;
     SQLITE_MIGRATIONS.run(&writing).await.map_err(|error| migration(error, &SQLITE_MIGRATIONS, location))?;
