@@ -212,4 +212,30 @@ mod tests {
         assert_eq!(refusals.len(), refused);
         assert!(refusals.iter().all(|error| matches!(error, SelfCheckError::Refused(_))));
     }
+
+    #[test]
+    fn verifies_as_the_receivers_of_each_kind_will() {
+        let key = PrivateKey::generate().unwrap();
+        let (_, issuing) = authority(KeyKind::EcP256);
+        let sign = |subject| {
+            let request = CertificateRequest::parse(&key.bare_request().unwrap()).unwrap();
+            issuing.sign(&request, subject, None, &lifetimes(), now()).unwrap().chain.swap_remove(0)
+        };
+        let itself =
+            TrustBundle::new(TrustDomain::parse("example.org").unwrap(), [&issuing.certificate().der])
+                .unwrap();
+        let check = SelfCheck::new(itself, true);
+        let fits = |leaf: &CertificateDer<'_>, kind| check.verify(leaf, kind, now()).is_ok();
+        let leaf = sign(svid());
+        assert!(fits(&leaf, CertificateKind::X509Svid));
+        assert!(fits(&leaf, CertificateKind::Server), "an SVID serves a server too");
+        let mut spoiled = leaf.to_vec();
+        *spoiled.last_mut().unwrap() ^= 1;
+        assert!(!fits(&spoiled.into(), CertificateKind::X509Svid));
+        let client = Subject::Client { common_name: "alice".into(), dns_names: vec![], ip_addresses: vec![] };
+        let leaf = sign(client);
+        assert!(fits(&leaf, CertificateKind::Client));
+        assert!(!fits(&leaf, CertificateKind::Server));
+        assert!(!fits(&leaf, CertificateKind::X509Svid));
+    }
 }

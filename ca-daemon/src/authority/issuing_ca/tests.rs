@@ -164,26 +164,6 @@ fn refuses_a_lifetime_beyond_the_longest() {
 }
 
 #[test]
-fn lets_nothing_out_that_its_receivers_would_refuse() {
-    let (_, issuing) = authority(KeyKind::EcP256);
-    let (_, other) = authority(KeyKind::EcP256);
-    // A key that is not the certificate's: what a fault in the signing would look like.
-    let (_, signed) = sign(&other, svid());
-    let refused = issuing.check(&signed.chain[..1], CertificateKind::X509Svid, now());
-    assert!(matches!(refused, Err(SvidError::UnknownIssuer { .. })), "{refused:?}");
-    let (_, signed) = sign(&issuing, svid());
-    let mut spoiled = signed.chain[0].to_vec();
-    *spoiled.last_mut().unwrap() ^= 1;
-    assert!(issuing.check(&[spoiled.into()], CertificateKind::X509Svid, now()).is_err());
-    let wrong_kind = issuing.check(&signed.chain[..1], CertificateKind::Server, now());
-    assert!(wrong_kind.is_ok(), "an SVID serves a server too");
-    let client = Subject::Client { common_name: "alice".into(), dns_names: vec![], ip_addresses: vec![] };
-    let (_, client) = sign(&issuing, client);
-    assert!(issuing.check(&client.chain[..1], CertificateKind::Server, now()).is_err());
-    assert!(issuing.check(&client.chain[..1], CertificateKind::X509Svid, now()).is_err());
-}
-
-#[test]
 fn is_not_restored_below_a_ca_that_did_not_sign_it() {
     let key = PrivateKey::generate().unwrap();
     let root_ca = root(KeyKind::EcP256);
