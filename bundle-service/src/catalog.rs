@@ -4,7 +4,7 @@
 //! An identity is compiled for when it first asks, and from then on whenever one of its own tiers changes.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -15,9 +15,10 @@ use secplane_identity::SpiffeId;
 use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::{
-    compile::{Bundle, Policies, Settings},
+    compile::{Bundle, Policies, Settings, Verdict},
+    policy::ResourceKey,
     refusal::Refusal,
-    source::{Batch, Change},
+    source::{Batch, Change, Object},
 };
 
 /// How many identities are remembered before those that nobody waits for are forgotten.
@@ -54,11 +55,12 @@ impl Catalog {
         }))
     }
 
-    /// Takes a batch in, and publishes the bundles that it changes. After the first one the catalog is ready.
+    /// Takes a batch in, and publishes the bundles that it changes. After the first one the catalog is ready. Returns
+    /// the resources whose verdict may be another one now.
     ///
     /// # Errors
     /// When the process is ending.
-    pub async fn apply(&self, batch: Batch) -> Result<(), Interrupted> {
+    pub async fn apply(&self, batch: Batch) -> Result<BTreeSet<ResourceKey>, Interrupted> {
         let inner = Arc::clone(&self.0);
         spawn_blocking(move || inner.apply(batch)).await.map_err(|_| Interrupted)
     }
@@ -89,6 +91,37 @@ impl Catalog {
         refusals
     }
 
+    /// What became of resources, in the order of the keys; nothing of those that are not there.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub async fn verdicts(
+        &self,
+        keys: BTreeSet<ResourceKey>,
+    ) -> Result<Vec<(ResourceKey, Verdict)>, Interrupted> {
+        let inner = Arc::clone(&self.0);
+        let of = move || {
+            let policies = inner.policies();
+            let verdict = |key: ResourceKey| policies.verdict(&key).map(|verdict| (key, verdict));
+            keys.into_iter().filter_map(verdict).collect()
+        };
+        spawn_blocking(of).await.map_err(|_| Interrupted)
+    }
+
+    /// All that would be refused of an object, and the warnings, were it the newest version of its resource. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub async fn preview(&self, object: Object) -> Result<Vec<Refusal>, Interrupted> {
+        let inner = Arc::clone(&self.0);
+        let judge = move || {
+            let preview = inner.policies().preview(object);
+            preview.judge()
+        };
+        spawn_blocking(judge).await.map_err(|_| Interrupted)
+    }
+
     /// How many resources there are, and identities with a bundle.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -103,7 +136,7 @@ impl Inner {
         self.policies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, Batch { changes, refusals }: Batch) {
+    fn apply(&self, Batch { changes, refusals }: Batch) -> BTreeSet<ResourceKey> {
         *self.source_refusals.lock().unwrap_or_else(PoisonError::into_inner) = refusals;
         let mut policies = self.policies();
         for change in &changes {
@@ -134,6 +167,8 @@ impl Inner {
             }
         }
         self.ready.store(true, Ordering::Release);
+        let judged = changes.iter().map(Change::key).chain(policies.members_of(&touched));
+        judged.cloned().collect()
     }
 
     fn subscribe(&self, id: &SpiffeId) -> watch::Receiver<Arc<Bundle>> {

@@ -12,6 +12,7 @@ use secplane_identity::{SpiffeId, TrustDomain};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    kubernetes::{KubernetesConfig, WebhookConfig},
     source::SourceOptions,
     tiers::{ClientSelector, PathTemplate},
 };
@@ -46,6 +47,9 @@ pub struct Config {
     pub first_identity_within: Duration,
     /// Where the policies come from.
     pub source: SourceConfig,
+    /// The validating admission webhook. Default: none.
+    #[serde(default)]
+    pub webhook: Option<WebhookConfig>,
     /// The trust domain whose identities have namespace and client policies. Default: that of the service's own
     /// identity.
     #[serde(default)]
@@ -73,13 +77,18 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// The folder of manifests.
+/// Where the policies come from: `directory` or `kubernetes`, one of the two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// The folder. Every `*.yaml` and `*.yml` below it is read, and read again when it changes.
-    pub directory: PathBuf,
-    /// The API groups of the AuthorizationPolicy resource; resources of other groups are passed over.
+    /// A folder of manifests. Every `*.yaml` and `*.yml` below it is read, and read again when it changes.
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
+    /// A Kubernetes API server.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesConfig>,
+    /// The API groups of the AuthorizationPolicy resource; resources of other groups are passed over. Of two resources
+    /// in a cluster that have one name and differ in their group alone, that of the group named first counts.
     #[serde(default = "default_api_groups")]
     pub api_groups: Vec<String>,
 }
@@ -119,7 +128,12 @@ impl Config {
             workload_api: workload_api.to_owned(),
             spiffe_id: None,
             first_identity_within: default_first_identity_within(),
-            source: SourceConfig { directory: directory.to_owned(), api_groups: default_api_groups() },
+            source: SourceConfig {
+                directory: Some(directory.to_owned()),
+                kubernetes: None,
+                api_groups: default_api_groups(),
+            },
+            webhook: None,
             trust_domain: None,
             system_namespace: default_system_namespace(),
             path_template: PathTemplate::default(),
@@ -158,6 +172,12 @@ impl Config {
         }
         if self.workload_api.is_empty() {
             return refuse("workload_api", "it is empty; give it as `unix:/path`".to_owned());
+        }
+        if self.source.directory.is_some() == self.source.kubernetes.is_some() {
+            return refuse("source", "set one of source.directory and source.kubernetes".to_owned());
+        }
+        if self.webhook.is_some() && self.source.kubernetes.is_none() {
+            return refuse("webhook", "it answers an API server; set source.kubernetes".to_owned());
         }
         if self.source.api_groups.is_empty() {
             return refuse("source.api_groups", "without a group no resource is read".to_owned());
@@ -235,9 +255,25 @@ mod tests {
     #[case("bundle_size_limit: 0\n", "bundle_size_limit")]
     #[case("log: {filter: 'a=b=c'}\n", "log.filter")]
     #[case("system_namespace: ''\n", "system_namespace")]
+    #[case("webhook: {listen: '127.0.0.1:0'}\n", "source.kubernetes")]
     fn refuses(#[case] line: &str, #[case] named: &str) {
         let error = load(&format!("{LEAST}{line}")).unwrap_err().to_string();
         assert!(error.contains(named), "{error}");
+    }
+
+    #[rstest]
+    #[case("{}", "source.directory")]
+    #[case("{directory: /p, kubernetes: {}}", "source.directory")]
+    #[case("{kubernetes: {groups: []}}", "groups")]
+    fn takes_one_source(#[case] source: &str, #[case] named: &str) {
+        let error = load(&format!("workload_api: unix:/a\nsource: {source}\n")).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+
+    #[test]
+    fn a_cluster_needs_no_settings() {
+        let config = load("workload_api: unix:/a\nsource: {kubernetes: {}}\n").unwrap();
+        assert_eq!(config.source.kubernetes, Some(KubernetesConfig::default()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`source`] | where the resources come from; emits whole-object changes |
+//! | [`kubernetes`] | an API server as the source, and what is told to authors there |
 //! | [`policy`] | the resource |
 //! | [`tiers`] | which policies apply to which SPIFFE ID |
 //! | [`compile`] | confine and check the tiers, and make the archive |
@@ -36,6 +37,7 @@ mod api;
 pub mod catalog;
 pub mod compile;
 pub mod config;
+pub mod kubernetes;
 mod metrics;
 pub mod policy;
 pub mod refusal;

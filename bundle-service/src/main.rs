@@ -78,12 +78,16 @@ async fn serve(config: PathBuf) -> Result<(), Box<dyn Error>> {
         started = BundleService::start(config) => started?,
         () = shutdown.cancelled() => return Ok(()),
     };
-    say(&format!(
+    let mut listening = format!(
         "trust domain      {}\nbundles           {}\nhealth            {}\n",
         service.trust_domain(),
         service.address(),
         service.health_address(),
-    ))?;
+    );
+    if let Some(address) = service.webhook_address() {
+        listening += &format!("webhook           {address}\n");
+    }
+    say(&listening)?;
     let result = service.run(shutdown).await;
     signals.abort();
     Ok(result?)

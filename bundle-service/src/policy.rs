@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use kube::CustomResource;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::refusal::Refusal;
+use crate::{kubernetes::AuthorizationPolicyStatus, refusal::Refusal};
 
 /// The kind of the resource.
 pub const KIND: &str = "AuthorizationPolicy";
@@ -47,8 +49,11 @@ impl Serialize for ResourceKey {
 }
 
 /// Whom a resource applies to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Scope {
     /// Every identity.
     Global,
@@ -70,13 +75,51 @@ impl fmt::Display for Scope {
 }
 
 /// One module of a resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyModule {
     /// Its path, such as `inbound/request.rego`.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9/_.-]*\.rego$"))]
     pub path: String,
     /// Its Rego.
+    #[schemars(length(min = 1))]
     pub content: String,
+}
+
+/// Which modules apply to whom: `spec` of the resource, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[serde(deny_unknown_fields)]
+#[kube(
+    group = "agent.kagenti.dev",
+    version = "v1alpha1",
+    kind = "AuthorizationPolicy",
+    // `AuthorizationPolicy` is here the one whose fields are valid.
+    root = "AuthorizationPolicyResource",
+    plural = "authorizationpolicies",
+    shortname = "ap",
+    namespaced,
+    status = "AuthorizationPolicyStatus",
+    doc = "Rego that decides on the traffic of the workloads that it applies to.",
+    printcolumn = r#"{"name":"Scope","type":"string","jsonPath":".spec.scope"}"#,
+    printcolumn = r#"{"name":"ClientID","type":"string","jsonPath":".spec.clientID"}"#,
+    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
+    printcolumn = r#"{"name":"Published","type":"string","jsonPath":".status.conditions[?(@.type==\"Published\")].status"}"#,
+    printcolumn = r#"{"name":"Hash","type":"string","jsonPath":".status.bundleHash","priority":1}"#,
+    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].message","priority":1}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+pub struct AuthorizationPolicySpec {
+    /// Whom it applies to: every identity (`global`, only in the system namespace), every identity of the resource's
+    /// namespace (`namespace`), or one of them (`client`).
+    #[serde(default)]
+    pub scope: Scope,
+    /// The client, where the service selects clients by it; else it is `metadata.name`.
+    #[serde(default, rename = "clientID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"))]
+    pub client_id: Option<String>,
+    /// The modules.
+    #[schemars(length(min = 1))]
+    pub policies: Vec<PolicyModule>,
 }
 
 /// A resource whose fields are all valid. Whether its Rego is, the compiler says.
@@ -101,7 +144,7 @@ pub(crate) struct Manifest {
     #[serde(rename = "kind")]
     _kind: String,
     pub(crate) metadata: Metadata,
-    spec: Spec,
+    spec: AuthorizationPolicySpec,
     #[serde(default, rename = "status")]
     _status: serde::de::IgnoredAny,
 }
@@ -114,16 +157,6 @@ pub(crate) struct Metadata {
     namespace: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Spec {
-    #[serde(default)]
-    scope: Scope,
-    #[serde(default, rename = "clientID")]
-    client_id: Option<String>,
-    policies: Vec<PolicyModule>,
-}
-
 impl Metadata {
     pub(crate) fn key(&self) -> ResourceKey {
         ResourceKey::new(self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE), &self.name)
@@ -133,17 +166,21 @@ impl Metadata {
 impl Manifest {
     /// Checks the fields as the resource's schema does.
     pub(crate) fn validate(self) -> Result<AuthorizationPolicy, Box<Refusal>> {
-        let key = self.metadata.key();
-        let Spec { scope, client_id, policies } = self.spec;
-        let policy = AuthorizationPolicy { key, scope, client_id, modules: policies };
+        AuthorizationPolicy::new(self.metadata.key(), self.spec)
+    }
+}
+
+impl AuthorizationPolicy {
+    /// Checks the fields as the resource's schema does.
+    pub(crate) fn new(key: ResourceKey, spec: AuthorizationPolicySpec) -> Result<Self, Box<Refusal>> {
+        let AuthorizationPolicySpec { scope, client_id, policies } = spec;
+        let policy = Self { key, scope, client_id, modules: policies };
         match policy.fault() {
             Some(refusal) => Err(Box::new(refusal.of(&policy.key))),
             None => Ok(policy),
         }
     }
-}
 
-impl AuthorizationPolicy {
     fn fault(&self) -> Option<Refusal> {
         name_fault(&self.key)
             .or_else(|| self.client_id.as_deref().and_then(client_id_fault))

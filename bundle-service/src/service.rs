@@ -8,7 +8,11 @@ use secplane_identity::{
     tls::ClientPolicy,
     workload_api::{WorkloadApiFailure, WorkloadApiOptions, follow},
 };
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -16,6 +20,7 @@ use crate::{
     catalog::Catalog,
     compile::Settings,
     config::{Config, ConfigError},
+    kubernetes::{ClientError, Cluster, KubernetesSource, Shared, Webhook},
     metrics::Metrics,
     source::{
         Batch, SourceOptions,
@@ -36,10 +41,17 @@ pub struct BundleService {
     trust_domain: TrustDomain,
     identity: IdentitySource,
     identity_task: JoinHandle<()>,
-    source: DirectorySource,
+    source: Option<Source>,
+    cluster: Option<Cluster>,
     bundles: Bundles,
     /// Ends the tasks that were started before `run`.
     stop: DropGuard,
+}
+
+/// Where the policies come from.
+enum Source {
+    Directory(DirectorySource),
+    Kubernetes(KubernetesSource),
 }
 
 /// Why the service does not start.
@@ -69,6 +81,9 @@ pub enum StartError {
     /// The policies cannot be read.
     #[error("{0}; check source.directory")]
     Source(#[from] SourceError),
+    /// The API server cannot be called.
+    #[error(transparent)]
+    Kubernetes(#[from] ClientError),
     /// The process is ending.
     #[error(transparent)]
     Interrupted(#[from] crate::catalog::Interrupted),
@@ -115,10 +130,19 @@ impl BundleService {
 
         let catalog = Catalog::new(settings(&config, trust_domain.clone()));
         let metrics = Arc::new(Metrics::new());
-        let source_options = SourceOptions { api_groups: config.source.api_groups.clone() };
-        let (source, batch) = DirectorySource::open(&config.source.directory, source_options).await?;
         let bundles = Bundles { catalog, metrics, size_limit: config.bundle_size_limit };
-        take_in(&bundles, batch).await?;
+        let cluster = cluster(&config).await?;
+        let source = match (&cluster, &config.source.directory) {
+            // What is there is known once the API server has been heard; until then the service is not ready.
+            (Some(cluster), _) => Some(Source::Kubernetes(cluster.source())),
+            (None, Some(directory)) => {
+                let options = SourceOptions { api_groups: config.source.api_groups.clone() };
+                let (source, batch) = DirectorySource::open(directory, options).await?;
+                take_in(&bundles, batch, None).await?;
+                Some(Source::Directory(source))
+            }
+            (None, None) => None,
+        };
         Ok(Self {
             listener,
             health_listener,
@@ -128,6 +152,7 @@ impl BundleService {
             identity,
             identity_task,
             source,
+            cluster,
             bundles,
             stop,
         })
@@ -143,6 +168,12 @@ impl BundleService {
     #[must_use]
     pub fn health_address(&self) -> SocketAddr {
         self.health_address
+    }
+
+    /// Where the admission webhook answers, if there is one.
+    #[must_use]
+    pub fn webhook_address(&self) -> Option<SocketAddr> {
+        self.cluster.as_ref().and_then(Cluster::webhook_address)
     }
 
     /// The trust domain whose identities have tiers of their own.
@@ -162,18 +193,23 @@ impl BundleService {
     /// # Errors
     /// When a listener fails for good.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self { listener, health_listener, identity, identity_task, source, bundles, stop, .. } = self;
+        let Self {
+            listener, health_listener, identity, identity_task, source, cluster, bundles, stop, ..
+        } = self;
         // Whatever ends first ends the rest.
         let ending = shutdown.child_token();
         let (sender, receiver) = mpsc::channel(1);
-        let following = tokio::spawn(source.follow(sender, ending.clone()));
-        let applying = tokio::spawn(apply(bundles.clone(), receiver));
+        let following = tokio::spawn(follow_source(source, sender, ending.clone()));
+        let judged = cluster.as_ref().map(Cluster::shared);
+        let applying = tokio::spawn(apply(bundles.clone(), receiver, judged));
         let health = Health {
             catalog: bundles.catalog.clone(),
             identity: identity.clone(),
+            source: cluster.as_ref().map(Cluster::health),
             metrics: Arc::clone(&bundles.metrics),
         };
         let health = tokio::spawn(serve_health(health_listener, health, ending.clone()));
+        let cluster = cluster.map(|cluster| cluster.start(&bundles.catalog, &identity, &ending));
 
         let limits = ConnectionLimits { drain: DRAIN, ..ConnectionLimits::default() };
         let served =
@@ -184,6 +220,10 @@ impl BundleService {
         following.await.map_err(joined)?;
         applying.await.map_err(joined)?;
         identity_task.await.map_err(joined)?;
+        let mut cluster = cluster.unwrap_or_else(JoinSet::new);
+        while let Some(ended) = cluster.join_next().await {
+            ended.map_err(joined)?.map_err(|error| RunError::Tls(error.to_string()))?;
+        }
         health.await.map_err(joined)?.map_err(RunError::Health)?;
         served.map_err(|error| RunError::Tls(error.to_string()))
     }
@@ -218,9 +258,39 @@ fn settings(config: &Config, trust_domain: TrustDomain) -> Settings {
     }
 }
 
-/// Compiles a batch and says what is refused now.
-async fn take_in(bundles: &Bundles, batch: Batch) -> Result<(), crate::catalog::Interrupted> {
-    bundles.catalog.apply(batch).await?;
+/// The API server that the configuration names, if it names one, with the webhook's socket.
+async fn cluster(config: &Config) -> Result<Option<Cluster>, StartError> {
+    let Some(kubernetes) = config.source.kubernetes.clone() else { return Ok(None) };
+    let webhook = match config.webhook.clone() {
+        Some(config) => {
+            let listener = listen("webhook.listen", config.listen).await?;
+            let address = local(&listener, "webhook.listen", config.listen)?;
+            Some(Webhook { listener, address, config })
+        }
+        None => None,
+    };
+    let (groups, namespace) = (config.source.api_groups.clone(), config.system_namespace.clone());
+    Ok(Some(Cluster::connect(kubernetes, groups, namespace, webhook).await?))
+}
+
+async fn follow_source(source: Option<Source>, batches: mpsc::Sender<Batch>, ending: CancellationToken) {
+    match source {
+        Some(Source::Directory(source)) => source.follow(batches, ending).await,
+        Some(Source::Kubernetes(source)) => source.follow(batches, ending).await,
+        None => {}
+    }
+}
+
+/// Compiles a batch, says what is refused now, and tells `judged` whose verdict may be another one.
+async fn take_in(
+    bundles: &Bundles,
+    batch: Batch,
+    judged: Option<&Shared>,
+) -> Result<(), crate::catalog::Interrupted> {
+    let concerned = bundles.catalog.apply(batch).await?;
+    if let Some(shared) = judged {
+        shared.judged(&concerned);
+    }
     let refusals = bundles.catalog.refusals();
     for refusal in &refusals {
         tracing::warn!(%refusal, "a policy is not as it should be");
@@ -234,9 +304,9 @@ async fn take_in(bundles: &Bundles, batch: Batch) -> Result<(), crate::catalog::
     Ok(())
 }
 
-async fn apply(bundles: Bundles, mut batches: mpsc::Receiver<Batch>) {
+async fn apply(bundles: Bundles, mut batches: mpsc::Receiver<Batch>, judged: Option<Arc<Shared>>) {
     while let Some(batch) = batches.recv().await {
-        if take_in(&bundles, batch).await.is_err() {
+        if take_in(&bundles, batch, judged.as_deref()).await.is_err() {
             return;
         }
     }

@@ -12,7 +12,7 @@ use http::{StatusCode, header};
 use secplane_identity::IdentitySource;
 use serde_json::json;
 
-use crate::{catalog::Catalog, metrics::Metrics};
+use crate::{catalog::Catalog, kubernetes::SourceHealth, metrics::Metrics};
 
 /// The format of the metrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -22,6 +22,8 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(crate) struct Health {
     pub(crate) catalog: Catalog,
     pub(crate) identity: IdentitySource,
+    /// Of the API server that the policies come from, if they do.
+    pub(crate) source: Option<SourceHealth>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -37,15 +39,21 @@ pub(crate) fn router(health: Health) -> Router {
 async fn ready(State(health): State<Health>) -> Response {
     let mut missing = Vec::new();
     if !health.catalog.is_ready() {
-        missing.push("the policies have not been read yet");
+        missing.push("the policies have not been read yet".to_owned());
+        missing.extend(health.source.iter().flat_map(SourceHealth::missing));
     }
     if health.identity.current().expires_at().is_none_or(|expiry| expiry <= SystemTime::now()) {
-        missing.push("the service's own certificate has expired and no new one came");
+        missing.push("the service's own certificate has expired and no new one came".to_owned());
     }
     match missing.is_empty() {
-        true => "ok\n".into_response(),
+        true => fine(health.source.iter().flat_map(SourceHealth::notes)),
         false => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "not_ready": missing }))).into_response(),
     }
+}
+
+/// What is to be noted does not keep the service from being ready.
+fn fine(notes: impl Iterator<Item = String>) -> Response {
+    notes.fold("ok\n".to_owned(), |text, note| text + &note + "\n").into_response()
 }
 
 async fn metrics(State(health): State<Health>) -> Response {

@@ -367,7 +367,12 @@ async fn health_tells_and_counts() {
     client.get("/nothing", &[]).await;
     let health = |catalog: &Catalog| {
         let identity = IdentitySource::fixed(Authority::new().workload(SERVICE));
-        health_router(Health { catalog: catalog.clone(), identity, metrics: Arc::clone(&bundles.metrics) })
+        health_router(Health {
+            catalog: catalog.clone(),
+            identity,
+            source: None,
+            metrics: Arc::clone(&bundles.metrics),
+        })
     };
     let get = async |router: Router, path: &str| {
         let response = router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();

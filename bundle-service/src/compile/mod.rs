@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`policies`] | every resource with its last good version, and the tiers that they make |
+//! | [`verdict`] | what became of a resource |
 //! | [`tier`] | one tier, checked and packed |
 //! | [`bundle`] | the tiers of an identity, checked together and joined |
 //! | [`read`] | looking into an archive |
@@ -15,8 +16,10 @@ pub mod bundle;
 mod confine;
 mod denial;
 pub mod policies;
+mod preview;
 pub mod read;
 pub mod tier;
+pub mod verdict;
 
 use std::sync::Arc;
 
@@ -25,6 +28,7 @@ use secplane_identity::{SpiffeId, TrustDomain};
 pub use bundle::Bundle;
 pub use policies::Policies;
 pub use read::Archive;
+pub use verdict::{Standing, Verdict};
 
 use crate::{
     refusal::Refusal,

@@ -25,33 +25,35 @@ const DEFAULT_GLOBAL: &str = include_str!("../../../policies/default/global.yaml
 /// The resources and what is made of them.
 #[derive(Debug)]
 pub struct Policies {
-    settings: Settings,
-    resources: BTreeMap<ResourceKey, Resource>,
+    pub(super) settings: Settings,
+    pub(super) resources: BTreeMap<ResourceKey, Resource>,
     /// The resources that have, or had, a version in a tier.
-    members: BTreeMap<TierKey, BTreeSet<ResourceKey>>,
+    pub(super) members: BTreeMap<TierKey, BTreeSet<ResourceKey>>,
     tiers: BTreeMap<TierKey, Arc<Tier>>,
     global: Arc<Tier>,
     /// Bundles in use, by revision.
     bundles: HashMap<String, Weak<Bundle>>,
 }
 
-type Modules = Arc<[ParsedModule]>;
+pub(super) type Modules = Arc<[ParsedModule]>;
 
 #[derive(Debug)]
-struct Resource {
+pub(super) struct Resource {
     file: String,
+    /// As its source counts.
+    pub(super) generation: Option<i64>,
     /// The tier that its newest version belongs to; `None` when it belongs to none.
-    tier: Option<TierKey>,
+    pub(super) tier: Option<TierKey>,
     /// Its newest version, if that compiles by itself.
-    newest: Option<Modules>,
+    pub(super) newest: Option<Modules>,
     /// Whether the newest version stands in its tier.
-    accepted: bool,
+    pub(super) accepted: bool,
     /// The last version that stood in a tier.
-    good: Option<(TierKey, Modules)>,
+    pub(super) good: Option<(TierKey, Modules)>,
     /// What is wrong with the newest version.
-    refusals: Vec<Refusal>,
+    pub(super) refusals: Vec<Refusal>,
     /// What its author should look at, although it takes effect.
-    warnings: Vec<Refusal>,
+    pub(super) warnings: Vec<Refusal>,
 }
 
 impl Policies {
@@ -101,6 +103,7 @@ impl Policies {
         warnings.extend(selection.disagreement(&object.key, object.scope, client_id));
         let resource = Resource {
             file: object.file.clone(),
+            generation: object.generation,
             tier: placed.ok(),
             newest: newest.map(Into::into),
             accepted: false,
@@ -152,13 +155,9 @@ impl Policies {
 
     /// Whether a tier is in force by resources of its own, as it was before this change.
     fn stands(&self, key: &TierKey, members: &BTreeSet<ResourceKey>) -> bool {
-        let tier = match key {
-            TierKey::Global => Some(&self.global),
-            TierKey::Namespace(_) | TierKey::Client(_) => self.tiers.get(key),
-        };
         let has_stood =
             |name| self.resources.get(name).is_some_and(|resource: &Resource| resource.good.is_some());
-        tier.is_some_and(|tier| tier.denied.is_none()) && members.iter().any(has_stood)
+        self.tier(key).is_some_and(|tier| tier.denied.is_none()) && members.iter().any(has_stood)
     }
 
     /// The modules that stand together in a tier, or why the tier denies.
@@ -328,6 +327,14 @@ impl Policies {
             })
         };
         self.resources.values().flat_map(of).collect()
+    }
+
+    /// A tier that is in force; `None` when there is none.
+    pub(super) fn tier(&self, key: &TierKey) -> Option<&Arc<Tier>> {
+        match key {
+            TierKey::Global => Some(&self.global),
+            TierKey::Namespace(_) | TierKey::Client(_) => self.tiers.get(key),
+        }
     }
 
     /// How many resources there are.

@@ -14,6 +14,17 @@ pub enum Change {
     Gone(ResourceKey),
 }
 
+impl Change {
+    /// What the object is called.
+    #[must_use]
+    pub fn key(&self) -> &ResourceKey {
+        match self {
+            Self::Set(object) => &object.key,
+            Self::Gone(key) => key,
+        }
+    }
+}
+
 /// What one reading brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {

@@ -25,8 +25,10 @@ pub struct Object {
     pub scope: Scope,
     /// The client that it names.
     pub client_id: Option<String>,
-    /// The file that holds it.
+    /// The file that holds it, or what else names the place where it was found.
     pub file: String,
+    /// The number of this version, where its source counts them: `metadata.generation`.
+    pub generation: Option<i64>,
     /// The policy, or why its fields are not valid.
     pub policy: Result<Arc<AuthorizationPolicy>, Box<Refusal>>,
 }
@@ -171,6 +173,7 @@ impl Reader<'_> {
             scope: scope.unwrap_or_default(),
             client_id: text("/spec/clientID").map(str::to_owned),
             file: self.file.to_owned(),
+            generation: None,
             policy: policy.map(Arc::new).map_err(|refusal| Box::new(refusal.of(&key))),
             key,
         });

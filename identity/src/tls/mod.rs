@@ -39,7 +39,7 @@ fn tls_error(error: SvidError) -> rustls::Error {
     })
 }
 
-/// TLS 1.2 is not compiled in; this answers should that ever change.
+/// No configuration offers TLS 1.2, which other libraries compile in; this answers should that ever change.
 fn refuse_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
     Err(rustls::Error::PeerIncompatible(rustls::PeerIncompatible::Tls12NotOffered))
 }

@@ -1,0 +1,72 @@
+//! What would become of a resource, were it to change: the same checks, without changing anything.
+
+use std::sync::Arc;
+
+use super::{
+    policies::{Modules, Policies},
+    tier::{ParsedModule, check_together, completed, warnings_of},
+};
+use crate::{
+    policy::ResourceKey,
+    refusal::Refusal,
+    source::Object,
+    tiers::{TierKey, TierKind},
+};
+
+/// All that is needed to judge an object, taken out of the policies so that judging holds nobody up.
+#[derive(Debug)]
+pub(crate) struct Preview {
+    object: Object,
+    /// Its tier, or why it has none.
+    placed: Result<TierKey, Box<Refusal>>,
+    /// What stands in that tier of other resources.
+    others: Vec<Modules>,
+    disagreement: Option<Refusal>,
+}
+
+impl Policies {
+    /// What is needed to judge an object as if it were the newest version of its resource.
+    pub(crate) fn preview(&self, object: Object) -> Preview {
+        let selection = &self.settings.selection;
+        let client_id = object.client_id.as_deref();
+        let placed = selection.tier(&object.key, object.scope, client_id);
+        let disagreement = selection.disagreement(&object.key, object.scope, client_id);
+        let others = match &placed {
+            Ok(tier) => self.others_in(tier, &object.key),
+            Err(_) => Vec::new(),
+        };
+        Preview { object, placed, others, disagreement }
+    }
+
+    fn others_in(&self, tier: &TierKey, but: &ResourceKey) -> Vec<Modules> {
+        let others = self.members.get(tier).into_iter().flatten().filter(|name| *name != but);
+        let standing = others.filter_map(|name| self.resources.get(name)?.good.as_ref());
+        standing.filter(|(good, _)| good == tier).map(|(_, modules)| Arc::clone(modules)).collect()
+    }
+}
+
+impl Preview {
+    /// All that is refused of the object, and the warnings.
+    pub(crate) fn judge(&self) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        refusals.extend(self.disagreement.clone());
+        refusals.extend(self.placed.as_ref().err().map(|refusal| refusal.as_ref().clone()));
+        match (&self.object.policy, &self.placed) {
+            (Ok(policy), Ok(tier)) => match ParsedModule::read(policy, tier.kind()) {
+                Ok(modules) => refusals.extend(self.together(tier.kind(), modules)),
+                Err(found) => refusals.extend(found),
+            },
+            (policy, _) => refusals.extend(policy.as_ref().err().map(|refusal| refusal.as_ref().clone())),
+        }
+        refusals
+    }
+
+    fn together(&self, kind: TierKind, own: Vec<ParsedModule>) -> Vec<Refusal> {
+        let mut found = warnings_of(&own);
+        let all: Vec<ParsedModule> =
+            self.others.iter().flat_map(|modules| modules.iter().cloned()).chain(own).collect();
+        let all = if kind == TierKind::Global { completed(all) } else { all };
+        found.extend(check_together(all.iter()));
+        found
+    }
+}

@@ -1,0 +1,230 @@
+//! Tells authors what became of their resources: writes statuses, and Events when something turns.
+//!
+//! Only the holder of the lease writes. It writes when what should stand there differs from what the API server said
+//! last, so that nothing is written twice; one that somebody undoes again and again is left alone for a while, so that
+//! two controllers that disagree do not keep the API server busy.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+    core::DynamicObject,
+};
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    MANAGER, event,
+    inventory::{Entry, Shared, StoredKey},
+    lease::Leadership,
+    object,
+    status::{AuthorizationPolicyStatus, Fingerprint, now, of_passed_over, of_verdict},
+};
+use crate::{catalog::Catalog, compile::Verdict, policy::ResourceKey};
+
+/// How long changes are gathered before statuses are written.
+const GATHER: Duration = Duration::from_millis(100);
+/// How often every status is compared without a sign of change.
+const SWEEP: Duration = Duration::from_secs(120);
+/// How long to wait for a sign of change before looking whether the lease still holds.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often the same is written when somebody undoes it, until that long after the last time.
+const SAME_AGAIN: u32 = 3;
+const SAME_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How many objects are looked at together: their statuses are in memory at once.
+const CHUNK: usize = 256;
+/// How many calls are made at once.
+const AT_ONCE: usize = 8;
+/// How long one call may take.
+const CALL_WITHIN: Duration = Duration::from_secs(10);
+/// The pause after a write that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// Writes statuses.
+pub(crate) struct Reporter {
+    client: Client,
+    shared: Arc<Shared>,
+    catalog: Catalog,
+    leadership: Leadership,
+    /// The name of this replica, as it stands in Events.
+    replica: String,
+    /// What was written a short while ago.
+    written: BTreeMap<StoredKey, Written>,
+}
+
+/// A status that was written.
+struct Written {
+    uid: String,
+    fingerprint: Fingerprint,
+    at: Instant,
+    times: u32,
+}
+
+/// A status that should stand on an object, and does not.
+struct Due {
+    at: StoredKey,
+    entry: Entry,
+    status: AuthorizationPolicyStatus,
+}
+
+impl Reporter {
+    pub(crate) fn new(
+        client: Client,
+        shared: Arc<Shared>,
+        catalog: Catalog,
+        leadership: Leadership,
+        replica: String,
+    ) -> Self {
+        Self { client, shared, catalog, leadership, replica, written: BTreeMap::new() }
+    }
+
+    /// Writes until `shutdown`.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.report() => {}
+        }
+    }
+
+    async fn report(&mut self) {
+        loop {
+            self.leadership.held().await;
+            // What another replica wrote, or left out, is not known.
+            let mut swept = None;
+            while self.leadership.is_held() {
+                let sweep = swept.is_none_or(|at: Instant| at.elapsed() >= SWEEP);
+                if sweep {
+                    swept = Some(Instant::now());
+                }
+                let unsettled = self.shared.inventory().unsettled(sweep);
+                let unsettled: Vec<StoredKey> = unsettled.into_iter().collect();
+                for chunk in unsettled.chunks(CHUNK) {
+                    if !self.settle(chunk).await {
+                        sleep(AFTER_FAILURE).await;
+                    }
+                }
+                let shared = Arc::clone(&self.shared);
+                let _ = timeout(LOOK, shared.unsettled.notified()).await;
+                sleep(GATHER).await;
+            }
+        }
+    }
+
+    /// Writes what is due of these. False when something could not be written; it is tried again.
+    async fn settle(&mut self, unsettled: &[StoredKey]) -> bool {
+        self.written.retain(|_, written| written.at.elapsed() < SAME_AGAIN_AFTER);
+        let keys: BTreeSet<ResourceKey> = unsettled.iter().map(|at| at.key.clone()).collect();
+        let Ok(verdicts) = self.catalog.verdicts(keys).await else { return true };
+        let verdicts: BTreeMap<ResourceKey, Verdict> = verdicts.into_iter().collect();
+        let due: Vec<Due> = unsettled.iter().filter_map(|at| self.due(at, &verdicts)).collect();
+        let this = &*self;
+        let done: Vec<(StoredKey, Option<Written>)> = stream::iter(due)
+            .map(|due| async move { (due.at.clone(), this.write(due).await) })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let mut all = true;
+        for (at, written) in done {
+            match written {
+                Some(written) => {
+                    let before = self.written.remove(&at).filter(|before| before.is_as(&written));
+                    let times = before.map_or(0, |before| before.times) + 1;
+                    self.written.insert(at, Written { times, ..written });
+                }
+                None => {
+                    all = false;
+                    self.shared.inventory().unsettle(at);
+                }
+            }
+        }
+        all
+    }
+
+    /// The status that an object should have, when it has another one.
+    fn due(&self, at: &StoredKey, verdicts: &BTreeMap<ResourceKey, Verdict>) -> Option<Due> {
+        let entry = self.shared.inventory().entry(at)?;
+        let status = match &entry.passed_over {
+            Some(why) => of_passed_over(entry.generation, why),
+            None => {
+                // A verdict on another version says nothing; that on this one comes.
+                let this_version = |verdict: &&Verdict| verdict.generation == Some(entry.generation);
+                of_verdict(entry.generation, verdicts.get(&at.key).filter(this_version)?)
+            }
+        };
+        let due = Written::of(&entry, &status);
+        let undone =
+            self.written.get(at).is_some_and(|written| written.is_as(&due) && written.times >= SAME_AGAIN);
+        (entry.status != due.fingerprint && !undone).then(|| Due { at: at.clone(), entry, status })
+    }
+
+    async fn write(&self, due: Due) -> Option<Written> {
+        // Between one call and the next the lease may have run out.
+        if !self.leadership.is_held() {
+            return None;
+        }
+        let resource = due.at.key.clone();
+        let written = Written::of(&due.entry, &due.status);
+        match timeout(CALL_WITHIN, self.write_one(due)).await {
+            Ok(Ok(())) => Some(written),
+            Ok(Err(error)) => {
+                tracing::warn!(%resource, %error, "the status cannot be written; trying again");
+                None
+            }
+            Err(_) => {
+                tracing::warn!(%resource, "writing the status takes too long; trying again");
+                None
+            }
+        }
+    }
+
+    async fn write_one(&self, Due { at, entry, status }: Due) -> Result<(), kube::Error> {
+        let resource = object::api_resource(&entry.group);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &at.key.namespace, &resource);
+        let Some(current) = api.get_opt(&at.key.name).await? else { return Ok(()) };
+        // Of another version there will be another verdict.
+        if current.metadata.uid.as_ref() != Some(&entry.uid)
+            || current.metadata.generation != Some(entry.generation)
+        {
+            return Ok(());
+        }
+        let before = object::status_of(&current).unwrap_or_default();
+        let status = status.timed(&before, &now());
+        let patch = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": { "name": at.key.name, "uid": entry.uid },
+            "status": status,
+        });
+        let parameters = PatchParams::apply(MANAGER).force();
+        let written = match api.patch_status(&at.key.name, &parameters, &Patch::Apply(&patch)).await {
+            // It went in the meantime.
+            Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return Ok(()),
+            written => written?,
+        };
+        self.shared.inventory().written(&at, object::fingerprint(&written));
+        if let Some(notice) = event::notice(&before, &status)
+            && let Err(error) = event::record(&self.client, &at, &entry, &notice, &self.replica).await
+        {
+            tracing::warn!(resource = %at.key, %error, "the Event cannot be recorded; the status says the same");
+        }
+        Ok(())
+    }
+}
+
+impl Written {
+    fn of(entry: &Entry, status: &AuthorizationPolicyStatus) -> Self {
+        Self { uid: entry.uid.clone(), fingerprint: status.fingerprint(), at: Instant::now(), times: 0 }
+    }
+
+    /// Whether it is the same status of the same object.
+    fn is_as(&self, other: &Self) -> bool {
+        (&self.uid, self.fingerprint) == (&other.uid, other.fingerprint)
+    }
+}
