@@ -87,6 +87,10 @@ impl Agreement {
                     agreement.add(canonicalization, member, Change::CannotRead, error.to_string());
                 }
                 Ok(readings) => {
+                    for refused in readings.iter().filter_map(Form::refused_by_some) {
+                        let member = refused.member().to_owned();
+                        agreement.add(canonicalization, member, Change::CannotRead, refused.to_string());
+                    }
                     for form in readings.iter().filter(|form| form.payload() != raw) {
                         agreement.add_form(card, form);
                     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::{
     canonical::{Canonicalization, FormError, Forms},
     json::{self, JsonError},
+    jws::{ProtectedHeader, SignatureEntry},
 };
 
 /// The largest card that is read or written, in bytes.
@@ -85,6 +86,21 @@ impl AgentCard {
             members.insert("signatures".into(), Value::Array(self.signatures.clone()));
         }
         Value::Object(members)
+    }
+
+    /// Where the signatures without certificates say that their keys are (`jku`), each URL once. They are claims of
+    /// whoever made the card: who fetches one decides first which hosts to trust.
+    #[must_use]
+    pub fn key_set_urls(&self) -> Vec<String> {
+        let mut urls: Vec<String> = Vec::new();
+        for entry in &self.signatures {
+            let header = SignatureEntry::read(entry).and_then(|entry| entry.header());
+            let Ok(ProtectedHeader { chain, key_set_url: Some(url), .. }) = header else { continue };
+            if chain.is_empty() && !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+        urls
     }
 
     /// The bytes that a signature over one canonical form signs: the JWS payload.

@@ -10,6 +10,7 @@
 //! | sign one | [`sign()`] with [`SignOptions`] |
 //! | verify one | [`verify()`] or [`verify_bytes`] with [`VerifyOptions`]; the answer is a [`Verification`] |
 //! | learn whether verifiers agree about a card | [`AgentCard::agreement`] |
+//! | hold a card against the A2A 1.0 schema | [`AgentCard::lint`] |
 //! | see the bytes that are signed | [`AgentCard::canonical`] |
 //!
 //! Nothing here does I/O, and nothing is fetched: the caller brings the card, the trust bundles and the time.
@@ -54,6 +55,8 @@ mod canonical;
 mod card;
 mod json;
 mod jws;
+mod key_set;
+mod lint;
 mod sign;
 #[cfg(test)]
 mod testing;
@@ -65,9 +68,11 @@ pub use self::{
     card::{AgentCard, CardError, MAX_CARD_BYTES, MAX_SIGNATURES},
     json::{JsonError, MAX_DEPTH},
     jws::{Algorithm, KeyError, SigningKeyError, UnknownAlgorithm},
+    key_set::{KeySet, KeySetError, KeySets, MAX_KEY_SET_BYTES, MAX_KEYS},
+    lint::{Finding, MAX_FINDINGS, Rule, Severity},
     sign::{ExistingSignatures, FormsToSign, SignError, SignOptions, sign},
     verify::{
-        Check, CheckName, CheckStatus, Outcome, SignatureReport, Signer, Verification, VerifyOptions, verify,
-        verify_bytes,
+        Check, CheckName, CheckStatus, KnownRevocations, Outcome, SignatureReport, Signer, Verification,
+        VerifyOptions, verify, verify_bytes,
     },
 };

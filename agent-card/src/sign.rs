@@ -125,6 +125,9 @@ fn choose<'a>(
         let readings =
             forms.readings(*form).map_err(|reason| SignError::FormUnavailable { form: *form, reason })?;
         for reading in readings {
+            if let (FormsToSign::Portable, Some(reason)) = (wanted, reading.refused_by_some()) {
+                return Err(SignError::FormUnavailable { form: *form, reason: reason.clone() });
+            }
             if !chosen.iter().any(|known| known.payload() == reading.payload()) {
                 chosen.push(reading);
             }

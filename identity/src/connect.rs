@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -13,7 +14,10 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpStream, ToSocketAddrs},
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower::Service;
 
@@ -26,6 +30,26 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// When the address cannot be reached in time or the handshake fails.
 pub async fn connect(address: &str, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    handshake(address, host, config).await
+}
+
+/// Opens a TLS connection to one of the addresses that `host` was found to have: the name is not looked up again.
+///
+/// # Errors
+/// When none of the addresses can be reached in time or the handshake fails.
+pub async fn connect_at(
+    addresses: &[SocketAddr],
+    host: &str,
+    config: Arc<ClientConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
+    handshake(addresses, host, config).await
+}
+
+async fn handshake(
+    address: impl ToSocketAddrs,
+    host: &str,
+    config: Arc<ClientConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("`{host}` is not a host name")))?;
     let attempt = async {
@@ -34,7 +58,7 @@ pub async fn connect(address: &str, config: Arc<ClientConfig>) -> io::Result<Tls
         TlsConnector::from(config).connect(name, stream).await
     };
     timeout(CONNECT_TIMEOUT, attempt).await.unwrap_or_else(|_| {
-        let message = format!("no TLS connection to {address} within {CONNECT_TIMEOUT:?}");
+        let message = format!("no TLS connection to {host} within {CONNECT_TIMEOUT:?}");
         Err(io::Error::new(io::ErrorKind::TimedOut, message))
     })
 }

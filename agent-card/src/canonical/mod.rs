@@ -8,7 +8,7 @@ mod coverage;
 mod kagenti;
 mod legacy;
 mod presence;
-mod schema;
+pub(crate) mod schema;
 mod sdk;
 
 use std::{cell::OnceCell, fmt, str::FromStr};
@@ -89,6 +89,8 @@ pub(crate) struct Form {
     signed: Option<Value>,
     payload: Vec<u8>,
     encoded_payload: String,
+    /// Why some of the form's verifiers refuse the card all the same.
+    refused_by_some: Option<FormError>,
 }
 
 impl Form {
@@ -99,7 +101,7 @@ impl Form {
         payload: Vec<u8>,
     ) -> Self {
         let encoded_payload = BASE64_URL_SAFE_NO_PAD.encode(&payload);
-        Self { canonicalization, translated, signed, payload, encoded_payload }
+        Self { canonicalization, translated, signed, payload, encoded_payload, refused_by_some: None }
     }
 
     pub(crate) fn canonicalization(&self) -> Canonicalization {
@@ -113,6 +115,11 @@ impl Form {
 
     pub(crate) fn payload(&self) -> &[u8] {
         &self.payload
+    }
+
+    /// Why some of the form's verifiers refuse the card, whatever its signature is.
+    pub(crate) fn refused_by_some(&self) -> Option<&FormError> {
+        self.refused_by_some.as_ref()
     }
 
     /// What a JWS signature over this form signs (RFC 7515, section 5.1).
@@ -183,7 +190,8 @@ fn make(canonicalization: Canonicalization, card: &Value) -> Result<Vec<Form>, F
             for translated in sdk::readings(card)? {
                 let signed = sdk::reduce(&translated)?;
                 let payload = jcs(&signed)?;
-                readings.push(form(Some(translated), Some(signed), payload));
+                let refused_by_some = sdk::refused_by_python(&signed);
+                readings.push(Form { refused_by_some, ..form(Some(translated), Some(signed), payload) });
             }
             Ok(readings)
         }
@@ -208,6 +216,7 @@ impl FormError {
             | Self::SameField(member, _)
             | Self::OtherCase(member, _)
             | Self::SeveralAlternatives(member)
+            | Self::LargeInteger(member)
             | Self::TooDeep(member) => member,
             Self::Nothing | Self::Unwritable(_) => "",
         }
@@ -236,6 +245,11 @@ pub enum FormError {
     /// More than one alternative of a field that holds one.
     #[error("`{0}` holds more than one alternative of a field that holds one; keep one")]
     SeveralAlternatives(String),
+    /// An integer that not every double near it differs from.
+    #[error(
+        "`{0}` is an integer beyond 2^53 - 1, which the Python SDK does not canonicalize; write it as a string"
+    )]
+    LargeInteger(String),
     /// Free-form parameters nested deeper than the form's verifiers read.
     #[error("`{0}` is nested deeper than the form's verifiers read; flatten it")]
     TooDeep(String),

@@ -4,28 +4,28 @@ use serde_json::{Map, Value};
 
 use super::FormError;
 
-pub(super) mod a2a;
+pub(crate) mod a2a;
 pub(super) mod kagenti;
 
 /// A structure of a card: its fields and no others are known.
 #[derive(Debug)]
-pub(super) struct Message {
-    pub(super) fields: &'static [Field],
+pub(crate) struct Message {
+    pub(crate) fields: &'static [Field],
     /// At most one field of the message may be present: protobuf's `oneof`.
-    pub(super) is_choice: bool,
+    pub(crate) is_choice: bool,
 }
 
 /// A field of a structure.
 #[derive(Debug)]
-pub(super) struct Field {
-    pub(super) name: &'static str,
-    pub(super) presence: Presence,
-    pub(super) kind: Kind,
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) presence: Presence,
+    pub(crate) kind: Kind,
 }
 
 /// When a field counts as present (A2A 1.0, section 8.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(crate) enum Presence {
     /// Always.
     Required,
     /// When it stands there.
@@ -36,7 +36,7 @@ pub(super) enum Presence {
 
 /// What a field holds.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Text,
     Flag,
     Texts,
@@ -49,7 +49,7 @@ pub(super) enum Kind {
 }
 
 impl Message {
-    pub(super) fn field(&self, name: &str) -> Option<&'static Field> {
+    pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
     }
 }
@@ -149,14 +149,18 @@ pub(crate) fn path(at: &str, name: &str) -> String {
     }
 }
 
-pub(super) fn wrong_type(at: &str, value: &Value, expected: &'static str) -> FormError {
-    let found = match value {
+pub(crate) fn wrong_type(at: &str, value: &Value, expected: &'static str) -> FormError {
+    FormError::WrongType { member: at.to_owned(), found: type_of(value), expected }
+}
+
+/// What a value is, in words.
+pub(crate) fn type_of(value: &Value) -> &'static str {
+    match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
-    };
-    FormError::WrongType { member: at.to_owned(), found, expected }
+    }
 }

@@ -13,6 +13,8 @@ use super::{
 /// The deepest nesting of an extension's `params`, itself counting as one, that the Python SDK reads: its protobuf
 /// reader gives up at 100 messages, and each level costs two.
 const MAX_PARAMETER_DEPTH: usize = 48;
+/// The Python SDK takes every number without a fraction for an integer, and canonicalizes none beyond this.
+const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
 
 /// The card in A2A 1.0's own names. The Python SDK translates A2A 0.3 members first and the JavaScript SDK does not,
 /// so a card with such members has a second reading.
@@ -27,11 +29,43 @@ pub(super) fn readings(card: &Value) -> Result<Vec<Value>, FormError> {
     Ok(readings)
 }
 
+/// Why the Python SDK canonicalizes no such card, if it does not, although the JavaScript SDK does.
+pub(super) fn refused_by_python(card: &Value) -> Option<FormError> {
+    let extensions = card.pointer("/capabilities/extensions").and_then(Value::as_array);
+    for (position, extension) in extensions.into_iter().flatten().enumerate() {
+        let Some(params) = extension.get("params") else { continue };
+        let at = format!("capabilities.extensions[{position}].params");
+        if depth(params) > MAX_PARAMETER_DEPTH {
+            return Some(FormError::TooDeep(at));
+        }
+        if let Some(at) = large_integer(params, &at) {
+            return Some(FormError::LargeInteger(at));
+        }
+    }
+    None
+}
+
+fn large_integer(value: &Value, at: &str) -> Option<String> {
+    match value {
+        Value::Number(number) => {
+            let is_large = number.as_f64().is_some_and(|n| n.fract() == 0.0 && n.abs() > MAX_INTEGER);
+            is_large.then(|| at.to_owned())
+        }
+        Value::Array(elements) => {
+            let mut numbered = elements.iter().enumerate();
+            numbered.find_map(|(position, element)| large_integer(element, &format!("{at}[{position}]")))
+        }
+        Value::Object(members) => {
+            members.iter().find_map(|(name, value)| large_integer(value, &schema::path(at, name)))
+        }
+        _ => None,
+    }
+}
+
 /// What the SDKs sign of such a card.
 pub(super) fn reduce(card: &Value) -> Result<Value, FormError> {
     let mut known = schema::known_members(&a2a::AGENT_CARD, card, NullElements::Refused, "")?;
     drop_implicit_false(&a2a::AGENT_CARD, &mut known);
-    check_parameter_depth(&known)?;
     without_empty(known).ok_or(FormError::Nothing)
 }
 
@@ -96,16 +130,6 @@ fn drop_implicit_false(message: &'static Message, value: &mut Value) {
             _ => {}
         }
     }
-}
-
-fn check_parameter_depth(card: &Value) -> Result<(), FormError> {
-    let extensions = card.pointer("/capabilities/extensions").and_then(Value::as_array);
-    for (position, extension) in extensions.into_iter().flatten().enumerate() {
-        if extension.get("params").is_some_and(|params| depth(params) > MAX_PARAMETER_DEPTH) {
-            return Err(FormError::TooDeep(format!("capabilities.extensions[{position}].params")));
-        }
-    }
-    Ok(())
 }
 
 /// How deep lists and objects are nested; bounded because the reader of cards bounds it.
@@ -258,11 +282,25 @@ mod tests {
         assert_eq!(forms(&json!({"x": 1})), Err(FormError::Nothing));
     }
 
-    #[test]
-    fn rejects_parameters_nested_deeper_than_the_python_sdk_reads() {
-        let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!({"x": inner}));
-        assert!(forms(&parameters(nested(MAX_PARAMETER_DEPTH))).is_ok());
-        let at = "capabilities.extensions[0].params".to_owned();
-        assert_eq!(forms(&parameters(nested(MAX_PARAMETER_DEPTH + 1))), Err(FormError::TooDeep(at)));
+    #[rstest]
+    #[case::deepest((0..MAX_PARAMETER_DEPTH).fold(json!(1), |inner, _| json!({"x": inner})), None)]
+    #[case::deeper(
+        (0..=MAX_PARAMETER_DEPTH).fold(json!(1), |inner, _| json!({"x": inner})),
+        Some(FormError::TooDeep("capabilities.extensions[0].params".into()))
+    )]
+    #[case::largest_integer(json!({"n": 9_007_199_254_740_991_u64}), None)]
+    #[case::larger_integer(
+        json!({"n": [0, -9_007_199_254_740_992_i64]}),
+        Some(FormError::LargeInteger("capabilities.extensions[0].params.n[1]".into()))
+    )]
+    #[case::integer_by_exponent(
+        json!({"n": 1e21}),
+        Some(FormError::LargeInteger("capabilities.extensions[0].params.n".into()))
+    )]
+    #[case::smallest(json!({"n": 5e-324}), None)]
+    fn knows_what_the_python_sdk_refuses(#[case] value: Value, #[case] expected: Option<FormError>) {
+        let card = parameters(value);
+        assert!(forms(&card).is_ok());
+        assert_eq!(refused_by_python(&card), expected);
     }
 }

@@ -13,6 +13,8 @@ use crate::json::{self, JsonError};
 
 /// The longest text that is repeated from a header.
 const MAX_SHOWN: usize = 80;
+/// The longest URL of a key set.
+const MAX_URL_BYTES: usize = 2048;
 
 /// An entry of `signatures`, taken apart.
 #[derive(Debug, Clone)]
@@ -70,9 +72,9 @@ impl SignatureEntry {
         text_member(&self.header, "typ")?;
         Ok(ProtectedHeader {
             algorithm,
-            key_id: text_member(&self.header, "kid")?.map(shown),
+            key_id: text_member(&self.header, "kid")?.map(str::to_owned),
             chain: certificate_chain(self.header.get("x5c"))?,
-            key_set_url: text_member(&self.header, "jku")?.map(shown),
+            key_set_url: key_set_url(&self.header)?,
         })
     }
 }
@@ -104,6 +106,14 @@ fn text_member<'a>(
     }
 }
 
+/// RFC 7515, section 4.1.2.
+fn key_set_url(header: &Map<String, Value>) -> Result<Option<String>, EntryError> {
+    match text_member(header, "jku")? {
+        Some(url) if url.len() > MAX_URL_BYTES => Err(EntryError::UrlTooLong(url.len())),
+        url => Ok(url.map(str::to_owned)),
+    }
+}
+
 /// RFC 7515, section 4.1.6: standard base64, not base64url.
 fn certificate_chain(x5c: Option<&Value>) -> Result<Vec<CertificateDer<'static>>, EntryError> {
     let Some(x5c) = x5c else { return Ok(Vec::new()) };
@@ -123,7 +133,8 @@ fn certificate_chain(x5c: Option<&Value>) -> Result<Vec<CertificateDer<'static>>
         .collect()
 }
 
-fn shown(text: &str) -> String {
+/// As much of a text from a header as is repeated in a report.
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(MAX_SHOWN).collect()
 }
 
@@ -180,6 +191,9 @@ pub(crate) enum EntryError {
     /// `b64` is not `true` (RFC 7797).
     #[error("its payload is not base64url-encoded (`b64`, RFC 7797), which cards do not use")]
     UnencodedPayload,
+    /// A URL that nobody needs so long.
+    #[error("its `jku` has {0} bytes; at most {MAX_URL_BYTES} are read")]
+    UrlTooLong(usize),
     /// More certificates than are verified.
     #[error("its `x5c` has {0} certificates; at most {MAX_CHAIN_LENGTH} are read")]
     ChainTooLong(usize),
@@ -219,6 +233,7 @@ mod tests {
     #[case::unencoded(json!({"alg": "ES256", "b64": false}), EntryError::UnencodedPayload)]
     #[case::number_for_key(json!({"alg": "ES256", "kid": 1}), EntryError::WrongType("kid"))]
     #[case::number_for_algorithm(json!({"alg": 1}), EntryError::WrongType("alg"))]
+    #[case::long_url(json!({"alg": "ES256", "jku": "a".repeat(2049)}), EntryError::UrlTooLong(2049))]
     #[case::chain_text(json!({"alg": "ES256", "x5c": "AAAA"}), EntryError::WrongType("x5c"))]
     #[case::chain_empty(json!({"alg": "ES256", "x5c": []}), EntryError::WrongType("x5c"))]
     #[case::chain_long(json!({"alg": "ES256", "x5c": vec!["AAAA"; 9]}), EntryError::ChainTooLong(9))]
@@ -232,6 +247,30 @@ mod tests {
     )]
     fn rejects_headers(#[case] bad: Value, #[case] expected: EntryError) {
         assert_eq!(header(&bad).unwrap_err(), expected);
+    }
+
+    /// The headers of RFC 7515, appendices A.1 (a symmetric key) and A.5 (nothing signed).
+    #[rstest]
+    #[case("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9", "HS256")]
+    #[case("eyJhbGciOiJub25lIn0", "`none`")]
+    fn rejects_the_examples_of_rfc_7515_that_prove_nothing(#[case] protected: &str, #[case] expected: &str) {
+        let entry = SignatureEntry::read(&json!({"protected": protected, "signature": ""})).unwrap();
+        let error = entry.header().unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    /// RFC 7515, appendices A.6 and A.7: a key ID beside the protected header.
+    #[test]
+    fn reads_the_json_serialization_of_rfc_7515() {
+        let entry = json!({
+            "protected": "eyJhbGciOiJFUzI1NiJ9",
+            "header": {"kid": "e9bc097a-ce51-4036-9562-d2ade882db0d"},
+            "signature":
+                "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+        });
+        let read = SignatureEntry::read(&entry).unwrap();
+        assert_eq!(read.signature.len(), 64);
+        assert_eq!(read.header().unwrap().algorithm, Algorithm::Es256);
     }
 
     #[rstest]

@@ -7,7 +7,7 @@ mod signing_key;
 
 pub use self::algorithm::{Algorithm, UnknownAlgorithm};
 pub(crate) use self::{
-    entry::{SignatureEntry, protected_header},
+    entry::{ProtectedHeader, SignatureEntry, protected_header, shown},
     public_key::{PublicKey, SignatureFault},
     signing_key::SigningKey,
 };

@@ -247,6 +247,25 @@ mod tests {
         assert_eq!(key.verify(Algorithm::Ps256, input.as_bytes(), &signature), Err(SignatureFault::Wrong));
     }
 
+    /// RFC 7515, appendix A.4.
+    #[test]
+    fn accepts_the_es512_example_of_rfc_7515() {
+        let x = decode(
+            "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk",
+        );
+        let y = decode(
+            "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2",
+        );
+        let key = PublicKey { kind: KeyKind::P521, bytes: [vec![4], x, y].concat() };
+        let signature = decode(
+            "AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgo\
+             XD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn",
+        );
+        let input = b"eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA";
+        assert_eq!(key.verify(Algorithm::Es512, input, &signature), Ok(()));
+        assert_eq!(key.verify(Algorithm::Es512, &input[1..], &signature), Err(SignatureFault::Wrong));
+    }
+
     /// RFC 8037, appendix A.4.
     #[test]
     fn accepts_the_eddsa_example_of_rfc_8037() {

@@ -4,28 +4,35 @@ mod lines;
 #[cfg(test)]
 mod properties;
 mod report;
+mod revocation;
 mod signer;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_knowledge;
 
 use std::time::SystemTime;
 
-use secplane_identity::{SpiffeId, TrustBundleSet, TrustDomain, x509::Certificate};
+use rustls_pki_types::CertificateDer;
+use secplane_identity::{SpiffeId, TrustBundleSet, TrustDomain};
 use serde_json::Value;
 
-pub use self::report::{Check, CheckName, CheckStatus, Outcome, SignatureReport, Signer, Verification};
 use self::{lines::Lines, signer::Chain};
+pub use self::{
+    report::{Check, CheckName, CheckStatus, Outcome, SignatureReport, Signer, Verification},
+    revocation::KnownRevocations,
+};
 use crate::{
-    AgentCard, Canonicalization, CardError, UncoveredMember,
+    AgentCard, Canonicalization, CardError, KeySets, UncoveredMember,
     canonical::{Form, Forms},
-    jws::{PublicKey, SignatureEntry, SignatureFault},
+    jws::{ProtectedHeader, PublicKey, SignatureEntry, SignatureFault, shown},
 };
 
 /// The most members that a line names.
 const NAMED_MEMBERS: usize = 8;
 
 /// Against what a card is verified.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct VerifyOptions<'a> {
     /// Whom to trust. A signer is verified against the bundle of the trust domain that its leaf names, and no other.
     pub bundles: &'a TrustBundleSet,
@@ -43,13 +50,15 @@ pub struct VerifyOptions<'a> {
     /// change or add those freely, so by default such a card counts as tampered. When this is set, they are named
     /// and [`Verification::covered_card`] is what may be believed.
     pub accept_uncovered: bool,
-    /// Says whether a certificate of the chain is revoked; `None` leaves that unchecked, and says so.
-    pub revoked: Option<&'a dyn Fn(&Certificate) -> bool>,
+    /// What is known of revoked certificates.
+    pub revocations: KnownRevocations<'a>,
+    /// Keys that may sign without a certificate; `None` trusts no such key.
+    pub key_sets: Option<&'a KeySets>,
 }
 
 impl<'a> VerifyOptions<'a> {
     /// Trusts `bundles` as of `at`, expecting nobody in particular, accepting any canonical form that covers the
-    /// card, without looking at revocation.
+    /// card, without looking at revocation, from signers with certificates only.
     #[must_use]
     pub fn new(bundles: &'a TrustBundleSet, at: SystemTime) -> Self {
         Self {
@@ -59,21 +68,9 @@ impl<'a> VerifyOptions<'a> {
             trust_domain: None,
             canonicalization: None,
             accept_uncovered: false,
-            revoked: None,
+            revocations: KnownRevocations::Nothing("no revocation list was given"),
+            key_sets: None,
         }
-    }
-}
-
-impl std::fmt::Debug for VerifyOptions<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VerifyOptions")
-            .field("at", &self.at)
-            .field("expected_id", &self.expected_id)
-            .field("trust_domain", &self.trust_domain)
-            .field("canonicalization", &self.canonicalization)
-            .field("accept_uncovered", &self.accept_uncovered)
-            .field("checks_revocation", &self.revoked.is_some())
-            .finish_non_exhaustive()
     }
 }
 
@@ -103,6 +100,7 @@ fn unreadable(error: &CardError, at: SystemTime) -> Verification {
         reason: error.to_string(),
         agent: None,
         signer: None,
+        key_set: None,
         canonicalization: None,
         at,
         signatures: Vec::new(),
@@ -149,6 +147,7 @@ pub fn verify(card: &AgentCard, options: &VerifyOptions<'_>) -> Verification {
         reason: "the card has no signature".to_owned(),
         agent: card.name().map(str::to_owned),
         signer: None,
+        key_set: None,
         canonicalization: None,
         at: options.at,
         signatures: Vec::new(),
@@ -161,6 +160,7 @@ pub fn verify(card: &AgentCard, options: &VerifyOptions<'_>) -> Verification {
             verification.reason = reason(&report);
             if report.outcome == Outcome::Valid {
                 verification.signer = report.signer.as_ref().and_then(|signer| signer.spiffe_id.clone());
+                verification.key_set.clone_from(&report.key_set);
                 verification.canonicalization = report.canonicalization;
                 verification.covered = form.map(|form| form.signed(card).clone());
             }
@@ -193,6 +193,7 @@ fn verify_entry<'f>(
         algorithm: None,
         key_id: None,
         key_set_url: None,
+        key_set: None,
         signer: None,
         uncovered: Vec::new(),
     };
@@ -220,35 +221,13 @@ fn make_checks<'f>(
     };
     lines.ok(CheckName::Format, format!("a detached JWS, {}", header.algorithm));
     report.algorithm = Some(header.algorithm);
-    report.key_id = header.key_id;
-    report.key_set_url = header.key_set_url;
+    report.key_id = header.key_id.as_deref().map(shown);
+    report.key_set_url.clone_from(&header.key_set_url);
 
-    let chain = match Chain::read(header.chain) {
-        Ok(Some(chain)) => chain,
-        Ok(None) => {
-            let why = "the signature carries no certificates (`x5c`), so nothing says whose it is";
-            lines.failed(CheckName::Certificates, Outcome::Untrusted, why);
-            return None;
-        }
-        Err(error) => {
-            lines.failed(CheckName::Certificates, Outcome::Malformed, error.to_string());
-            return None;
-        }
-    };
-    lines.ok(CheckName::Certificates, format!("{} certificates", chain.len()));
-    report.signer = Some(Signer::of(chain.leaf()));
-
-    signer::check_leaf(lines, chain.leaf());
-    signer::check_expectations(lines, chain.leaf(), options);
-    signer::check_chain(lines, &chain, options);
-    signer::check_revocation(lines, &chain, options);
-
-    let key = match PublicKey::from_spki(&chain.leaf().public_key_info) {
-        Ok(key) => key,
-        Err(error) => {
-            lines.failed(CheckName::Algorithm, Outcome::Untrusted, error.to_string());
-            return None;
-        }
+    let key = if header.chain.is_empty() {
+        check_key_set(lines, report, &header, options)?
+    } else {
+        check_certificates(lines, report, header.chain, options)?
     };
     if !key.kind().fits(header.algorithm) {
         let fault = SignatureFault::OtherAlgorithm { algorithm: header.algorithm, key: key.kind().as_str() };
@@ -271,6 +250,88 @@ fn make_checks<'f>(
     report.uncovered = form.uncovered(card);
     check_coverage(lines, &report.uncovered, form.canonicalization(), options.accept_uncovered);
     Some(form)
+}
+
+/// Makes the checks of the signer's certificates; answers the leaf's key.
+fn check_certificates(
+    lines: &mut Lines,
+    report: &mut SignatureReport,
+    chain: Vec<CertificateDer<'static>>,
+    options: &VerifyOptions<'_>,
+) -> Option<PublicKey> {
+    let chain = match Chain::read(chain) {
+        Ok(chain) => chain?,
+        Err(error) => {
+            lines.failed(CheckName::Certificates, Outcome::Malformed, error.to_string());
+            return None;
+        }
+    };
+    lines.ok(CheckName::Certificates, format!("{} certificates", chain.len()));
+    lines.not_checked(CheckName::KeySet, "the signature carries its certificates");
+    report.signer = Some(Signer::of(chain.leaf()));
+
+    signer::check_leaf(lines, chain.leaf());
+    signer::check_expectations(lines, chain.leaf(), options);
+    signer::check_chain(lines, &chain, options);
+    revocation::check_revocation(lines, &chain, options);
+
+    match PublicKey::from_spki(&chain.leaf().public_key_info) {
+        Ok(key) => Some(key),
+        Err(error) => {
+            lines.failed(CheckName::Algorithm, Outcome::Untrusted, error.to_string());
+            None
+        }
+    }
+}
+
+/// Finds the key of a signature without certificates. Nothing says whose it is, so whoever expects somebody in
+/// particular is not satisfied by it.
+fn check_key_set(
+    lines: &mut Lines,
+    report: &mut SignatureReport,
+    header: &ProtectedHeader,
+    options: &VerifyOptions<'_>,
+) -> Option<PublicKey> {
+    lines.not_checked(CheckName::Certificates, "the signature carries none (`x5c`)");
+    let none = KeySets::default();
+    let found = options.key_sets.unwrap_or(&none).key(
+        header.key_id.as_deref(),
+        header.key_set_url.as_deref(),
+        header.algorithm,
+    );
+    let (key, source) = match found {
+        Ok(found) => found,
+        Err(why) => {
+            lines.failed(CheckName::KeySet, Outcome::Untrusted, why);
+            return None;
+        }
+    };
+    lines.ok(CheckName::KeySet, source.to_string());
+    report.key_set = Some(source.to_string());
+    let says_nothing = "a key set says nothing of that";
+    for name in [
+        CheckName::SpiffeId,
+        CheckName::KeyUsage,
+        CheckName::Chain,
+        CheckName::Revocation,
+        CheckName::Validity,
+    ] {
+        lines.not_checked(name, says_nothing);
+    }
+    let expectations = [
+        (CheckName::TrustDomain, options.trust_domain.map(ToString::to_string)),
+        (CheckName::ExpectedId, options.expected_id.map(ToString::to_string)),
+    ];
+    for (name, expected) in expectations {
+        match expected {
+            None => lines.not_checked(name, says_nothing),
+            Some(expected) => {
+                let why = format!("a key set cannot say that the signer is of {expected}");
+                lines.failed(name, Outcome::Untrusted, why);
+            }
+        }
+    }
+    Some(key.clone())
 }
 
 /// The first form that the signature is right for, or why there is none.

@@ -33,8 +33,16 @@ fn changed_byte(text: &str, position: usize, replacement: u8) -> Vec<u8> {
     bytes
 }
 
+/// So many cases that they take a second; `PROPTEST_CASES` asks for more.
+fn cases() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(64),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases())]
 
     #[test]
     fn never_panics(entry in any_json(), bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
@@ -53,6 +61,51 @@ proptest! {
         let signed = sign(&card, &authority.identity(ID), &options).unwrap();
         let again = AgentCard::parse(signed.to_json().to_string().as_bytes()).unwrap();
         prop_assert_eq!(outcome(&again, &authority), Outcome::Valid);
+    }
+
+    /// A good card with some of its bytes replaced, cut or repeated: whatever it is, there is an answer, and it is
+    /// valid only when the document is still the same.
+    #[test]
+    fn survives_any_damage(damage in proptest::collection::vec((any::<usize>(), any::<u8>(), 0..4_u8), 1..6)) {
+        let authority = Authority::new("example.org");
+        let signed = sign(&agreeing_card(), &authority.identity(ID), &SignOptions::default()).unwrap();
+        let mut bytes = signed.to_json().to_string().into_bytes();
+        for (position, byte, kind) in damage {
+            let position = position % bytes.len();
+            match kind {
+                0 => bytes[position] = byte,
+                1 => bytes.truncate(position.max(1)),
+                2 => bytes.insert(position, byte),
+                _ => {
+                    let end = (position + usize::from(byte)).min(bytes.len());
+                    let part = bytes[position..end].to_vec();
+                    bytes.splice(position..position, part);
+                }
+            }
+        }
+        let bundles = authority.bundles();
+        let verification = verify_bytes(&bytes, &VerifyOptions::new(&bundles, SystemTime::now()));
+        let same_document = serde_json::from_slice::<Value>(&bytes)
+            .is_ok_and(|document| document == signed.to_json());
+        prop_assert!(!verification.is_valid() || same_document, "{}", String::from_utf8_lossy(&bytes));
+        let _ = AgentCard::parse(&bytes).map(|card| card.lint());
+    }
+
+    /// JCS does not depend on how the text is written: order of members, spaces, escapes.
+    #[test]
+    fn has_one_form_for_every_spelling(card in any_card()) {
+        let plain = AgentCard::parse(card.to_string().as_bytes()).unwrap();
+        let spelled: String = serde_json::to_string_pretty(&reversed(&card)).unwrap().chars().flat_map(|c| {
+            let mut units = [0; 2];
+            match c {
+                c if c.is_ascii() => vec![c],
+                c => c.encode_utf16(&mut units).iter().flat_map(|unit| format!("\\u{unit:04X}").chars().collect::<Vec<_>>()).collect(),
+            }
+        }).collect();
+        let spelled = AgentCard::parse(spelled.as_bytes()).unwrap();
+        for form in Canonicalization::ALL {
+            prop_assert_eq!(plain.canonical(form), spelled.canonical(form));
+        }
     }
 
     #[test]
@@ -78,6 +131,18 @@ proptest! {
         let same_document = serde_json::from_slice::<Value>(&bytes)
             .is_ok_and(|document| document == signed.to_json());
         prop_assert_eq!(verification.is_valid(), same_document, "{}", verification.reason);
+    }
+}
+
+/// The same document with the members of every object in the opposite order.
+fn reversed(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members = members.iter().rev().map(|(name, value)| (name.clone(), reversed(value)));
+            Value::Object(members.collect())
+        }
+        Value::Array(elements) => elements.iter().map(reversed).collect(),
+        other => other.clone(),
     }
 }
 

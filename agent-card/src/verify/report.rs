@@ -73,8 +73,10 @@ pub struct Verification {
     pub reason: String,
     /// The agent's name, as the card claims it.
     pub agent: Option<String>,
-    /// Who signed the card; only when it is valid.
+    /// Who signed the card; only when it is valid, and never when a key set says so.
     pub signer: Option<SpiffeId>,
+    /// The key set whose key signed the card; only when it is valid and no certificate says who signed.
+    pub key_set: Option<String>,
     /// The canonical form that the signature covers; only when the card is valid.
     pub canonicalization: Option<Canonicalization>,
     /// As of when the certificates were verified.
@@ -117,8 +119,10 @@ pub struct SignatureReport {
     pub algorithm: Option<Algorithm>,
     /// The key ID in the protected header.
     pub key_id: Option<String>,
-    /// Where the protected header says that keys are. It is never fetched here.
+    /// Where the protected header says that keys are (`jku`). It is never fetched here.
     pub key_set_url: Option<String>,
+    /// The key set that has the key, when there are no certificates.
+    pub key_set: Option<String>,
     /// What the leaf certificate says.
     pub signer: Option<Signer>,
     /// Members of the card that this signature does not cover.
@@ -170,6 +174,8 @@ pub enum CheckName {
     Format,
     /// The header carries the signer's certificates (`x5c`) and they can be read.
     Certificates,
+    /// Without certificates: a key set that the caller trusts has the key that the header names.
+    KeySet,
     /// The leaf names exactly one URI, which is the SPIFFE ID of a workload.
     SpiffeId,
     /// The leaf is no CA certificate and may make digital signatures.
@@ -194,9 +200,10 @@ pub enum CheckName {
 
 impl CheckName {
     /// All checks, in the order in which they are reported.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Format,
         Self::Certificates,
+        Self::KeySet,
         Self::SpiffeId,
         Self::KeyUsage,
         Self::Algorithm,
@@ -215,6 +222,7 @@ impl CheckName {
         match self {
             Self::Format => "format",
             Self::Certificates => "certificates",
+            Self::KeySet => "key-set",
             Self::SpiffeId => "spiffe-id",
             Self::KeyUsage => "key-usage",
             Self::Algorithm => "algorithm",

@@ -36,7 +36,7 @@ impl Chain {
         self.der.len()
     }
 
-    fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+    pub(super) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         std::iter::once(&self.leaf).chain(&self.above_leaf)
     }
 }
@@ -158,19 +158,4 @@ fn earliest_end(chain: &Chain) -> SystemTime {
 fn chain_detail(chain: &Chain) -> String {
     let domain = chain.leaf.spiffe_id().map(|id| id.trust_domain().to_string()).unwrap_or_default();
     format!("{} certificates to a root of {domain}", chain.len())
-}
-
-/// Whether a certificate of the chain is revoked.
-pub(super) fn check_revocation(lines: &mut Lines, chain: &Chain, options: &VerifyOptions<'_>) {
-    let Some(is_revoked) = options.revoked else {
-        lines.not_checked(CheckName::Revocation, "no revocation list was given");
-        return;
-    };
-    match chain.certificates().find(|certificate| is_revoked(certificate)) {
-        Some(revoked) => {
-            let why = format!("certificate {} is revoked", revoked.serial);
-            lines.failed(CheckName::Revocation, Outcome::Revoked, why);
-        }
-        None => lines.ok(CheckName::Revocation, "no certificate of the chain is revoked"),
-    }
 }

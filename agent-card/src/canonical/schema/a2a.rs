@@ -13,7 +13,7 @@ const fn message(fields: &'static [Field]) -> Message {
     Message { fields, is_choice: false }
 }
 
-pub(in crate::canonical) static AGENT_CARD: Message = message(&[
+pub(crate) static AGENT_CARD: Message = message(&[
     field("name", Required, Kind::Text),
     field("description", Required, Kind::Text),
     field("supportedInterfaces", Required, Kind::Messages(&AGENT_INTERFACE)),
