@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "spire/api/server/localauthority/v1/localauthority.proto",
     "spire/api/server/debug/v1/debug.proto",
     "spire/api/server/logger/v1/logger.proto",
+    "secplane/ca/v1/agent_cards.proto",
     "secplane/ca/v1/audit.proto",
     "secplane/ca/v1/certificates.proto",
     "secplane/ca/v1/revocations.proto",

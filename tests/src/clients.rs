@@ -9,9 +9,10 @@ use secplane_proto::{
         CertificateRecord, GetCertificateRequest, IssueClientCertificateRequest,
         IssueServerCertificateRequest, ListCertificatesRequest, ListRevocationListsRequest,
         RenewCertificateRequest, RevocationList, RevokeCertificateRequest, RevokeRequest,
-        WatchRevocationListsRequest, WatchRevocationListsResponse, audit_client::AuditClient,
-        authority_client::AuthorityClient, certificates_client::CertificatesClient,
-        revocations_client::RevocationsClient, revoke_request, trust_bundle_client::TrustBundleClient,
+        WatchRevocationListsRequest, WatchRevocationListsResponse, agent_cards_client::AgentCardsClient,
+        audit_client::AuditClient, authority_client::AuthorityClient,
+        certificates_client::CertificatesClient, revocations_client::RevocationsClient, revoke_request,
+        trust_bundle_client::TrustBundleClient,
     },
     spire::api::{
         server::{
@@ -130,6 +131,12 @@ impl Clients {
     #[must_use]
     pub fn trust_bundle(&self) -> TrustBundleClient<Channel> {
         TrustBundleClient::new(self.0.clone())
+    }
+
+    /// `secplane.ca.v1.AgentCards`.
+    #[must_use]
+    pub fn agent_cards(&self) -> AgentCardsClient<Channel> {
+        AgentCardsClient::new(self.0.clone())
     }
 
     /// `secplane.ca.v1.Revocations`.

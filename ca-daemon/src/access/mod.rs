@@ -5,7 +5,7 @@
 //! | the local admin socket | everything |
 //! | an X.509-SVID whose ID has an admin entry | everything |
 //! | the X.509-SVID of an attested node agent | ask for its entries and their SVIDs, renew itself as an agent |
-//! | any certificate of this authority | renew itself, read the trust bundle |
+//! | any certificate of this authority | renew itself, read the trust bundle, have cards verified |
 //! | nobody in particular | read the trust bundle, prove itself to be a node |
 //!
 //! A caller whose certificate was revoked may do nothing at all.
@@ -33,6 +33,8 @@ pub enum Permission {
     Admin,
     /// Looking into the process itself: only from this machine, through the admin socket.
     LocalAdmin,
+    /// Asking for work that reveals nothing: whoever has any identity here.
+    Authenticated,
     /// Acting on the certificate that one authenticates with.
     OwnCertificate,
     /// Acting as an authority below this one.
@@ -61,6 +63,13 @@ impl Access {
         self.check_certificate(caller, now)?;
         match permission {
             Permission::Public => Ok(()),
+            Permission::Authenticated => match caller {
+                Caller::Anonymous { .. } => Err(Denied::NeedsIdentity),
+                Caller::LocalAdmin(_)
+                | Caller::Insecure { .. }
+                | Caller::Svid { .. }
+                | Caller::Certificate(_) => Ok(()),
+            },
             Permission::OwnCertificate => match caller {
                 Caller::Svid { .. } | Caller::Certificate(_) => Ok(()),
                 Caller::LocalAdmin(_) | Caller::Anonymous { .. } | Caller::Insecure { .. } => {
@@ -126,7 +135,9 @@ impl Denied {
     #[must_use]
     pub fn reason(&self) -> DenialReason {
         match self {
-            Self::Unauthenticated | Self::NoCertificate => DenialReason::Unauthenticated,
+            Self::Unauthenticated | Self::NeedsIdentity | Self::NoCertificate => {
+                DenialReason::Unauthenticated
+            }
             Self::NotAdmin(_) | Self::NotDownstream(_) | Self::NotLocal => DenialReason::NotPermitted,
             Self::NotAnAgent(NotAnAgent::Anonymous) => DenialReason::Unauthenticated,
             Self::NotAnAgent(NotAnAgent::Expired(_)) => DenialReason::Expired,
@@ -145,6 +156,9 @@ pub enum Denied {
         "this call needs a client certificate; connect with an X.509-SVID of an admin entry, or over the admin socket"
     )]
     Unauthenticated,
+    /// No certificate where any would do.
+    #[error("this call needs a client certificate; connect with a certificate of this authority")]
+    NeedsIdentity,
     /// Not an admin.
     #[error("{0} may not do this: it needs a registration entry with `admin`")]
     NotAdmin(String),

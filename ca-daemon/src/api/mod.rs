@@ -1,6 +1,7 @@
 //! The daemon's gRPC services, one thin file each: decode, authorize, call the core, encode.
 
 mod agent;
+mod agent_cards;
 mod audit;
 mod authority;
 mod authority_keys;

@@ -30,7 +30,9 @@ pub(super) trait ToStatus {
 impl ToStatus for Denied {
     fn to_status(&self) -> Status {
         let code = match self {
-            Self::Unauthenticated | Self::NoCertificate | Self::Expired(_) => Code::Unauthenticated,
+            Self::Unauthenticated | Self::NeedsIdentity | Self::NoCertificate | Self::Expired(_) => {
+                Code::Unauthenticated
+            }
             Self::NotAdmin(_) | Self::NotDownstream(_) | Self::NotLocal | Self::Revoked(_) => {
                 Code::PermissionDenied
             }

@@ -32,6 +32,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use super::{
     agent::AgentApi,
+    agent_cards::AgentCardsApi,
     audit::AuditApi,
     authority::AuthorityApi,
     bundle::BundleApi,
@@ -130,6 +131,7 @@ impl Services {
             .add_service(TrustDomainServer::new(TrustDomainApi(Arc::clone(self))))
             .add_service(DebugServer::new(DebugApi(Arc::clone(self))))
             .add_service(LoggerServer::new(LoggerApi(Arc::clone(self))))
+            .add_service(AgentCardsApi::server(Arc::clone(self)))
             .add_service(HealthServer::new(HealthApi(Arc::clone(self))))
             .add_service(AuditServer::new(AuditApi::new(Arc::clone(self))));
         let witnessed =

@@ -1,6 +1,7 @@
 //! The certificate authority from outside: over its sockets, by its files, as a process.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod agent_cards;
 mod agent_entries;
 mod agent_renewal;
 mod agent_svids;
