@@ -17,7 +17,7 @@ use secplane_identity::{
 };
 use secplane_proto::{
     secplane::ca::v1::{
-        audit_client::AuditClient, authority_client::AuthorityClient,
+        agent_cards_client::AgentCardsClient, audit_client::AuditClient, authority_client::AuthorityClient,
         certificates_client::CertificatesClient, revocations_client::RevocationsClient,
         trust_bundle_client::TrustBundleClient,
     },
@@ -137,6 +137,10 @@ impl CaClient {
 
     pub(crate) fn agent(&self) -> AgentClient<Channel> {
         AgentClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn agent_cards(&self) -> AgentCardsClient<Channel> {
+        AgentCardsClient::new(self.channel.clone())
     }
 
     pub(crate) fn audit(&self) -> AuditClient<Channel> {

@@ -7,9 +7,10 @@ use std::{
 
 use clap::Args;
 use secplane_identity::{
-    IdentitySnapshot, SpiffeId, TrustBundleSet, TrustDomain, X509Identity,
+    IdentitySnapshot, IdentitySource, SpiffeId, TrustDomain, X509Identity,
     workload_api::{WorkloadApiOptions, follow},
 };
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,7 +31,8 @@ pub(crate) struct IdentityOptions {
     /// Authenticate with the X.509-SVID that this SPIFFE Workload API socket gives
     #[arg(long, value_name = "SOCKET")]
     pub(crate) workload_api: Option<PathBuf>,
-    /// Trust the roots in this file, PEM or SPIFFE JSON, instead of those that came with the SVID
+    /// Trust the roots in this file instead of those that came with the SVID: PEM, SPIFFE JSON, or a Kubernetes
+    /// ConfigMap with `bundle.spiffe` or `bundle.crt`; `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) trust_bundle: Option<PathBuf>,
     /// The trust domain of the server; needed with --trust-bundle when there is no SVID
@@ -48,31 +50,29 @@ pub(crate) struct ClientIdentity {
 impl IdentityOptions {
     /// Reads the identity; `wanted` picks among several that the Workload API gives.
     pub(crate) async fn load(&self, wanted: Option<&SpiffeId>) -> Result<ClientIdentity, Failure> {
-        let (identity, mut bundles) = match (&self.svid_dir, &self.workload_api) {
-            (Some(folder), _) => (Some(holder_files::read_svid(folder)?), TrustBundleSet::default()),
-            (None, Some(socket)) => {
-                let snapshot = from_workload_api(socket, wanted).await?;
-                (snapshot.identity, snapshot.bundles)
+        let mut snapshot = match (&self.svid_dir, &self.workload_api) {
+            (Some(folder), _) => {
+                let identity = Some(holder_files::read_svid(folder)?);
+                IdentitySnapshot { identity, ..IdentitySnapshot::default() }
             }
-            (None, None) => (None, TrustBundleSet::default()),
+            (None, Some(socket)) => from_workload_api(socket, wanted).await?,
+            (None, None) => IdentitySnapshot::default(),
         };
-        let trust_domain = self.server_trust_domain(identity.as_ref())?;
+        let trust_domain = self.server_trust_domain(snapshot.identity.as_ref())?;
         if let Some(path) = &self.trust_bundle {
-            bundles.insert(holder_files::read_bundle(path, &trust_domain)?);
+            snapshot.bundles.insert(holder_files::read_bundle(path, &trust_domain)?);
         } else if let Some(folder) = &self.svid_dir {
-            bundles.insert(holder_files::read_bundle(&folder.join(holder_files::BUNDLE), &trust_domain)?);
+            let path = folder.join(holder_files::BUNDLE);
+            snapshot.bundles.insert(holder_files::read_bundle(&path, &trust_domain)?);
         }
-        if bundles.get(&trust_domain).is_none() {
+        if snapshot.bundles.get(&trust_domain).is_none() {
             return Err(Failure::usage(
                 format!("trust a server of trust domain {trust_domain}"),
                 "no trust bundle is given",
             )
             .remedy("give --trust-bundle FILE, --svid-dir DIR or --workload-api SOCKET"));
         }
-        Ok(ClientIdentity {
-            snapshot: IdentitySnapshot { identity, bundles, ..Default::default() },
-            trust_domain,
-        })
+        Ok(ClientIdentity { snapshot, trust_domain })
     }
 
     fn server_trust_domain(&self, identity: Option<&X509Identity>) -> Result<TrustDomain, Failure> {
@@ -93,6 +93,21 @@ pub(crate) async fn from_workload_api(
     socket: &Path,
     wanted: Option<&SpiffeId>,
 ) -> Result<IdentitySnapshot, Failure> {
+    let shutdown = CancellationToken::new();
+    let (source, follower) = follow_workload_api(socket, wanted, shutdown.clone()).await?;
+    let snapshot = source.current();
+    shutdown.cancel();
+    // The task was cancelled on the line above; whether it ended well no longer matters.
+    let _ = follower.await;
+    Ok((*snapshot).clone())
+}
+
+/// The identity that a Workload API gives, as it changes, until `shutdown`.
+pub(crate) async fn follow_workload_api(
+    socket: &Path,
+    wanted: Option<&SpiffeId>,
+    shutdown: CancellationToken,
+) -> Result<(IdentitySource, JoinHandle<()>), Failure> {
     let what = || format!("get an identity from the Workload API at `{}`", socket.display());
     let endpoint = endpoint(socket).map_err(|error| Failure::from_io(what(), &error))?;
     if let Some(path) = endpoint.strip_prefix("unix:")
@@ -102,16 +117,10 @@ pub(crate) async fn from_workload_api(
             .remedy("start the agent or CA that serves it, or give the right path"));
     }
     let options = WorkloadApiOptions { endpoint, spiffe_id: wanted.cloned(), first_within: IDENTITY_WITHIN };
-    let shutdown = CancellationToken::new();
-    let (source, follower) = follow(options, shutdown.clone()).await.map_err(|failure| {
+    follow(options, shutdown).await.map_err(|failure| {
         Failure::new(Kind::Denied, what(), failure)
             .remedy("see `secctl entry list` for the selectors that give a process its identity")
-    })?;
-    let snapshot = source.current();
-    shutdown.cancel();
-    // The task was cancelled on the line above; whether it ended well no longer matters.
-    let _ = follower.await;
-    Ok((*snapshot).clone())
+    })
 }
 
 /// A Workload API endpoint (SPIFFE Workload Endpoint, section 4), which may be given as a plain path.

@@ -24,6 +24,18 @@ pub(crate) enum Kind {
     Refused = 6,
     /// The check was made and its answer is no.
     CheckFailed = 7,
+    /// An AgentCard is not from a signer that is trusted or expected.
+    CardUntrusted = 10,
+    /// An AgentCard's signature is not right for what it says.
+    CardTampered = 11,
+    /// An AgentCard's signer has a certificate that is out of date.
+    CardExpired = 12,
+    /// An AgentCard's signer has a certificate that is revoked.
+    CardRevoked = 13,
+    /// An AgentCard has no signature.
+    CardUnsigned = 14,
+    /// A document is no AgentCard, or its signature none, that can be verified.
+    CardMalformed = 15,
 }
 
 /// The exit statuses as `--help` shows them.
@@ -36,8 +48,14 @@ Exit statuses:
   4  the caller is not authenticated or not allowed
   5  what was named does not exist
   6  the request or a file is invalid and was refused
-  7  a check was made and failed (policy check, agentcard verify, audit verify, a denied
-     decision)";
+  7  a check was made and failed (policy check, agentcard lint, audit verify, a denied
+     decision)
+  10  an AgentCard is untrusted: not from a signer that is trusted or expected
+  11  an AgentCard is tampered with: the signature is not right for what it says
+  12  an AgentCard is expired: its signer's certificate is
+  13  an AgentCard is revoked: its signer's certificate is
+  14  an AgentCard is unsigned
+  15  an AgentCard is malformed: it cannot be read, or its signature cannot";
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -221,6 +239,12 @@ mod tests {
             Kind::NotFound,
             Kind::Refused,
             Kind::CheckFailed,
+            Kind::CardUntrusted,
+            Kind::CardTampered,
+            Kind::CardExpired,
+            Kind::CardRevoked,
+            Kind::CardUnsigned,
+            Kind::CardMalformed,
         ] {
             assert!(EXIT_STATUSES.contains(&format!("\n  {}  ", kind as u8)), "{kind:?}");
         }

@@ -9,6 +9,7 @@ use secplane_identity::{
 };
 
 use crate::{
+    config_map,
     failure::Failure,
     files::{self, PUBLIC, SECRET},
 };
@@ -65,13 +66,22 @@ pub(crate) fn read_key(path: &Path) -> Result<PrivateKey, Failure> {
         .map_err(|error| Failure::refused(format!("read the private key `{}`", path.display()), error))
 }
 
-/// Reads a trust bundle, PEM or SPIFFE JSON.
+/// The keys of a ConfigMap that a trust bundle may lie under: the newer SPIFFE JSON before the older PEM.
+const BUNDLE_KEYS: [&str; 2] = ["bundle.spiffe", "bundle.crt"];
+
+/// Reads a trust bundle: PEM, SPIFFE JSON, or a Kubernetes ConfigMap that holds one of these.
 pub(crate) fn read_bundle(path: &Path, trust_domain: &TrustDomain) -> Result<TrustBundle, Failure> {
-    let text = files::read_text(path, MAX_DOCUMENT_BYTES)?;
+    let what = || format!("read the trust bundle `{}`", path.display());
+    let mut text = files::read_text(path, MAX_DOCUMENT_BYTES)?;
+    if config_map::is_config_map(&text) {
+        let found =
+            config_map::value(&text, &BUNDLE_KEYS).map_err(|error| Failure::refused(what(), error))?;
+        text = found.1;
+    }
     let bundle = if text.trim_start().starts_with('{') {
         TrustBundle::from_spiffe_json(trust_domain.clone(), &text)
     } else {
         TrustBundle::from_pem(trust_domain.clone(), &text)
     };
-    bundle.map_err(|error| Failure::refused(format!("read the trust bundle `{}`", path.display()), error))
+    bundle.map_err(|error| Failure::refused(what(), error))
 }

@@ -16,13 +16,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use secplane_identity::TrustDomain;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::{folder::DevFolder, screen::Screen, stack::Stack};
-use crate::{
-    failure::{Failure, Kind},
-    output::Output,
-};
+use crate::{end_signals::EndSignals, failure::Failure, output::Output};
 
 /// The folder that the other commands look into by themselves.
 const DEFAULT_DIR: &str = "./secplane-dev";
@@ -91,27 +87,5 @@ async fn until_the_end(
     tokio::select! {
         failure = stack.failed() => Err(failure),
         () = end.received() => screen.ending(),
-    }
-}
-
-/// Ctrl-C and SIGTERM.
-struct EndSignals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl EndSignals {
-    fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure::new(Kind::Other, "listen for the signal to end", error))
-        };
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }

@@ -5,6 +5,8 @@ mod admin;
 mod agents;
 mod audit;
 mod bundles;
+mod card_fetch;
+mod card_server;
 mod cards;
 mod dev;
 mod entries;
