@@ -4,6 +4,9 @@
 OPA_VERSION=1.22.2
 # What that OPA asks for. An older Go (from 1.21) fetches it by itself, unless GOTOOLCHAIN=local forbids it.
 GO_VERSION=1.26
+# The A2A SDKs, by their requirements.txt and package-lock.json.
+A2A_PYTHON_VERSION=1.3.0
+A2A_JS_VERSION=1.3.0
 TOOLS=${SECPLANE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/secplane-tools}
 
 say() { echo "interop: $*"; }
@@ -75,4 +78,50 @@ install_softhsm() {
     SOFTHSM_MODULE=$(compgen -G '/usr/lib/softhsm/libsofthsm2.so' || compgen -G '/usr/lib/*/softhsm/libsofthsm2.so') ||
         die "libsofthsm2.so is not where Debian puts it"
     export SOFTHSM_MODULE
+}
+
+# The A2A SDK for Python with everything that it needs, at the versions of requirements.txt; A2A_PYTHON runs it.
+install_a2a_python() {
+    need python3 "Install Python 3.10 or newer, for example with: apt-get install python3 python3-venv"
+    local folder=$TOOLS/a2a-python-$A2A_PYTHON_VERSION
+    if [[ ! -x $folder/bin/python ]]; then
+        say "installing the A2A SDK $A2A_PYTHON_VERSION for Python in $folder"
+        rm -rf -- "$folder.part"
+        # Its python finds the packages beside itself, so it can be moved into place once it is whole.
+        if ! { python3 -m venv --without-pip "$folder.part" &&
+            python3 -m pip --disable-pip-version-check --python "$folder.part/bin/python" install --quiet \
+                --no-deps --requirement "$INTEROP/a2a/requirements.txt"; }; then
+            rm -rf -- "$folder.part"
+            die "the A2A SDK for Python cannot be installed; pip's words are above. It needs python3-venv," \
+                "python3-pip and the package index"
+        fi
+        mv -T -- "$folder.part" "$folder" 2>/dev/null || rm -rf -- "$folder.part"
+    fi
+    A2A_PYTHON=$folder/bin/python
+    [[ $("$A2A_PYTHON" -c 'import importlib.metadata as m; print(m.version("a2a-sdk"))') == "$A2A_PYTHON_VERSION" ]] ||
+        die "$folder is not the A2A SDK $A2A_PYTHON_VERSION; remove the folder"
+    export A2A_PYTHON
+}
+
+# The A2A SDK for JavaScript at the versions of package-lock.json; A2A_JS is where it lies.
+install_a2a_js() {
+    need node "Install Node.js 20 or newer: https://nodejs.org"
+    need npm "Install npm: https://nodejs.org"
+    local folder=$TOOLS/a2a-js-$A2A_JS_VERSION
+    if [[ ! -d $folder/node_modules/@a2a-js/sdk ]]; then
+        say "installing the A2A SDK $A2A_JS_VERSION for JavaScript in $folder"
+        mkdir -p -- "$TOOLS"
+        local staging
+        staging=$(mktemp -d "$TOOLS/.a2a-js-XXXXXX")
+        cp -- "$INTEROP"/a2a/package.json "$INTEROP"/a2a/package-lock.json "$staging"
+        if ! (cd -- "$staging" && npm ci --no-fund --no-audit --ignore-scripts --silent); then
+            rm -rf -- "$staging"
+            die "the A2A SDK for JavaScript cannot be installed; npm's words are above. It needs the npm registry"
+        fi
+        mv -T -- "$staging" "$folder" 2>/dev/null || rm -rf -- "$staging"
+    fi
+    A2A_JS=$folder
+    [[ $(node -p "require('$folder/node_modules/@a2a-js/sdk/package.json').version") == "$A2A_JS_VERSION" ]] ||
+        die "$folder is not the A2A SDK $A2A_JS_VERSION; remove the folder"
+    export A2A_JS
 }
