@@ -1,5 +1,5 @@
 //! What the command says and how it ends when no daemon is there.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -117,6 +117,33 @@ fn never_prints_a_key_that_it_cannot_read() {
         secctl(&["ca", "status", "--server", "localhost:1", "--svid-dir", text(folder.path())]);
     assert_eq!(status, 6, "{stderr}");
     assert!(!stdout.contains("c2VjcmV0") && !stderr.contains("c2VjcmV0"));
+}
+
+/// Every bad card of the corpus, as a script would see it.
+#[test]
+fn ends_with_the_status_of_each_bad_cards_class() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent-card/corpus");
+    let of = |name: &str| text(&corpus.join(name)).to_owned();
+    let manifest: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(corpus.join("manifest.json")).unwrap()).unwrap();
+    let (bundle, crl) = (of("bundle.json"), of("crl.pem"));
+    let trust = ["--trust-bundle", &bundle, "--trust-domain", "example.org", "--crl", &crl];
+    let at = ["--at", manifest["at"].as_str().unwrap()];
+    for (name, expected) in manifest["cards"].as_object().unwrap() {
+        let card = of(name);
+        let (status, _, stderr) = secctl(&[&["agentcard", "verify", &card][..], &trust, &at].concat());
+        let expected = match expected["class"].as_str().unwrap() {
+            "valid" => 0,
+            "untrusted" => 10,
+            "tampered" => 11,
+            "expired" => 12,
+            "revoked" => 13,
+            "unsigned" => 14,
+            "malformed" => 15,
+            other => panic!("{name}: {other}"),
+        };
+        assert_eq!(status, expected, "{name}: {stderr}");
+    }
 }
 
 fn text(path: &Path) -> &str {

@@ -216,7 +216,6 @@ impl FormError {
             | Self::SameField(member, _)
             | Self::OtherCase(member, _)
             | Self::SeveralAlternatives(member)
-            | Self::LargeInteger(member)
             | Self::TooDeep(member) => member,
             Self::Nothing | Self::Unwritable(_) => "",
         }
@@ -245,11 +244,6 @@ pub enum FormError {
     /// More than one alternative of a field that holds one.
     #[error("`{0}` holds more than one alternative of a field that holds one; keep one")]
     SeveralAlternatives(String),
-    /// An integer that not every double near it differs from.
-    #[error(
-        "`{0}` is an integer beyond 2^53 - 1, which the Python SDK does not canonicalize; write it as a string"
-    )]
-    LargeInteger(String),
     /// Free-form parameters nested deeper than the form's verifiers read.
     #[error("`{0}` is nested deeper than the form's verifiers read; flatten it")]
     TooDeep(String),

@@ -13,8 +13,6 @@ use super::{
 /// The deepest nesting of an extension's `params`, itself counting as one, that the Python SDK reads: its protobuf
 /// reader gives up at 100 messages, and each level costs two.
 const MAX_PARAMETER_DEPTH: usize = 48;
-/// The Python SDK takes every number without a fraction for an integer, and canonicalizes none beyond this.
-const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
 
 /// The card in A2A 1.0's own names. The Python SDK translates A2A 0.3 members first and the JavaScript SDK does not,
 /// so a card with such members has a second reading.
@@ -38,28 +36,8 @@ pub(super) fn refused_by_python(card: &Value) -> Option<FormError> {
         if depth(params) > MAX_PARAMETER_DEPTH {
             return Some(FormError::TooDeep(at));
         }
-        if let Some(at) = large_integer(params, &at) {
-            return Some(FormError::LargeInteger(at));
-        }
     }
     None
-}
-
-fn large_integer(value: &Value, at: &str) -> Option<String> {
-    match value {
-        Value::Number(number) => {
-            let is_large = number.as_f64().is_some_and(|n| n.fract() == 0.0 && n.abs() > MAX_INTEGER);
-            is_large.then(|| at.to_owned())
-        }
-        Value::Array(elements) => {
-            let mut numbered = elements.iter().enumerate();
-            numbered.find_map(|(position, element)| large_integer(element, &format!("{at}[{position}]")))
-        }
-        Value::Object(members) => {
-            members.iter().find_map(|(name, value)| large_integer(value, &schema::path(at, name)))
-        }
-        _ => None,
-    }
 }
 
 /// What the SDKs sign of such a card.
@@ -288,16 +266,7 @@ mod tests {
         (0..=MAX_PARAMETER_DEPTH).fold(json!(1), |inner, _| json!({"x": inner})),
         Some(FormError::TooDeep("capabilities.extensions[0].params".into()))
     )]
-    #[case::largest_integer(json!({"n": 9_007_199_254_740_991_u64}), None)]
-    #[case::larger_integer(
-        json!({"n": [0, -9_007_199_254_740_992_i64]}),
-        Some(FormError::LargeInteger("capabilities.extensions[0].params.n[1]".into()))
-    )]
-    #[case::integer_by_exponent(
-        json!({"n": 1e21}),
-        Some(FormError::LargeInteger("capabilities.extensions[0].params.n".into()))
-    )]
-    #[case::smallest(json!({"n": 5e-324}), None)]
+    #[case::large_numbers(json!({"n": [1e21, 9_007_199_254_740_992_u64, 5e-324]}), None)]
     fn knows_what_the_python_sdk_refuses(#[case] value: Value, #[case] expected: Option<FormError>) {
         let card = parameters(value);
         assert!(forms(&card).is_ok());

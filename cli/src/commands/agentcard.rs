@@ -23,14 +23,12 @@ pub(crate) enum AgentCardCommand {
     ///
     /// Verifiers disagree about what a signature covers. A card of which they do is refused, and what makes the
     /// difference is named; --portable signs it for all of them, --canonicalization for one.
-    #[command(
-        after_help = "Examples:\n  secctl agentcard sign card.json --svid-dir ./web --out signed.json\n  \
-                            secctl agentcard sign card.json --workload-api ./secplane-dev/workload.sock \
-                            --portable --out signed.json\n  secctl agentcard sign card.json --svid-dir ./web \
-                            --write-configmap web --namespace demo --out web-card-signed.yaml\n  secctl \
-                            agentcard sign card.json --workload-api ./secplane-dev/workload.sock --watch \
-                            --out signed.json"
-    )]
+    #[command(after_help = "Examples:\n  secctl agentcard sign card.json --svid-dir ./web --portable --out \
+                            signed.json\n  secctl agentcard sign card.json --workload-api \
+                            ./secplane-dev/workload.sock --portable --out mine.json\n  secctl agentcard sign \
+                            card.json --svid-dir ./web --portable --write-configmap web --namespace demo --out \
+                            web-card-signed.yaml\n  secctl agentcard sign card.json --workload-api \
+                            ./secplane-dev/workload.sock --portable --watch --out mine.json")]
     Sign(Box<sign::SignArgs>),
     /// Verify the signatures of a card, every check by itself; the exit status says the class
     ///
