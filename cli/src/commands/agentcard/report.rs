@@ -11,7 +11,7 @@ use crate::{
 
 /// The result of a verification.
 ///
-/// The JSON of both kinds has the same members.
+/// In JSON, what the CA answers has the members of a verification made here, as far as it answers them.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum CardReport {
