@@ -151,19 +151,25 @@ fn end_of_string(bytes: &[u8], at: usize) -> usize {
     at
 }
 
-/// A fraction may be rounded to the nearest double, as RFC 8785's own example does. An integer may not: its digits
-/// are what people mean. Nor may a number vanish into zero.
+/// A fraction may be rounded to the nearest double, as RFC 8785's own example does. An integer may not, because its
+/// digits are what people mean, unless it is written as RFC 8785 itself writes that double. Nor may a number vanish
+/// into zero.
 fn check_number(token: &str) -> Result<(), JsonError> {
     let inexact = || JsonError::InexactNumber(token.chars().take(40).collect());
     let value: f64 = token.parse().map_err(|_| inexact())?;
     let is_integer = !token.contains(['.', 'e', 'E']);
-    let digits_are_lost = is_integer && format!("{value:.0}") != token;
+    let digits_are_lost = is_integer && format!("{value:.0}") != token && !is_as_written_by_jcs(value, token);
     let mantissa = token.split(['e', 'E']).next().unwrap_or(token);
     let vanished = value == 0.0 && mantissa.contains(|c| matches!(c, '1'..='9'));
     if !value.is_finite() || digits_are_lost || vanished {
         return Err(inexact());
     }
     Ok(())
+}
+
+/// Whether the token is the shortest text of the double, which is what RFC 8785 and JavaScript write of it.
+fn is_as_written_by_jcs(value: f64, token: &str) -> bool {
+    serde_json_canonicalizer::to_vec(&value).is_ok_and(|written| written == token.as_bytes())
 }
 
 /// Why bytes are not a JSON document that can be signed or verified.
@@ -227,6 +233,8 @@ mod tests {
     #[case("9007199254740994")]
     #[case("-9007199254740992")]
     #[case("1000000000000000000000")]
+    #[case("295147905179352830000")]
+    #[case("999999999999999700000")]
     #[case("333333333.33333329")]
     #[case("0.1")]
     #[case("0e-5")]
@@ -239,6 +247,7 @@ mod tests {
     #[case("9007199254740993")]
     #[case("-9007199254740993")]
     #[case("18446744073709551615")]
+    #[case("295147905179352830001")]
     #[case("123456789012345678901234567890")]
     #[case("1e-400")]
     #[case("-0.000001e-350")]

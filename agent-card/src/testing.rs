@@ -56,7 +56,8 @@ impl Authority {
     pub(crate) fn revocation_list(&self, serials: &[&str]) -> Vec<u8> {
         let now = SystemTime::now();
         let revoked = serials.iter().map(|serial| RevokedCertParams {
-            serial_number: SerialNumber::from_slice(&hex::decode(serial).unwrap()),
+            // Leading zeros are left out of a serial number, so its digits may be odd in number.
+            serial_number: SerialNumber::from_slice(&hex::decode(format!("{serial:0>40}")).unwrap()),
             revocation_time: now.into(),
             reason_code: None,
             invalidity_date: None,

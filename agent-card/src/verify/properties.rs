@@ -152,6 +152,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i32>().prop_map(Value::from),
         (-1e30..1e30).prop_map(Value::from),
+        (-1e21..1e21_f64).prop_map(|number| Value::from(number.trunc())),
         ".{0,6}".prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {

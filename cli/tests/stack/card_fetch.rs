@@ -128,11 +128,24 @@ fn refuses_a_card_that_is_too_large() {
 fn examples(command: &[&str]) -> Vec<String> {
     let (status, help, _) = ended(secctl().arg("agentcard").args(command).arg("--help"));
     assert_eq!(status, 0);
-    let lines: Vec<_> = help
-        .lines()
-        .filter(|line| line.starts_with("  secctl "))
-        .map(|line| line.trim().to_owned())
-        .collect();
+    // A long example is broken over several lines.
+    let mut lines: Vec<String> = Vec::new();
+    let mut inside = false;
+    for line in help.lines() {
+        match line.strip_prefix("  ") {
+            Some(example) if example.starts_with("secctl ") => {
+                inside = true;
+                lines.push(example.to_owned());
+            }
+            _ if line.trim().is_empty() => inside = false,
+            _ => {
+                if let (true, Some(last)) = (inside, lines.last_mut()) {
+                    last.push(' ');
+                    last.push_str(line.trim());
+                }
+            }
+        }
+    }
     assert!(!lines.is_empty(), "{command:?} has no example");
     lines
 }
