@@ -14,7 +14,9 @@ const { AgentCard, generateAgentCardSignature, verifyAgentCardSignature } = awai
   pathToFileURL(require.resolve("@a2a-js/sdk")).href
 );
 
-const readCard = (path) => AgentCard.fromJSON(JSON.parse(readFileSync(path, "utf8")));
+// The card as JSON: the SDK reads it by itself. Given a card that was read already, SDK 1.3.0 loses its security schemes
+// and signs it without them.
+const readCard = (path) => JSON.parse(readFileSync(path, "utf8"));
 const readChain = (path) =>
   readFileSync(path, "utf8")
     .split(/(?<=-----END CERTIFICATE-----)/)
@@ -34,7 +36,8 @@ const commands = {
       typ: "JOSE",
       x5c,
     });
-    console.log(JSON.stringify(AgentCard.toJSON(await signer(readCard(card)))));
+    // What the SDK does not know is not signed, so it is not published either.
+    console.log(JSON.stringify(AgentCard.toJSON(AgentCard.fromJSON(await signer(readCard(card))))));
   },
 };
 

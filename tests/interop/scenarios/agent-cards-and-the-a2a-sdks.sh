@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# seconds: 300
+# seconds: 600
 # Cards that we sign verify in the A2A SDKs for Python and JavaScript, whatever is in them, and cards that those sign
 # verify here, over the hard cards of a2a/cards.
 
@@ -34,9 +34,6 @@ for card in "$CARDS"/*.json; do
         theirs=$WORK/$name-$sdk.json
         "${sdk}_sdk" sign "$card" "$WORK/cook/svid.pem" "$WORK/cook/key.pem" >"$theirs"
         expect "we accept the $sdk SDK's $name" verifies "$theirs"
-        for other in python javascript; do
-            expect "the $other SDK accepts the $sdk SDK's $name" "${other}_sdk" verify "$theirs" "$WORK/cook/svid.pem"
-        done
     done
 done
 expect "all cards were tried" test "$count" -ge 10
