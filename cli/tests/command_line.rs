@@ -1,5 +1,5 @@
 //! What the command says and how it ends when no daemon is there.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
