@@ -13,6 +13,7 @@ mod certificates;
 mod cuttable;
 mod debug;
 mod denials;
+mod downstream;
 mod entry;
 mod federated_bundles;
 mod health;
