@@ -1,26 +1,25 @@
 //! The configuration of the daemon: a YAML file, with every key also settable by an environment variable.
 
+mod database;
+mod lifetimes;
+mod listeners;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use schemars::JsonSchema;
 use secplane_configuration::{LoadError, load, logging::LogConfig};
-use secplane_identity::{SpiffeId, TrustDomain};
+use secplane_identity::TrustDomain;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgConnectOptions;
 
-use crate::{
-    authority::{DnsName, Lifetimes},
-    jwt_svids::JwtSettings,
-    keys::{KeyStorage, KeyStorageKind, KeysConfig, WrappingKeySource},
-    lifecycle::{AuthorityLifetimes, LifecycleSettings, PartOfLife, Schedule},
-    store::{Store, StoreLocation},
+pub use self::{
+    database::{DatabaseConfig, PostgresConfig, SqliteConfig},
+    lifetimes::{CrlConfig, JwtConfig, RotationConfig, ValidityConfig},
+    listeners::{OperationsConfig, OtlpConfig, TelemetryConfig, WorkloadApiConfig, unreachable_socket},
 };
-
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::keys::{KeysConfig, WrappingKeySource};
 
 /// The prefix of environment variables; nested keys are separated by `__`.
 pub const ENV_PREFIX: &str = "CA_DAEMON_";
@@ -93,90 +92,6 @@ pub struct Config {
     pub crl: CrlConfig,
 }
 
-/// Certificate revocation lists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CrlConfig {
-    /// How long a list is valid, from 5 minutes to 30 days. A new one is made when half of it is over, and at once when
-    /// something is revoked.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub validity: Duration,
-}
-
-/// The listener for operations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct OperationsConfig {
-    /// Where `/live`, `/ready`, `/metrics`, `/crl/` and `/bundle` are served, without TLS. Port 0 takes a free one;
-    /// `null` turns it off.
-    #[schemars(with = "Option<String>")]
-    pub listen: Option<SocketAddr>,
-}
-
-/// Telemetry.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TelemetryConfig {
-    /// OpenTelemetry by OTLP over gRPC.
-    pub otlp: OtlpConfig,
-}
-
-/// A collector of traces.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct OtlpConfig {
-    /// The collector that traces are sent to, such as `http://127.0.0.1:4317`. Without it there are none.
-    pub endpoint: Option<String>,
-}
-
-/// The database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DatabaseConfig {
-    /// A file in `data_dir`, for one daemon.
-    Sqlite(SqliteConfig),
-    /// A PostgreSQL server, for any number of replicas.
-    Postgres(PostgresConfig),
-}
-
-/// SQLite has nothing to configure.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SqliteConfig {}
-
-/// PostgreSQL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PostgresConfig {
-    /// Such as `postgres://ca@db.example.org/ca?sslmode=verify-full&sslrootcert=/etc/ca/db.pem`, without a password.
-    pub url: String,
-    /// Where the password comes from, if the server asks for one.
-    #[serde(default)]
-    pub password: Option<WrappingKeySource>,
-}
-
-impl Default for DatabaseConfig {
-    fn default() -> Self {
-        Self::Sqlite(SqliteConfig::default())
-    }
-}
-
-/// The Workload API.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct WorkloadApiConfig {
-    /// Its Unix socket, which every user may open. Default: `workload.sock` in `data_dir`'s parent folder.
-    pub socket: Option<PathBuf>,
-    /// The path of the agent's SPIFFE ID: the parent of the entries that are served here.
-    pub agent_path: String,
-    /// How long the first call of a workload waits for its registration entry, which is often created when the
-    /// workload is started. At most a minute; `0s` answers at once.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub hold: Duration,
-}
-
 /// Federation with foreign trust domains.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -189,54 +104,6 @@ impl Default for FederationConfig {
     fn default() -> Self {
         Self { web_roots: "/etc/ssl/certs/ca-certificates.crt".into() }
     }
-}
-
-/// Lifetimes. Text such as `1h`, `90s`, `30d`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ValidityConfig {
-    /// Of the root, when the first start makes it.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub root: Duration,
-    /// Of an issuing CA. It is renewed at half of it.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub issuing_ca: Duration,
-    /// Of an X.509-SVID, unless its entry says otherwise.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub x509_svid: Duration,
-    /// Of a node agent's own X.509-SVID.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub agent: Duration,
-    /// Of a server certificate, unless the admin says otherwise.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub server: Duration,
-    /// Of a client certificate, unless the admin says otherwise.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub client: Duration,
-    /// The longest lifetime that anyone may ask for. None is longer than what is left of the issuing CA.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub longest: Duration,
-}
-
-/// When roots and JWT keys are replaced, by their age. `secctl ca rotate` does it at any time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RotationConfig {
-    /// The part of its life, between 0 and 1, after which a root or JWT key gets a successor in the trust bundle.
-    pub prepare_at: PartOfLife,
-    /// The part of its life after which the successor signs instead of it.
-    pub activate_at: PartOfLife,
-    /// How long a successor is in the trust bundle before it may sign: as long as those who poll the bundle may take.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub publish_ahead: Duration,
 }
 
 /// The CA above issuing CAs, if it is not a root that the authority makes.
@@ -256,22 +123,6 @@ pub struct PemUpstreamConfig {
     pub folder: PathBuf,
 }
 
-/// JWT-SVIDs. Durations as in `validity`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct JwtConfig {
-    /// What tokens name as their issuer (`iss`), such as the URL where their keys can be fetched. Default: nothing.
-    pub issuer: Option<String>,
-    /// Of a key that signs tokens. No token outlives it.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub key_validity: Duration,
-    /// Of a token, unless its entry says otherwise.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub svid_validity: Duration,
-}
-
 /// How much one caller may ask for in a second, and as much at once; a call above it waits for up to a second, then is
 /// refused with `ResourceExhausted`. 0 for no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -289,65 +140,9 @@ fn default_listen() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081)
 }
 
-impl Default for WorkloadApiConfig {
-    fn default() -> Self {
-        Self { socket: None, agent_path: "/spire/agent/local".to_owned(), hold: Duration::from_secs(2) }
-    }
-}
-
-impl Default for OperationsConfig {
-    fn default() -> Self {
-        Self { listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082)) }
-    }
-}
-
-impl Default for JwtConfig {
-    fn default() -> Self {
-        Self {
-            issuer: None,
-            key_validity: Duration::from_secs(24 * 3600),
-            svid_validity: Duration::from_secs(5 * 60),
-        }
-    }
-}
-
-impl Default for CrlConfig {
-    fn default() -> Self {
-        Self { validity: Duration::from_secs(24 * 3600) }
-    }
-}
-
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self { failed_attestations: 10, signatures: 500, status_reports: 10 }
-    }
-}
-
-impl Default for ValidityConfig {
-    fn default() -> Self {
-        const HOUR: u64 = 3600;
-        const DAY: u64 = 24 * HOUR;
-        Self {
-            // Ten years as humantime counts them: 365.25 days each.
-            root: Duration::from_secs(10 * 31_557_600),
-            issuing_ca: Duration::from_secs(DAY),
-            x509_svid: Duration::from_secs(HOUR),
-            agent: Duration::from_secs(HOUR),
-            server: Duration::from_secs(HOUR),
-            client: Duration::from_secs(HOUR),
-            longest: Duration::from_secs(DAY),
-        }
-    }
-}
-
-impl Default for RotationConfig {
-    fn default() -> Self {
-        Self {
-            prepare_at: PartOfLife::thousandths(500),
-            activate_at: PartOfLife::thousandths(833),
-            // The refresh hint of the trust bundle.
-            publish_ahead: Duration::from_secs(300),
-        }
     }
 }
 
@@ -398,154 +193,14 @@ impl Config {
     /// Names the value and what to change.
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |key: &'static str, reason: String| Err(ConfigError::Invalid { key, reason });
-        if let Err(error) = self.agent_id() {
-            return refuse("workload_api.agent_path", error.to_string());
-        }
-        if self.workload_api.hold > Duration::from_secs(60) {
-            return refuse("workload_api.hold", "it is longer than a minute".into());
-        }
-        if let Err(error) = self.dns_names() {
-            return refuse("server_names", error.to_string());
-        }
+        self.check_listeners()?;
         if let Err(error) = self.log.check() {
             return refuse("log.filter", error.to_string());
-        }
-        if let Some(endpoint) = &self.telemetry.otlp.endpoint
-            && !endpoint.starts_with("http://")
-        {
-            return refuse(
-                "telemetry.otlp.endpoint",
-                format!("`{endpoint}` does not begin with http://; name a collector on this machine"),
-            );
-        }
-        for (key, socket) in
-            [("admin_socket", self.admin_socket()), ("workload_api.socket", self.workload_api_socket())]
-        {
-            if let Some(reason) = unreachable_socket(&socket) {
-                return refuse(key, reason);
-            }
         }
         if let Err(reason) = self.keys.check(matches!(self.database, DatabaseConfig::Postgres(_))) {
             return refuse("keys", reason.into());
         }
-        let v = &self.validity;
-        for (key, lifetime) in [
-            ("validity.x509_svid", v.x509_svid),
-            ("validity.agent", v.agent),
-            ("validity.server", v.server),
-            ("validity.client", v.client),
-            ("validity.longest", v.longest),
-        ] {
-            if lifetime < Duration::from_secs(1) {
-                return refuse(key, "it is shorter than a second".into());
-            }
-            if lifetime > v.issuing_ca {
-                return refuse(key, "it is longer than validity.issuing_ca, which no leaf outlives".into());
-            }
-        }
-        if self.jwt.svid_validity < Duration::from_secs(1) {
-            return refuse("jwt.svid_validity", "it is shorter than a second".into());
-        }
-        if self.jwt.svid_validity > v.longest {
-            return refuse("jwt.svid_validity", "it is longer than validity.longest".into());
-        }
-        if self.jwt.svid_validity > self.jwt.key_validity / 2 {
-            return refuse("jwt.svid_validity", "it is longer than half of jwt.key_validity".into());
-        }
-        if self.jwt.issuer.as_ref().is_some_and(|issuer| issuer.is_empty() || issuer.len() > 2048) {
-            return refuse("jwt.issuer", "it is empty or longer than 2048 bytes".into());
-        }
-        if v.agent > v.longest {
-            return refuse("validity.agent", "it is longer than validity.longest".into());
-        }
-        if v.issuing_ca > v.root / 2 {
-            return refuse("validity.issuing_ca", "it is longer than half of validity.root".into());
-        }
-        if v.root > Duration::from_secs(100 * 365 * 24 * 3600) {
-            return refuse("validity.root", "it is longer than 100 years".into());
-        }
-        if !(MINUTE * 5..=MINUTE * 60 * 24 * 30).contains(&self.crl.validity) {
-            return refuse("crl.validity", "it is not between 5 minutes and 30 days".into());
-        }
-        if self.rotation.prepare_at >= self.rotation.activate_at {
-            return refuse("rotation.prepare_at", "it is not before rotation.activate_at".into());
-        }
-        if self.jwt.svid_validity < Duration::from_secs(1) {
-            return refuse("jwt.svid_validity", "it is shorter than a second".into());
-        }
-        if self.jwt.svid_validity > self.jwt.key_validity / 2 {
-            return refuse("jwt.svid_validity", "it is longer than half of jwt.key_validity".into());
-        }
-        if self.insecure && !self.listen.ip().is_loopback() && !self.insecure_beyond_loopback {
-            return refuse(
-                "insecure",
-                format!(
-                    "`listen` is {}, which is not loopback; without TLS everyone who reaches it is an admin. \
-                     Listen on 127.0.0.1, or set insecure_beyond_loopback",
-                    self.listen
-                ),
-            );
-        }
-        Ok(())
-    }
-
-    /// The SPIFFE ID of the agent that serves this machine's workloads.
-    ///
-    /// # Errors
-    /// When the configured path is not one.
-    pub fn agent_id(&self) -> Result<SpiffeId, secplane_identity::spiffe_id::SpiffeIdError> {
-        SpiffeId::from_parts(&self.trust_domain, &self.workload_api.agent_path)
-    }
-
-    /// The DNS names of the server's own certificate.
-    ///
-    /// # Errors
-    /// When one is not a DNS name.
-    pub fn dns_names(&self) -> Result<Vec<DnsName>, crate::authority::NameError> {
-        self.server_names.iter().map(|name| DnsName::parse(name)).collect()
-    }
-
-    /// Where the admin socket is.
-    #[must_use]
-    pub fn admin_socket(&self) -> PathBuf {
-        self.admin_socket.clone().unwrap_or_else(|| self.data_dir.join("admin.sock"))
-    }
-
-    /// Where the Workload API's socket is.
-    #[must_use]
-    pub fn workload_api_socket(&self) -> PathBuf {
-        self.workload_api
-            .socket
-            .clone()
-            .unwrap_or_else(|| self.data_dir.parent().unwrap_or(&self.data_dir).join("workload.sock"))
-    }
-
-    /// Where the database is, and how to log in.
-    ///
-    /// # Errors
-    /// When the URL is not one, or holds a password, which would be printed with the configuration.
-    pub fn store_location(&self) -> Result<StoreLocation, ConfigError> {
-        let invalid = |reason: String| ConfigError::Invalid { key: "database.postgres", reason };
-        let config = match &self.database {
-            DatabaseConfig::Sqlite(_) => return Ok(StoreLocation::Sqlite(self.data_dir.join("ca.db"))),
-            DatabaseConfig::Postgres(config) => config,
-        };
-        let after_scheme = config.url.split_once("://").map(|(_, rest)| rest).unwrap_or_default();
-        let login = after_scheme.split(['/', '?']).next().and_then(|authority| authority.rsplit_once('@'));
-        if login.is_some_and(|(login, _)| login.contains(':')) || after_scheme.contains("password=") {
-            return Err(invalid(
-                "its `url` holds a password; give it by `password: {file: …}` instead".into(),
-            ));
-        }
-        let mut options: PgConnectOptions = config
-            .url
-            .parse()
-            .map_err(|error: sqlx::Error| invalid(format!("its `url` is no URL of a database: {error}")))?;
-        if let Some(source) = &config.password {
-            let password = source.read_text().map_err(|error| invalid(error.to_string()))?;
-            options = options.password(password.trim_end_matches(['\r', '\n']));
-        }
-        Ok(StoreLocation::Postgres(Box::new(options)))
+        self.check_lifetimes()
     }
 
     /// The folder of the CA in PEM files, if there is one.
@@ -553,85 +208,6 @@ impl Config {
     pub fn upstream_folder(&self) -> Option<&Path> {
         self.upstream.as_ref().map(|UpstreamConfig::Pem(pem)| pem.folder.as_path())
     }
-
-    /// How JWT-SVIDs are made.
-    #[must_use]
-    pub fn jwt_settings(&self) -> JwtSettings {
-        JwtSettings {
-            issuer: self.jwt.issuer.clone(),
-            lifetime: self.jwt.svid_validity,
-            longest: self.validity.longest,
-        }
-    }
-
-    /// Where private keys are kept, `store` being the database.
-    #[must_use]
-    pub fn key_storage(&self, store: &Store) -> KeyStorage {
-        let by_default = match self.database {
-            DatabaseConfig::Sqlite(_) => KeyStorageKind::File,
-            DatabaseConfig::Postgres(_) => KeyStorageKind::Database,
-        };
-        match self.keys.storage.unwrap_or(by_default) {
-            KeyStorageKind::Memory => KeyStorage::Memory,
-            KeyStorageKind::Pkcs11 if by_default == KeyStorageKind::Database => {
-                KeyStorage::Database(store.clone())
-            }
-            KeyStorageKind::Database => KeyStorage::Database(store.clone()),
-            KeyStorageKind::File | KeyStorageKind::Pkcs11 => KeyStorage::Files(self.data_dir.join("keys")),
-        }
-    }
-
-    /// The lifetimes of authorities.
-    #[must_use]
-    pub fn authority_lifetimes(&self) -> AuthorityLifetimes {
-        AuthorityLifetimes {
-            root: self.validity.root,
-            issuing: self.validity.issuing_ca,
-            jwt_key: self.jwt.key_validity,
-        }
-    }
-
-    /// How roots and JWT keys go on.
-    #[must_use]
-    pub fn lifecycle(&self) -> LifecycleSettings {
-        let RotationConfig { prepare_at, activate_at, publish_ahead } = self.rotation;
-        LifecycleSettings {
-            schedule: Schedule { prepare_at, activate_at, publish_ahead },
-            longest_jwt_svid: self.jwt_settings().longest,
-        }
-    }
-
-    /// The lifetimes of leaves.
-    #[must_use]
-    pub fn lifetimes(&self) -> Lifetimes {
-        let v = &self.validity;
-        Lifetimes { x509_svid: v.x509_svid, server: v.server, client: v.client, longest: v.longest }
-    }
-}
-
-/// Why clients could not name a Unix socket in the address that they are given (`unix:///path`): it is a URI, and
-/// gRPC and SPIFFE libraries differ in what they do with the rest.
-#[must_use]
-pub fn unreachable_socket(path: &Path) -> Option<String> {
-    /// `sun_path` with its final zero (unix(7)), less the `.new` that it is bound under.
-    const MAX_BYTES: usize = 107 - 4;
-    let shown = path.display();
-    let Some(text) = path.to_str() else {
-        return Some(format!("{shown} is not UTF-8"));
-    };
-    let is_fit = |c: char| c.is_ascii_graphic() && !matches!(c, '%' | '?' | '#' | '\\' | '"' | '<' | '>');
-    if let Some(unfit) = text.chars().find(|c| !is_fit(*c)) {
-        return Some(format!(
-            "{shown} holds {unfit:?}, which clients cannot write in a socket address; choose a path of letters, digits and -._/"
-        ));
-    }
-    if text.len() > MAX_BYTES {
-        return Some(format!(
-            "{shown} has {} bytes, and a socket's path has at most {MAX_BYTES}",
-            text.len()
-        ));
-    }
-    None
 }
 
 /// Why there is no configuration.

@@ -1,61 +1,47 @@
 //! The whole daemon: what is started in which order, and how it ends.
 
-use std::{
-    convert::Infallible,
-    fs::{self, File, TryLockError},
-    future::Future,
-    io,
-    net::SocketAddr,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod data_dir;
+mod error;
+mod serving;
+
+use std::{future::Future, net::SocketAddr, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
-use futures_util::{Stream, TryStreamExt, future};
 use secplane_identity::{
     Fingerprint, IdentityPublisher, IdentitySource, TrustDomain,
-    serve::{ConnectionLimits, OpenConnections, serve_watched},
-    tls::ClientPolicy,
+    serve::{ConnectionLimits, OpenConnections},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
-    sync::broadcast,
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::broadcast, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::Routes,
-    transport::{
-        Server,
-        server::{Connected, TcpIncoming},
-    },
-};
-use tower::util::MapResponseLayer;
+use tonic::service::Routes;
 
+pub(crate) use self::data_dir::{DataDirLock, take_data_dir};
+pub use self::error::{RunError, StartError};
+use self::serving::{
+    Counted, listen_for_operations, serve_insecure, serve_operations, serve_tls, serve_unix,
+};
 use crate::{
     access::{Access, Caller, LocalPeer},
     agent::{self, Agent, WorkloadApi},
     agents::Agents,
-    api::{Callers, Cuttable, Services, SocketError, SocketLimits, UnixSocket, witnessed},
+    api::{Callers, Services, SocketLimits, UnixSocket, witnessed},
     attest::JoinTokenAttestor,
-    audit::{Action, Event, LogKey, LogKeyError},
+    audit::{Action, Event, LogKey},
     config::{Config, ConfigError},
     federation::{Federation, Fetcher, Refresher},
     following::Followers,
-    founding::{Founded, FoundingError, found_below},
+    founding::{Founded, found_below},
     instant::Clock,
     issuance::Issuance,
     jwt_svids::JwtSvids,
-    keys::{KeyStore, KeyStoreError, WrappingKeyError},
-    lifecycle::{Lifecycle, LifecycleError, Vault},
+    keys::{KeyStore, RowMac},
+    lifecycle::{Lifecycle, Vault},
     limits::Limits,
-    operations::{Metrics, Observations, Readiness, calls, listener, metrics::Listener, routes},
+    operations::{Metrics, Readiness, calls, metrics::Listener},
     registry::Registry,
     replica::replica_id,
     revocation::{Revoker, Signers, Upkeep},
-    rotation::{Rotation, RotationError},
+    rotation::Rotation,
     store::{Commit, Notice, Store, StoreError},
     upstream,
     witness::{Recorder, Witness},
@@ -109,18 +95,10 @@ impl CaDaemon {
     pub async fn start_with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
         config.check()?;
         let lock = take_data_dir(&config.data_dir)?;
-        let wrapping = config.wrapping_key.read()?;
         let replica = replica_id(&config.data_dir)
             .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
         let metrics = Arc::new(Metrics::new());
-        let store =
-            Store::open(&config.store_location()?, &replica, clock.clone(), Arc::clone(&metrics)).await?;
-        let mut keys = KeyStore::open(config.key_storage(&store), wrapping, config.keys.kind).await?;
-        if let Some(token) = &config.keys.pkcs11 {
-            keys = keys.with_token(token.clone()).await?;
-        }
-        let row_mac = keys.row_mac(store.trust_domain().await?.is_some()).await?;
-        store.open_audit_log(audit_key(&keys, &replica).await?).await?;
+        let Kept { store, keys, row_mac } = open_store(&config, &replica, &clock, &metrics).await?;
 
         let vault = Vault {
             trust_domain: config.trust_domain.clone(),
@@ -128,7 +106,8 @@ impl CaDaemon {
             store: store.clone(),
             keys: keys.clone(),
             mac: row_mac.clone(),
-            lifetimes: config.authority_lifetimes(),
+            lifetimes: ArcSwap::from_pointee(config.authority_lifetimes()),
+            crl_url: config.crl.url.clone(),
             clock: clock.clone(),
         };
         let Founded { issuing, bundle, authorities, is_new } =
@@ -175,27 +154,14 @@ impl CaDaemon {
         let revocations = Arc::clone(&revoker.revoked().changes().borrow());
         rotation.publisher().publish_revocations(revocations);
 
-        let grpc = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let grpc_address =
-            grpc.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let admin = UnixSocket::bind(&config.admin_socket(), ADMIN_SOCKET_MODE, ADMIN_SOCKET_LIMITS).await?;
-        let workload =
-            UnixSocket::bind(&config.workload_api_socket(), WORKLOAD_SOCKET_MODE, WORKLOAD_SOCKET_LIMITS)
-                .await?;
-
-        let operations = match config.operations.listen {
-            Some(address) => Some(listen_for_operations(address).await?),
-            None => None,
-        };
+        let Listeners { grpc, grpc_address, admin, workload, operations } = listen(&config).await?;
 
         let shutdown = CancellationToken::new();
         let agent_id = config.agent_id().map_err(|error| ConfigError::Invalid {
             key: "workload_api.agent_path",
             reason: error.to_string(),
         })?;
-        let hold = config.workload_api.hold;
+        let settings = Arc::new(ArcSwap::from_pointee(config.clone()));
         let served_from = agent::Authority {
             registry: Arc::clone(&registry),
             federation: Arc::clone(&federation),
@@ -203,13 +169,14 @@ impl CaDaemon {
             revoker: Arc::clone(&revoker),
             jwt_svids: Arc::clone(&jwt_svids),
         };
-        let agent = Agent::new(agent_id, served_from, config.keys.kind, hold, shutdown.clone());
+        let agent =
+            Agent::new(agent_id, served_from, config.keys.kind, Arc::clone(&settings), shutdown.clone());
         let fetcher = Fetcher::new(config.federation.web_roots.clone());
         let refresher = Arc::new(Refresher::new(Arc::clone(&federation), fetcher));
         let readiness = Arc::new(Readiness::new(replica, Arc::clone(&issuance), identity.clone()));
         let (witness, recorder) = Witness::new(store.clone());
         let services = Arc::new(Services {
-            settings: Arc::new(ArcSwap::from_pointee(config.clone())),
+            settings,
             metrics,
             connections: OpenConnections::default(),
             readiness,
@@ -221,9 +188,7 @@ impl CaDaemon {
                 Arc::clone(&agents),
                 Arc::clone(&issuance),
                 Arc::clone(&registry),
-                config.validity.agent,
             ),
-            agent_lifetime: config.validity.agent,
             agents,
             revoker,
             issuance,
@@ -409,6 +374,55 @@ impl CaDaemon {
     }
 }
 
+/// What a start finds on disk, or makes.
+struct Kept {
+    store: Store,
+    keys: KeyStore,
+    row_mac: RowMac,
+}
+
+/// Opens the database, the keys and the audit log.
+async fn open_store(
+    config: &Config,
+    replica: &str,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+) -> Result<Kept, StartError> {
+    let wrapping = config.wrapping_key.read()?;
+    let store = Store::open(&config.store_location()?, replica, clock.clone(), Arc::clone(metrics)).await?;
+    let keys = KeyStore::open(config.key_storage(&store), wrapping, config.keys.kind).await?;
+    let mut keys = keys.reading_wrapping_key_from(config.wrapping_key.clone());
+    if let Some(token) = &config.keys.pkcs11 {
+        keys = keys.with_token(token.clone()).await?;
+    }
+    let row_mac = keys.row_mac(store.trust_domain().await?.is_some()).await?;
+    store.open_audit_log(audit_key(&keys, replica).await?).await?;
+    Ok(Kept { store, keys, row_mac })
+}
+
+/// Everything that is listened on.
+struct Listeners {
+    grpc: TcpListener,
+    grpc_address: SocketAddr,
+    admin: UnixSocket,
+    workload: UnixSocket,
+    operations: Option<(TcpListener, SocketAddr)>,
+}
+
+async fn listen(config: &Config) -> Result<Listeners, StartError> {
+    let failed = |source| StartError::Listen { address: config.listen, source };
+    let grpc = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let grpc_address = grpc.local_addr().map_err(failed)?;
+    let admin = UnixSocket::bind(&config.admin_socket(), ADMIN_SOCKET_MODE, ADMIN_SOCKET_LIMITS).await?;
+    let socket = config.workload_api_socket();
+    let workload = UnixSocket::bind(&socket, WORKLOAD_SOCKET_MODE, WORKLOAD_SOCKET_LIMITS).await?;
+    let operations = match config.operations.listen {
+        Some(address) => Some(listen_for_operations(address).await?),
+        None => None,
+    };
+    Ok(Listeners { grpc, grpc_address, admin, workload, operations })
+}
+
 fn started(config: &Config, grpc: SocketAddr) -> Event {
     Event::by_daemon(Action::DaemonStart, env!("CARGO_PKG_VERSION"))
         .with("trust_domain", config.trust_domain.to_string())
@@ -454,224 +468,4 @@ async fn until_stopped(work: impl Future<Output = ()>, stop: CancellationToken) 
 async fn rotation_task(rotation: Rotation, stop: CancellationToken) -> Result<(), RunError> {
     rotation.run(stop).await;
     Ok(())
-}
-
-/// Where the connections of a listener are counted.
-struct Counted {
-    metrics: Arc<Metrics>,
-    listener: Listener,
-}
-
-/// Serves a Unix socket, and shows each peer to `seen`.
-async fn serve_unix(
-    socket: UnixSocket,
-    routes: Routes,
-    counted: Counted,
-    stop: CancellationToken,
-    seen: impl Fn(LocalPeer) + Send + 'static,
-) -> Result<(), RunError> {
-    let path = socket.path().to_owned();
-    let socket = socket.inspect_ok(move |connection| {
-        if let Some(peer) = connection.connect_info().peer() {
-            seen(peer);
-        }
-    });
-    serve_without_tls(socket, routes, counted, stop).await.map_err(|source| RunError::Socket { path, source })
-}
-
-async fn serve_tls(
-    listener: TcpListener,
-    identity: IdentitySource,
-    routes: Routes,
-    limits: ConnectionLimits,
-    stop: CancellationToken,
-    witness: Witness,
-) -> Result<(), RunError> {
-    let app = routes.into_axum_router();
-    serve_watched(listener, identity, ClientPolicy::AnyOrNone, limits, app, stop, Arc::new(witness))
-        .await
-        .map_err(RunError::Tls)
-}
-
-async fn serve_operations(
-    listener: TcpListener,
-    services: Arc<Services>,
-    stop: CancellationToken,
-) -> Result<(), RunError> {
-    let metrics = Arc::clone(&services.metrics);
-    let sources = routes::Sources {
-        readiness: Arc::clone(&services.readiness),
-        observations: Observations::new(services),
-    };
-    listener::serve(listener, routes::routes(sources), listener::Limits::default(), metrics, stop).await;
-    Ok(())
-}
-
-async fn listen_for_operations(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Operations { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
-}
-
-/// Plain text, and every answer says so.
-async fn serve_insecure(
-    listener: TcpListener,
-    routes: Routes,
-    counted: Counted,
-    stop: CancellationToken,
-) -> Result<(), RunError> {
-    let warning = MapResponseLayer::new(|mut response: http::Response<_>| {
-        response.headers_mut().insert("x-secplane-insecure", http::HeaderValue::from_static("true"));
-        response
-    });
-    let routes = Routes::from(routes.into_axum_router().layer(warning));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    serve_without_tls(incoming, routes, counted, stop).await.map_err(RunError::Plain)
-}
-
-/// Serves until `stop`. Calls in flight then have the drain time to end, before their connections are cut: a peer who
-/// never finishes holds up nobody.
-async fn serve_without_tls<S>(
-    incoming: impl Stream<Item = io::Result<S>>,
-    routes: Routes,
-    counted: Counted,
-    stop: CancellationToken,
-) -> Result<(), tonic::transport::Error>
-where
-    S: AsyncRead + AsyncWrite + Connected<ConnectInfo: Clone + Send + Sync> + Unpin + Send + 'static,
-{
-    let cut = CancellationToken::new();
-    let incoming = incoming
-        .map_ok(|stream| Cuttable::new(stream, cut.clone(), counted.metrics.connected(counted.listener)));
-    let served = Server::builder()
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    let cut_what_is_left = async {
-        stop.cancelled().await;
-        tokio::time::sleep(ConnectionLimits::default().drain).await;
-        cut.cancel();
-        future::pending::<Infallible>().await
-    };
-    tokio::select! {
-        result = served => result,
-        never = cut_what_is_left => match never {},
-    }
-}
-
-/// Keeps other daemons out of the data folder for as long as it lives.
-pub(crate) struct DataDirLock(File);
-
-impl Drop for DataDirLock {
-    /// Closing the file is not enough: a process that is being started at this moment holds a copy of it until it has
-    /// become another program.
-    fn drop(&mut self) {
-        if let Err(error) = self.0.unlock() {
-            tracing::debug!(%error, "the data folder's lock ends with its file");
-        }
-    }
-}
-
-/// Makes the data folder for its owner alone, and keeps a second daemon out of it.
-pub(crate) fn take_data_dir(folder: &Path) -> Result<DataDirLock, StartError> {
-    let failed = |source| StartError::DataDir { path: folder.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(folder.join("lock"))
-        .map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(DataDirLock(lock)),
-        Err(TryLockError::WouldBlock) => Err(StartError::InUse(folder.to_owned())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-/// Why the daemon cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration is not usable.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The data folder cannot be used.
-    #[error("the data folder {path} cannot be used: {source}")]
-    DataDir {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Another daemon uses the data folder.
-    #[error("the data folder {0} is in use by another ca-daemon; stop it, or configure another folder")]
-    InUse(PathBuf),
-    /// There is no wrapping key.
-    #[error(transparent)]
-    WrappingKey(#[from] WrappingKeyError),
-    /// The keys' folder cannot be used.
-    #[error(transparent)]
-    Keys(#[from] KeyStoreError),
-    /// The audit log's key cannot be used.
-    #[error(transparent)]
-    AuditKey(#[from] LogKeyError),
-    /// The database cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The CA from outside cannot be taken in.
-    #[error(transparent)]
-    Upstream(#[from] LifecycleError),
-    /// The authority cannot begin.
-    #[error(transparent)]
-    Founding(#[from] FoundingError),
-    /// The server's own certificate cannot be issued.
-    #[error("the server's own certificate cannot be issued: {0}")]
-    Identity(#[from] RotationError),
-    /// The address cannot be listened on.
-    #[error("{address} cannot be listened on: {source}; stop what uses it, or configure another `listen`")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The address for operations cannot be listened on.
-    #[error(
-        "{address} cannot be listened on: {source}; stop what uses it, or configure another `operations.listen`"
-    )]
-    Operations {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// A Unix socket cannot be bound.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-}
-
-/// Why the daemon stopped by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// TLS cannot be configured.
-    #[error("TLS cannot be configured: {0}")]
-    Tls(#[source] rustls::Error),
-    /// A Unix socket failed.
-    #[error("the socket {path} failed: {source}")]
-    Socket {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: tonic::transport::Error,
-    },
-    /// The plain text listener failed.
-    #[error("the insecure listener failed: {0}")]
-    Plain(#[source] tonic::transport::Error),
-    /// The audit log cannot be written.
-    #[error("the audit log cannot be written: {0}")]
-    Audit(#[source] StoreError),
-    /// A task panicked.
-    #[error("a task of the daemon failed: {0}")]
-    Panicked(String),
 }

@@ -70,6 +70,7 @@ pub async fn found_below(vault: &Vault, folder: Option<PathBuf>) -> Result<Found
         None => vault.new_issuing_ca(&domain_ca, &standing).await?,
     };
     let authorities = vault.read().await?;
+    vault.destroy_retired_keys(&authorities).await?;
     let jwt_key = authorities.active(Line::Jwt).ok_or(LifecycleError::NoJwtKey)?;
     let jwt_key = vault.jwt_key(jwt_key).await?;
     let bundle = authorities.bundle(&vault.trust_domain, vault.clock.now()).map_err(LifecycleError::from)?;

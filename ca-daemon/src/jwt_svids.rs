@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::{
     audit::Action,
@@ -40,7 +40,7 @@ pub struct JwtOrder {
 /// Signs JWT-SVIDs with the key of the trust domain, and records them.
 pub struct JwtSvids {
     key: ArcSwapOption<JwtKey>,
-    settings: JwtSettings,
+    settings: ArcSwap<JwtSettings>,
     store: Store,
     clock: Clock,
 }
@@ -49,7 +49,12 @@ impl JwtSvids {
     /// Signs once it is given a key.
     #[must_use]
     pub fn new(settings: JwtSettings, store: Store, clock: Clock) -> Self {
-        Self { key: ArcSwapOption::empty(), settings, store, clock }
+        Self { key: ArcSwapOption::empty(), settings: ArcSwap::from_pointee(settings), store, clock }
+    }
+
+    /// Makes tokens by other settings from now on.
+    pub fn set_settings(&self, settings: JwtSettings) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// Signs with another key from now on.
@@ -91,15 +96,16 @@ impl JwtSvids {
         subject: &JwtSubject,
         lifetime: Option<Duration>,
     ) -> Result<(Arc<JwtKey>, SignedJwt), JwtIssueError> {
-        let lifetime = lifetime.unwrap_or(self.settings.lifetime);
-        if lifetime > self.settings.longest {
+        let settings = self.settings.load();
+        let lifetime = lifetime.unwrap_or(settings.lifetime);
+        if lifetime > settings.longest {
             return Err(JwtIssueError::TooLong {
                 wanted: lifetime.as_secs(),
-                longest: self.settings.longest.as_secs(),
+                longest: settings.longest.as_secs(),
             });
         }
         let key = self.key.load_full().ok_or(JwtIssueError::NoKey)?;
-        let signed = key.sign(subject, self.settings.issuer.as_deref(), lifetime, self.clock.now())?;
+        let signed = key.sign(subject, settings.issuer.as_deref(), lifetime, self.clock.now())?;
         Ok((key, signed))
     }
 }

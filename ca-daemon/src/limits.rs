@@ -7,7 +7,10 @@ use std::{
     collections::HashMap,
     hash::Hash,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -45,13 +48,21 @@ impl Limits {
             status_reports: RateLimit::per_second(config.status_reports),
         }
     }
+
+    /// Other limits from now on.
+    pub fn set(&self, config: &LimitsConfig) {
+        let LimitsConfig { failed_attestations, signatures, status_reports } = *config;
+        self.attestations.set_per_second(failed_attestations);
+        self.signatures.set_per_second(signatures);
+        self.status_reports.set_per_second(status_reports);
+    }
 }
 
 /// A limit on what each caller of one kind may ask for.
 #[derive(Debug)]
 pub struct RateLimit<K> {
-    /// `None`: no limit.
-    rate: Option<Rate>,
+    /// 0: no limit.
+    per_second: AtomicU32,
     callers: Mutex<Callers<K>>,
 }
 
@@ -75,9 +86,20 @@ impl<K: Eq + Hash + Clone> RateLimit<K> {
     /// `per_second` a caller, which is also what it may ask for at once; 0 for no limit.
     #[must_use]
     pub fn per_second(per_second: u32) -> Self {
-        let rate = (per_second > 0)
-            .then(|| Rate { burst: per_second, interval: Duration::from_secs(1) / per_second });
-        Self { rate, callers: Mutex::new(Callers { full_at: HashMap::new(), swept_at: None }) }
+        let callers = Mutex::new(Callers { full_at: HashMap::new(), swept_at: None });
+        Self { per_second: AtomicU32::new(per_second), callers }
+    }
+
+    /// Another limit from now on. What callers took already counts on.
+    pub fn set_per_second(&self, per_second: u32) {
+        self.per_second.store(per_second, Ordering::Relaxed);
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        match self.per_second.load(Ordering::Relaxed) {
+            0 => None,
+            burst => Some(Rate { burst, interval: Duration::from_secs(1) / burst }),
+        }
     }
 
     /// Takes `count` from the caller's bucket, at `now`; answers how long the caller must be held back.
@@ -85,7 +107,7 @@ impl<K: Eq + Hash + Clone> RateLimit<K> {
     /// # Errors
     /// When there is not enough in it, and will not be soon.
     pub fn take(&self, caller: &K, count: u32, now: Instant) -> Result<Duration, OverLimit> {
-        let Some(rate) = self.rate else { return Ok(Duration::ZERO) };
+        let Some(rate) = self.rate() else { return Ok(Duration::ZERO) };
         if count > rate.burst {
             return Err(OverLimit::Burst { count, burst: rate.burst });
         }
@@ -120,7 +142,7 @@ impl<K: Eq + Hash + Clone> RateLimit<K> {
     /// # Errors
     /// When the caller has failed too often.
     pub fn check(&self, caller: &K, now: Instant) -> Result<(), OverLimit> {
-        let Some(rate) = self.rate else { return Ok(()) };
+        let Some(rate) = self.rate() else { return Ok(()) };
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let owed_until = callers.full_at.get(caller).copied();
         if owed_until.is_none() && !callers.has_room(now) {
@@ -134,7 +156,7 @@ impl<K: Eq + Hash + Clone> RateLimit<K> {
 
     /// Takes one, even if it is not there: what the caller owes must run off before it may go on.
     pub fn charge(&self, caller: &K, now: Instant) {
-        let Some(rate) = self.rate else { return };
+        let Some(rate) = self.rate() else { return };
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let owed = callers.full_at.get(caller).map_or(now, |at| (*at).max(now)) + rate.interval;
         if callers.full_at.contains_key(caller) || callers.has_room(now) {
@@ -265,6 +287,18 @@ mod tests {
         }
         assert!(limit.check(&"a", now + 9000 * MS).is_err());
         assert_eq!(limit.check(&"a", now + LARGEST_DEBT + MS), Ok(()));
+    }
+
+    #[test]
+    fn changes_while_callers_are_counted() {
+        let limit = RateLimit::per_second(1);
+        let now = Instant::now();
+        limit.take(&"a", 1, now).unwrap();
+        assert_eq!(limit.take(&"a", 2, now), Err(OverLimit::Burst { count: 2, burst: 1 }));
+        limit.set_per_second(100);
+        assert_eq!(limit.take(&"a", 2, now), Ok(20 * MS), "what was taken before counts on");
+        limit.set_per_second(0);
+        assert_eq!(limit.take(&"a", 1000, now), Ok(Duration::ZERO));
     }
 
     #[test]

@@ -159,9 +159,14 @@ pub async fn forget_request(keys: &KeyStore) -> Result<(), UpstreamError> {
 }
 
 async fn pending_key(keys: &KeyStore) -> Result<Option<CaKey>, UpstreamError> {
-    let Some(id) = keys.load_secret(PENDING).await? else { return Ok(None) };
-    let id = String::from_utf8_lossy(&id).into_owned();
+    let Some(id) = pending_key_id(keys).await? else { return Ok(None) };
     Ok(Some(keys.ca_key(&id).await?))
+}
+
+/// The key of the request that is under way.
+pub(crate) async fn pending_key_id(keys: &KeyStore) -> Result<Option<String>, KeyStoreError> {
+    let id = keys.load_secret(PENDING).await?;
+    Ok(id.map(|id| String::from_utf8_lossy(&id).into_owned()))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -28,6 +28,7 @@ use secplane_proto::{
             entry::v1::entry_client::EntryClient,
             localauthority::v1::local_authority_client::LocalAuthorityClient,
             svid::v1::svid_client::SvidClient,
+            trustdomain::v1::trust_domain_client::TrustDomainClient,
         },
         types,
     },
@@ -133,6 +134,14 @@ impl CaClient {
 
     pub(crate) fn entry(&self) -> EntryClient<Channel> {
         EntryClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn bundles(&self) -> BundleClient<Channel> {
+        BundleClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn trust_domain(&self) -> TrustDomainClient<Channel> {
+        TrustDomainClient::new(self.channel.clone())
     }
 
     pub(crate) fn agent(&self) -> AgentClient<Channel> {

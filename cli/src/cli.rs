@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         agent::AgentCommand, agentcard::AgentCardCommand, audit::AuditCommand, bundle::BundleCommand,
-        ca::CaCommand, cert::CertCommand, entry::EntryCommand, policy::PolicyCommand, svid::SvidCommand,
-        token::TokenCommand, trust_bundle::TrustBundleCommand,
+        ca::CaCommand, cert::CertCommand, entry::EntryCommand, federation::FederationCommand,
+        policy::PolicyCommand, svid::SvidCommand, token::TokenCommand, trust_bundle::TrustBundleCommand,
     },
     dev::{self, DevArgs},
     failure::{EXIT_STATUSES, Failure},
@@ -51,6 +51,8 @@ enum Command {
     #[command(subcommand)]
     Entry(EntryCommand),
     #[command(subcommand)]
+    Federation(FederationCommand),
+    #[command(subcommand)]
     Agent(AgentCommand),
     #[command(subcommand)]
     Token(TokenCommand),
@@ -74,6 +76,7 @@ impl Cli {
             Command::Audit(command) => command.run(output).await,
             Command::Cert(command) => command.run(output).await,
             Command::Entry(command) => command.run(output).await,
+            Command::Federation(command) => command.run(output).await,
             Command::Agent(command) => command.run(output).await,
             Command::Token(command) => command.run(output).await,
             Command::TrustBundle(command) => command.run(output).await,

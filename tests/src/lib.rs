@@ -13,6 +13,7 @@
 //! | [`workload`] | the Workload API as a workload calls it |
 //! | [`plain_http`] | plain HTTP, one request a connection |
 //! | [`audit_log`] | the audit log as an auditor reads it |
+//! | [`moved_clock`] | a clock that a test moves on |
 //! | [`database`] | the daemon's database, opened behind its back |
 //! | [`postgres`] | a PostgreSQL server of this test process |
 //!
@@ -32,6 +33,7 @@ pub mod clients;
 pub mod database;
 pub mod entries;
 pub mod holder;
+pub mod moved_clock;
 pub mod plain_http;
 pub mod postgres;
 pub mod process;

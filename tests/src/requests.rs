@@ -15,6 +15,16 @@ pub fn naming(key: &PrivateKey, uris: &[&str]) -> Vec<u8> {
     with(key, |params| params.subject_alt_names = names)
 }
 
+/// A request for a key that names a URI and a DNS name.
+///
+/// # Panics
+/// When a name is not ASCII.
+#[must_use]
+pub fn naming_a_server(key: &PrivateKey, uri: &str, dns_name: &str) -> Vec<u8> {
+    let names = vec![SanType::URI(uri.try_into().unwrap()), SanType::DnsName(dns_name.try_into().unwrap())];
+    with(key, |params| params.subject_alt_names = names)
+}
+
 /// A request for a new key with whatever `fill` puts into it.
 ///
 /// # Panics

@@ -57,6 +57,7 @@ fn links_to_pages_that_are_there() {
         "README.md",
         "docs/architecture.md",
         "docs/threat-model.md",
+        "docs/lessons.md",
         "docs/operations.md",
         "docs/decisions/README.md",
     ] {
@@ -68,4 +69,31 @@ fn links_to_pages_that_are_there() {
             }
         }
     }
+}
+
+/// Each lesson stands with tests that are there, and that are run.
+#[test]
+fn names_tests_for_every_lesson() {
+    let root = documentation("..");
+    let page = fs::read_to_string(documentation("lessons.md")).unwrap();
+    let mut lessons = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let mut file = String::new();
+        let mut tests = 0;
+        for name in row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
+            if name.ends_with(".rs") {
+                file = fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+                continue;
+            }
+            let test = file.split_once(&format!("fn {name}(")).map(|(before, _)| before);
+            let attributes = test.and_then(|before| before.rsplit("\n\n").next());
+            let is_test = attributes.is_some_and(|text| text.contains("test]") || text.contains("test("));
+            assert!(is_test, "there is no test `{name}`, which a lesson names: {row}");
+            assert!(!attributes.unwrap().contains("#[ignore"), "`{name}` is not run");
+            tests += 1;
+        }
+        assert!(tests > 0, "a lesson without a test: {row}");
+        lessons += 1;
+    }
+    assert!(lessons >= 14, "{lessons} lessons");
 }

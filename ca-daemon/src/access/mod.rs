@@ -106,6 +106,13 @@ impl Access {
     pub fn agent(&self, caller: &Caller, now: SystemTime) -> Result<(Arc<Agent>, Standing), Denied> {
         self.check_certificate(caller, now).map_err(|denied| match (denied, caller) {
             (Denied::Expired(_), Caller::Svid { id, .. }) => NotAnAgent::Expired(id.clone()).into(),
+            // The SVIDs of whoever was banned or evicted are revoked; agents act on the reason.
+            (denied @ Denied::Revoked(_), Caller::Svid { id, holder }) => {
+                match self.agents.of_holder(id, &holder.serial) {
+                    Err(reason @ (NotAnAgent::Banned(_) | NotAnAgent::NotAttested(_))) => reason.into(),
+                    _ => denied,
+                }
+            }
             (denied, _) => denied,
         })?;
         match caller {

@@ -7,11 +7,12 @@ mod workload_api;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use secplane_identity::{KeyKind, SpiffeId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    attest::ExecutableHashes, federation::Federation, issuance::Issuance, jwt_svids::JwtSvids,
+    Config, attest::ExecutableHashes, federation::Federation, issuance::Issuance, jwt_svids::JwtSvids,
     registry::Registry, revocation::Revoker,
 };
 
@@ -30,8 +31,8 @@ pub struct Agent {
     svids: SvidCache,
     jwt_svids: Arc<JwtSvids>,
     hashes: ExecutableHashes,
-    /// How long a workload's first call waits for its entry.
-    hold: Duration,
+    /// Among them how long a workload's first call waits for its entry.
+    settings: Arc<ArcSwap<Config>>,
     shutdown: CancellationToken,
 }
 
@@ -50,14 +51,13 @@ pub struct Authority {
 }
 
 impl Agent {
-    /// Serves the entries below `id` until `shutdown`. A workload's first call waits up to `hold` for its entry.
-    /// The keys of the workloads' X.509-SVIDs are of `key_kind`.
+    /// Serves the entries below `id` until `shutdown`, by the settings as they are at each moment. The keys of the workloads' X.509-SVIDs are of `key_kind`.
     #[must_use]
     pub fn new(
         id: SpiffeId,
         authority: Authority,
         key_kind: KeyKind,
-        hold: Duration,
+        settings: Arc<ArcSwap<Config>>,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
         let Authority { registry, federation, issuance, revoker, jwt_svids } = authority;
@@ -72,8 +72,13 @@ impl Agent {
             svids,
             jwt_svids,
             hashes,
-            hold,
+            settings,
             shutdown,
         })
+    }
+
+    /// How long a workload's first call waits for its entry.
+    fn hold(&self) -> Duration {
+        self.settings.load().workload_api.hold
     }
 }

@@ -9,7 +9,10 @@ use std::{
 use futures_util::{Stream, stream};
 use secplane_identity::{Revocations, TrustBundle};
 use secplane_proto::workload::{X509BundlesResponse, X509svid, X509svidResponse};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tonic::{Code, Status};
 
 use super::Agent;
@@ -36,9 +39,30 @@ pub(super) struct View {
     pub(super) federation: watch::Receiver<u64>,
     revoked: watch::Receiver<Arc<Revocations>>,
     lists: watch::Receiver<Lists>,
-    /// Until when a first answer waits for an entry.
-    hold_until: Instant,
+    held: Hold,
     withdrawn: watch::Receiver<Arc<HashSet<String>>>,
+}
+
+/// How long a first answer waits for an entry.
+struct Hold {
+    until: Instant,
+    /// Whether the entries were looked at once more when the time was over.
+    has_looked_late: bool,
+}
+
+impl Hold {
+    /// Waits for a change of the entries. Whether it is worth looking again.
+    ///
+    /// A change counts however late it is noticed: attesting a process takes a while, and what became known during it
+    /// must not be passed over because the time is up by then. Changes that go on for ever hold up nobody.
+    async fn wait(&mut self, entries: &mut watch::Receiver<u64>) -> bool {
+        if Instant::now() < self.until && timeout_at(self.until, entries.changed()).await.is_ok() {
+            return true;
+        }
+        let is_first = !std::mem::replace(&mut self.has_looked_late, true);
+        // The sender lives as long as the agent.
+        is_first && entries.has_changed().unwrap_or(false)
+    }
 }
 
 /// A message and the instant at which it is out of date by itself.
@@ -55,8 +79,8 @@ impl View {
         let revoked = agent.issuance.revoked().changes();
         let lists = agent.revoker.lists();
         let withdrawn = agent.issuance.withdrawn();
-        let hold_until = Instant::now() + agent.hold;
-        Self { agent, process, entries, bundle, federation, revoked, lists, withdrawn, hold_until }
+        let held = Hold { until: Instant::now() + agent.hold(), has_looked_late: false };
+        Self { agent, process, entries, bundle, federation, revoked, lists, withdrawn, held }
     }
 
     /// The X.509-SVIDs of the workload, as they are and as they become.
@@ -116,9 +140,7 @@ impl View {
     pub(super) async fn hold(&mut self) -> Result<bool, Status> {
         tokio::select! {
             () = self.agent.shutdown.cancelled() => Err(stopping()),
-            () = tokio::time::sleep_until(self.hold_until) => Ok(false),
-            // The sender lives as long as the agent.
-            _ = self.entries.changed() => Ok(true),
+            worth = self.held.wait(&mut self.entries) => Ok(worth),
         }
     }
 
@@ -271,4 +293,43 @@ fn stopping() -> Status {
 /// The roots one after another, as the Workload API wants them.
 fn concatenated(bundle: &TrustBundle) -> Vec<u8> {
     bundle.authorities().flat_map(|root| root.der.iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A hold that ends long after the test, or has ended already.
+    fn hold(is_over: bool) -> Hold {
+        let until = if is_over { Instant::now() } else { Instant::now() + Duration::from_secs(3600) };
+        Hold { until, has_looked_late: false }
+    }
+
+    #[tokio::test]
+    async fn looks_again_at_a_change() {
+        let (entries, mut changes) = watch::channel(0);
+        let mut hold = hold(false);
+        let (worth, _) = tokio::join!(hold.wait(&mut changes), async { entries.send_replace(1) });
+        assert!(worth);
+    }
+
+    #[tokio::test]
+    async fn ends_when_nothing_came() {
+        let (_entries, mut changes) = watch::channel(0);
+        assert!(!hold(true).wait(&mut changes).await);
+    }
+
+    /// The change came while the workload was being attested, which took longer than the time that it is held for.
+    #[tokio::test]
+    async fn passes_over_no_change_that_came_in_time() {
+        let (entries, mut changes) = watch::channel(0);
+        let mut hold = hold(true);
+        entries.send_replace(1);
+        assert!(hold.wait(&mut changes).await);
+        // And it ends, however often entries change.
+        entries.send_replace(2);
+        assert!(!hold.wait(&mut changes).await);
+    }
 }

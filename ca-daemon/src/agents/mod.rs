@@ -120,12 +120,12 @@ impl Agents {
         .await
     }
 
-    /// Shuts an agent out: it can neither act nor prove itself again until it is evicted.
+    /// Shuts an agent out, together with what belongs to it: it can neither act nor prove itself again until it is
+    /// evicted.
     ///
     /// # Errors
     /// When there is no such agent, or the database fails.
-    pub async fn ban(self: &Arc<Self>, id: &SpiffeId, event: Event) -> Result<Arc<Agent>, AgentsError> {
-        let with = Commit { changes: Vec::new(), events: vec![event] };
+    pub async fn ban(self: &Arc<Self>, id: &SpiffeId, with: Commit) -> Result<Arc<Agent>, AgentsError> {
         self.change(id, with, |agent| {
             let banned = Agent { banned: true, revision: agent.revision + 1, ..agent.clone() };
             Ok((!agent.banned).then_some(banned))
@@ -133,15 +133,17 @@ impl Agents {
         .await
     }
 
-    /// Forgets an agent: its SVID no longer makes its holder an agent, and the node may prove itself again.
+    /// Forgets an agent, together with what belongs to it: its SVID no longer makes its holder an agent, and the node
+    /// may prove itself again.
     ///
     /// # Errors
     /// When there is no such agent, or the database fails.
-    pub async fn evict(self: &Arc<Self>, id: &SpiffeId, event: Event) -> Result<(), AgentsError> {
+    pub async fn evict(self: &Arc<Self>, id: &SpiffeId, with: Commit) -> Result<(), AgentsError> {
         for _ in 0..ATTEMPTS {
             let kept = self.kept(id).ok_or_else(|| AgentsError::NotFound(id.clone()))?;
             let change = Change::DeleteAgent { spiffe_id: id.to_string(), old_mac: kept.mac };
-            let commit = Commit { changes: vec![change], events: vec![event.clone()] };
+            let mut commit = with.clone();
+            commit.changes.push(change);
             let gone = id.clone();
             match self.carry_out(commit, move |index| index.remove(&gone)).await {
                 Err(StoreError::Conflict(_)) => drop(self.reload(id).await?),

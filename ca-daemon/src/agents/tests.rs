@@ -26,6 +26,10 @@ fn event(action: Action) -> Event {
     Event::by_daemon(action, "an agent")
 }
 
+fn with(action: Action) -> Commit {
+    Commit { changes: Vec::new(), events: vec![event(action)] }
+}
+
 async fn admit(agents: &Arc<Agents>, path: &str) -> Arc<Agent> {
     agents.admit(agent(path), Commit::default()).await.unwrap()
 }
@@ -36,9 +40,9 @@ async fn keeps_agents_over_a_restart() {
     let (agents, store) = open(folder.path()).await;
     let a = admit(&agents, "/spire/agent/a").await;
     let b = admit(&agents, "/spire/agent/b").await;
-    agents.ban(&b.id, event(Action::AgentBan)).await.unwrap();
+    agents.ban(&b.id, with(Action::AgentBan)).await.unwrap();
     let c = admit(&agents, "/spire/agent/c").await;
-    agents.evict(&c.id, event(Action::AgentEvict)).await.unwrap();
+    agents.evict(&c.id, with(Action::AgentEvict)).await.unwrap();
     agents.close().await;
     store.close().await;
 
@@ -58,7 +62,7 @@ async fn leaves_out_a_row_that_somebody_edited() {
     let (agents, store) = open(folder.path()).await;
     let honest = admit(&agents, "/spire/agent/a").await;
     let banned = admit(&agents, "/spire/agent/b").await;
-    agents.ban(&banned.id, event(Action::AgentBan)).await.unwrap();
+    agents.ban(&banned.id, with(Action::AgentBan)).await.unwrap();
     let kept = agents.kept(&banned.id).unwrap();
     let mut forged = encoding::seal_agent(&kept.agent, &mac());
     forged.body = encoding::seal_agent(&Agent { banned: false, ..Agent::clone(&kept.agent) }, &mac()).body;
@@ -95,12 +99,12 @@ async fn sees_what_another_replica_changed() {
 
     // Neither waits for a notice before it changes what the other changed.
     there.change(&id, Commit::default(), |a| Ok(Some(a.renewed("1", svid("2"))))).await.unwrap();
-    let banned = here.ban(&id, event(Action::AgentBan)).await.unwrap();
+    let banned = here.ban(&id, with(Action::AgentBan)).await.unwrap();
     assert_eq!((banned.banned, banned.svid.serial.as_str()), (true, "2"));
     let refused = there.change(&id, Commit::default(), |a| a.standing("2").map(|_| Some(a.settled()))).await;
     assert!(matches!(refused, Err(AgentsError::NotAnAgent(NotAnAgent::Banned(_)))), "{refused:?}");
 
-    there.evict(&id, event(Action::AgentEvict)).await.unwrap();
+    there.evict(&id, with(Action::AgentEvict)).await.unwrap();
     here.follow(&Notice::Everything).await.unwrap();
     assert_eq!(here.agent(&id), None);
 }
@@ -110,8 +114,8 @@ async fn finds_nothing_to_ban_or_evict() {
     let folder = tempfile::tempdir().unwrap();
     let (agents, _) = open(folder.path()).await;
     let id = agent("/spire/agent/a").id;
-    assert!(matches!(agents.ban(&id, event(Action::AgentBan)).await, Err(AgentsError::NotFound(_))));
-    assert!(matches!(agents.evict(&id, event(Action::AgentEvict)).await, Err(AgentsError::NotFound(_))));
+    assert!(matches!(agents.ban(&id, with(Action::AgentBan)).await, Err(AgentsError::NotFound(_))));
+    assert!(matches!(agents.evict(&id, with(Action::AgentEvict)).await, Err(AgentsError::NotFound(_))));
 }
 
 fn token(text: &str, lifetime: u64) -> TokenRecord {

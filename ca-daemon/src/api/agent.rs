@@ -98,8 +98,13 @@ impl AgentService for AgentApi {
     async fn delete_agent(&self, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let id = self.agent_id(request.into_inner().id)?;
-        let event = Event::by(&caller, Action::AgentEvict, id.as_str());
-        self.0.agents.evict(&id, event).await.map_err(|error| error.to_status())?;
+        let with = self.with_revocation(
+            &id,
+            "the agent was evicted",
+            Event::by(&caller, Action::AgentEvict, id.as_str()),
+        );
+        self.0.agents.evict(&id, with).await.map_err(|error| error.to_status())?;
+        self.heed_revocation().await;
         tracing::info!(%caller, agent = %id, "an agent was evicted");
         Ok(Response::new(()))
     }
@@ -107,8 +112,13 @@ impl AgentService for AgentApi {
     async fn ban_agent(&self, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let id = self.agent_id(request.into_inner().id)?;
-        let event = Event::by(&caller, Action::AgentBan, id.as_str());
-        self.0.agents.ban(&id, event).await.map_err(|error| error.to_status())?;
+        let with = self.with_revocation(
+            &id,
+            "the agent was banned",
+            Event::by(&caller, Action::AgentBan, id.as_str()),
+        );
+        self.0.agents.ban(&id, with).await.map_err(|error| error.to_status())?;
+        self.heed_revocation().await;
         tracing::info!(%caller, agent = %id, "an agent was banned");
         Ok(Response::new(()))
     }
@@ -228,7 +238,8 @@ impl AgentApi {
     ) -> Result<AttestedNode, Status> {
         let (evidence, csr) = first_message(messages).await?;
         let token = read_evidence(evidence)?;
-        self.0.join_tokens.attest(&token, &csr, caller).await.map_err(|error| {
+        let lifetime = self.0.settings.load().validity.agent;
+        self.0.join_tokens.attest(&token, &csr, lifetime, caller).await.map_err(|error| {
             tracing::warn!(%caller, token_sha256 = token.hash().prefix(), %error, "an attestation is refused");
             self.0.witness.attestation_refused(caller, JOIN_TOKEN, &error.to_string());
             error.to_status()
@@ -242,7 +253,7 @@ impl AgentApi {
         let order = Order {
             request: CertificateRequest::parse(csr).map_err(|error| error.to_status())?,
             subject: Subject::X509Svid { id: agent.id.clone(), dns_names: Vec::new() },
-            lifetime: Some(self.0.agent_lifetime),
+            lifetime: Some(self.0.settings.load().validity.agent),
             requester: Requester::from(caller),
             entry_id: None,
             renews: Some(renews),
@@ -269,6 +280,18 @@ impl AgentApi {
             expires_at: unix(signed.not_after()),
             hint: String::new(),
         })
+    }
+
+    /// What is written with an agent's end: everybody refuses its SVIDs from then on.
+    fn with_revocation(&self, id: &SpiffeId, reason: &str, event: Event) -> Commit {
+        Commit { changes: vec![self.0.revoker.revocation_of(id, reason)], events: vec![event] }
+    }
+
+    /// The agent is out, whatever becomes of this; its calls are refused by its row.
+    async fn heed_revocation(&self) {
+        if let Err(error) = self.0.revoker.heed().await {
+            tracing::error!(%error, "what was revoked could not be read; it is tried again");
+        }
     }
 
     fn agent_id(&self, wire: Option<types::Spiffeid>) -> Result<SpiffeId, Status> {

@@ -30,7 +30,7 @@ pub(super) fn to_wire(row: &AuthorityRow, lifecycle: &Lifecycle) -> AuthorityRec
     let line = match row.kind {
         AuthorityKind::Root => Some(Line::Root),
         AuthorityKind::Jwt => Some(Line::Jwt),
-        AuthorityKind::Issuing => None,
+        AuthorityKind::Issuing | AuthorityKind::Mesh | AuthorityKind::Downstream => None,
     };
     // The next step of a line stands with the one that it is taken with, or that gets a successor by it.
     let next = line.and_then(|line| lifecycle.next_step(line)).filter(|(step, _)| match step {
@@ -45,6 +45,8 @@ pub(super) fn to_wire(row: &AuthorityRow, lifecycle: &Lifecycle) -> AuthorityRec
             AuthorityKind::Root => Kind::Root,
             AuthorityKind::Issuing => Kind::Issuing,
             AuthorityKind::Jwt => Kind::Jwt,
+            AuthorityKind::Mesh => Kind::Mesh,
+            AuthorityKind::Downstream => Kind::Downstream,
         }
         .into(),
         state: match row.state {
@@ -58,10 +60,11 @@ pub(super) fn to_wire(row: &AuthorityRow, lifecycle: &Lifecycle) -> AuthorityRec
         created_at: row.created_at,
         not_before: row.not_before,
         not_after: row.not_after,
-        issuer_authority_id: if row.kind == AuthorityKind::Issuing {
-            row.issuer_key_id.clone()
-        } else {
-            String::new()
+        issuer_authority_id: match row.kind {
+            AuthorityKind::Root | AuthorityKind::Jwt => String::new(),
+            AuthorityKind::Issuing | AuthorityKind::Mesh | AuthorityKind::Downstream => {
+                row.issuer_key_id.clone()
+            }
         },
         replica: row.replica.clone(),
         public: row.public.clone(),

@@ -1,8 +1,7 @@
 //! The calls of `secplane.ca.v1.Authority` that are about private keys: another wrapping key, and a CA for a mesh's key.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use secplane_identity::x509::Certificate;
 use secplane_proto::secplane::ca::v1::{
     IssueIstioCaRequest, IssueIstioCaResponse, RekeyRequest, RekeyResponse, rekey_request::NewWrappingKey,
 };
@@ -13,9 +12,9 @@ use crate::{
     access::{Caller, Permission},
     audit::Action,
     authority::CertificateRequest,
-    instant::unix,
     issuance::Requester,
     keys::WrappingKeySource,
+    lifecycle::{CaOfAnother, OrderForAnother},
     store::Commit,
 };
 
@@ -47,7 +46,8 @@ pub(super) async fn rekey(
         Some(NewWrappingKey::Env(name)) => WrappingKeySource::Env(name),
         None => return Err(Status::invalid_argument("the request names no new wrapping key")),
     };
-    let read = tokio::task::spawn_blocking(move || source.read()).await;
+    let reading = source.clone();
+    let read = tokio::task::spawn_blocking(move || reading.read()).await;
     let wrapping = read
         .map_err(|_| Status::unavailable("the authority is stopping"))?
         .map_err(|error| Status::failed_precondition(error.to_string()))?;
@@ -60,6 +60,10 @@ pub(super) async fn rekey(
     let recorded =
         services.issuance.store().commit(Commit { changes: Vec::new(), events: vec![event] }).await;
     let done = done.map_err(|error| Status::failed_precondition(error.to_string()))?;
+    // Where it is read from if another replica seals everything anew; it is the one in use, so nothing refuses it.
+    if let Err(error) = services.keys.read_wrapping_key_from(source).await {
+        tracing::error!(%error, "the new wrapping key cannot be read again");
+    }
     recorded.map_err(|error| error.to_status())?;
     tracing::warn!(from = %done.from, to = %done.to, "every secret is sealed under another wrapping key");
     Ok(Response::new(RekeyResponse { sealed: i64::try_from(done.sealed).unwrap_or(i64::MAX) }))
@@ -74,22 +78,12 @@ pub(super) async fn issue_istio_ca(
     let caller = services.authorize(&request, Permission::Admin)?;
     let IssueIstioCaRequest { csr, ttl } = request.into_inner();
     let lifetime = lifetime(ttl)?.unwrap_or(MESH_CA_LIFETIME);
-    let request = CertificateRequest::parse(&csr).map_err(|error| error.to_status())?;
-    let (ca, now) = (services.lifecycle.domain_ca(), services.issuance.clock().now());
-    let signer = Arc::clone(&ca);
-    let signed = tokio::task::spawn_blocking(move || signer.sign_outside_ca(&request, lifetime, now)).await;
-    let chain = signed
-        .map_err(|_| Status::unavailable("the authority is stopping"))?
-        .map_err(|error| Status::failed_precondition(error.to_string()))?;
-    let certificate = chain.first().and_then(|der| Certificate::parse(der).ok());
-    let certificate = certificate.ok_or_else(|| Status::internal("the CA that was signed cannot be read"))?;
-    let event = Requester::from(&caller)
-        .event(Action::CertificateIssue, &certificate.serial)
-        .with("kind", "mesh-ca")
-        .with("expires_at", unix(certificate.not_after).to_string());
-    let commit = Commit { changes: Vec::new(), events: vec![event] };
-    services.issuance.store().commit(commit).await.map_err(|error| error.to_status())?;
-    tracing::info!(%caller, serial = certificate.serial, "a mesh has a CA of its own below ours");
+    let request = CertificateRequest::parse_for_ca(&csr, services.issuance.trust_domain())
+        .map_err(|error| error.to_status())?;
+    let ca = services.lifecycle.domain_ca();
+    let order = OrderForAnother { whose: CaOfAnother::Mesh, request, lifetime, by: Requester::from(&caller) };
+    let chain = services.lifecycle.sign_for_another(order).await.map_err(|error| error.to_status())?;
+    tracing::info!(%caller, "a mesh has a CA of its own below ours");
     Ok(Response::new(IssueIstioCaResponse {
         chain: chain.iter().map(|der| der.to_vec()).collect(),
         roots: ca.roots().map(|root| root.der.to_vec()).collect(),

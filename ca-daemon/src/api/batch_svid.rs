@@ -11,7 +11,7 @@ use secplane_proto::spire::api::{
 };
 use tonic::{Code, Status};
 
-use super::{page, refusal::ToStatus, services::Services};
+use super::{page, refusal::ToStatus, services::Services, svid::csr_refusal};
 use crate::{
     access::Caller,
     agents::Agent,
@@ -92,10 +92,8 @@ impl Services {
             .ok()
             .and_then(|id| self.registry.authorized_entry(&agent.node(), &id, now))
             .ok_or_else(|| Status::not_found("entry not found or not authorized"))?;
-        let request = CertificateRequest::parse(&item.csr).map_err(|error| {
-            let status = error.to_status();
-            Status::new(status.code(), format!("malformed CSR: {}", status.message()))
-        })?;
+        let request = CertificateRequest::parse(&item.csr)
+            .map_err(|error| csr_refusal(&error, "invalid CSR signature"))?;
         let fields = entry.fields();
         let order = Order {
             request,

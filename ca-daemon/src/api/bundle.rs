@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use secplane_identity::x509::Certificate;
 use secplane_proto::spire::api::{
     server::bundle::v1::{
         AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchCreateFederatedBundleResponse,
@@ -16,8 +17,10 @@ use secplane_proto::spire::api::{
 };
 use tonic::{Request, Response, Status};
 
-use super::services::Services;
-use crate::{access::Permission, bundle_message::to_wire};
+use super::{batch::check_batch, downstream, refusal::ToStatus, services::Services};
+use crate::{
+    access::Permission, bundle_message::to_wire, issuance::Requester, lifecycle::ForeignAuthorities,
+};
 
 pub(super) struct BundleApi(pub(super) Arc<Services>);
 
@@ -41,11 +44,24 @@ pub(super) fn masked(mut bundle: types::Bundle, mask: Option<types::BundleMask>)
     bundle
 }
 
-impl BundleApi {
-    fn not_here<T, R>(&self, request: &Request<T>, what: &str) -> Result<R, Status> {
-        self.0.authorize(request, Permission::Admin)?;
-        Err(Status::unimplemented(format!("this authority does not {what}")))
+/// Reads what is to be trusted beside our own.
+fn foreign(
+    roots: Vec<types::X509Certificate>,
+    jwt_keys: Vec<types::JwtKey>,
+) -> Result<ForeignAuthorities, Status> {
+    check_batch(roots.len() + jwt_keys.len())?;
+    if roots.is_empty() && jwt_keys.is_empty() {
+        return Err(Status::invalid_argument("no authorities to append"));
     }
+    let root = |wire: types::X509Certificate| match Certificate::parse(&wire.asn1) {
+        Ok(_) if wire.tainted => Err(Status::invalid_argument("invalid X.509 authority: it is tainted")),
+        Ok(root) => Ok(root),
+        Err(error) => Err(Status::invalid_argument(format!("invalid X.509 authority: {error}"))),
+    };
+    Ok(ForeignAuthorities {
+        roots: roots.into_iter().map(root).collect::<Result<_, _>>()?,
+        jwt_keys: jwt_keys.into_iter().map(downstream::jwt_key).collect::<Result<_, _>>()?,
+    })
 }
 
 #[tonic::async_trait]
@@ -91,21 +107,33 @@ impl Bundle for BundleApi {
         &self,
         request: Request<AppendBundleRequest>,
     ) -> Result<Response<types::Bundle>, Status> {
-        self.not_here(&request, "take in foreign authorities")
+        let caller = self.0.authorize(&request, Permission::Admin)?;
+        let AppendBundleRequest { x509_authorities, jwt_authorities, wit_authorities, output_mask } =
+            request.into_inner();
+        if !wit_authorities.is_empty() {
+            return Err(Status::unimplemented("this authority knows no keys of workload identity tokens"));
+        }
+        let foreign = foreign(x509_authorities, jwt_authorities)?;
+        let appended = self.0.lifecycle.publish_foreign(foreign, Requester::from(&caller)).await;
+        appended.map_err(|error| error.to_status())?;
+        tracing::warn!(%caller, "authorities of others came into the trust bundle");
+        let bundle = to_wire(&self.0.issuance.bundle().borrow());
+        Ok(Response::new(masked(bundle, output_mask)))
     }
 
     async fn publish_jwt_authority(
         &self,
         request: Request<PublishJwtAuthorityRequest>,
     ) -> Result<Response<PublishJwtAuthorityResponse>, Status> {
-        self.not_here(&request, "publish JWT keys")
+        downstream::publish_jwt_key(&self.0, request).await.map(Response::new)
     }
 
     async fn publish_wit_authority(
         &self,
         request: Request<PublishWitAuthorityRequest>,
     ) -> Result<Response<PublishWitAuthorityResponse>, Status> {
-        self.not_here(&request, "publish workload identity token keys")
+        self.0.authorize(&request, Permission::Downstream)?;
+        Err(Status::unimplemented("this authority knows no keys of workload identity tokens"))
     }
 
     async fn batch_create_federated_bundle(

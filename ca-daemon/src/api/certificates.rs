@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use secplane_identity::SpiffeId;
+use secplane_identity::{SpiffeId, revocation::SerialNumber};
 use secplane_proto::secplane::ca::v1::{
     CertificateKind as WireKind, CertificateRecord as WireRecord, GetCertificateRequest,
     GetCertificateResponse, IssueClientCertificateRequest, IssueClientCertificateResponse,
@@ -23,10 +23,10 @@ use crate::{
     access::{Caller, Permission},
     authority::{CertificateKind, CertificateRequest, DnsName, SignedCertificate, Subject},
     instant::unix,
-    issuance::{Order, Requester},
+    issuance::{IssueError, Order, Requester},
     registry::EntryId,
     revocation::Target,
-    store::{CertificateFilter, CertificateRecord, Page},
+    store::{AuthorityRow, AuthorityState, CertificateFilter, CertificateRecord, Page},
 };
 
 const DEFAULT_PAGE: u32 = 100;
@@ -147,8 +147,7 @@ impl Certificates for CertificatesApi {
     ) -> Result<Response<GetCertificateResponse>, Status> {
         self.0.authorize(&request, Permission::Admin)?;
         let serial = serial(&request.into_inner().serial_number)?;
-        let found = self.0.issuance.record(&serial.to_string()).await.map_err(|error| error.to_status())?;
-        Ok(Response::new(GetCertificateResponse { certificate: Some(record(found)) }))
+        Ok(Response::new(GetCertificateResponse { certificate: Some(self.known(&serial).await?) }))
     }
 
     async fn revoke_certificate(
@@ -159,12 +158,9 @@ impl Certificates for CertificatesApi {
         let RevokeCertificateRequest { serial_number, reason } = request.into_inner();
         let serial = serial(&serial_number)?;
         check_reason(&reason)?;
-        let target = Target::Certificate(serial);
-        let revoked = self.0.revoker.revoke(target, reason, Requester::from(&caller)).await;
-        revoked.map_err(|error| error.to_status())?;
+        self.0.revoke(Target::Certificate(serial), reason, &caller).await?;
         tracing::info!(%caller, %serial, "a certificate was revoked");
-        let revoked = self.0.issuance.record(&serial.to_string()).await.map_err(|error| error.to_status())?;
-        Ok(Response::new(RevokeCertificateResponse { certificate: Some(record(revoked)) }))
+        Ok(Response::new(RevokeCertificateResponse { certificate: Some(self.known(&serial).await?) }))
     }
 }
 
@@ -186,6 +182,18 @@ impl CertificatesApi {
         };
         let signed = self.0.issuance.issue(order).await.map_err(|error| error.to_status())?;
         Ok(issued(&signed))
+    }
+
+    /// What is known of a certificate: a record, or, of a CA below ours, what stands among the authorities.
+    async fn known(&self, serial: &SerialNumber) -> Result<WireRecord, Status> {
+        match self.0.issuance.record(&serial.to_string()).await {
+            Ok(found) => Ok(record(found)),
+            Err(IssueError::NotFound(unknown)) => {
+                let ca = self.0.revoker.ca(serial).await.map_err(|error| error.to_status())?;
+                ca.map(|ca| record_of_ca(serial, ca)).ok_or_else(|| IssueError::NotFound(unknown).to_status())
+            }
+            Err(error) => Err(error.to_status()),
+        }
     }
 
     async fn record_of(&self, caller: &Caller) -> Result<CertificateRecord, Status> {
@@ -297,12 +305,30 @@ fn record(record: CertificateRecord) -> WireRecord {
     }
 }
 
+fn record_of_ca(serial: &SerialNumber, ca: AuthorityRow) -> WireRecord {
+    WireRecord {
+        serial_number: serial.to_string(),
+        kind: WireKind::Ca.into(),
+        not_before: ca.not_before,
+        not_after: ca.not_after,
+        issued_at: ca.created_at,
+        requester: ca.replica,
+        revoked_at: if ca.state == AuthorityState::Revoked { ca.since } else { 0 },
+        issuer_key_id: ca.issuer_key_id,
+        certificate: ca.public,
+        ..WireRecord::default()
+    }
+}
+
 fn kind_of_wire(kind: WireKind) -> Result<Option<CertificateKind>, Status> {
     Ok(match kind {
         WireKind::Unspecified => None,
         WireKind::X509Svid => Some(CertificateKind::X509Svid),
         WireKind::Server => Some(CertificateKind::Server),
         WireKind::Client => Some(CertificateKind::Client),
+        WireKind::Ca => {
+            return Err(Status::invalid_argument("CAs are listed by Authority/ListAuthorities"));
+        }
     })
 }
 

@@ -26,8 +26,7 @@ use super::{
 use crate::{
     access::{Caller, Permission},
     registry::{
-        Entry, EntryError, EntryFields, EntryFilter, EntryId, Match, RegistryError, Selector,
-        spiffe_id_from_wire,
+        Entry, EntryFields, EntryFilter, EntryId, Match, RegistryError, Selector, spiffe_id_from_wire,
     },
 };
 
@@ -73,6 +72,9 @@ impl EntryService for EntryApi {
     async fn get_entry(&self, request: Request<GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
         self.0.authorize(&request, Permission::Admin)?;
         let GetEntryRequest { id, output_mask } = request.into_inner();
+        if id.is_empty() {
+            return Err(Status::invalid_argument("missing ID"));
+        }
         let id = EntryId::parse(&id).map_err(|error| error.to_status())?;
         let entry = self.0.registry.entry(&id).ok_or_else(|| RegistryError::NotFound(id).to_status())?;
         Ok(Response::new(shown(&entry, output_mask.as_ref())))
@@ -264,19 +266,24 @@ impl From<count_entries_request::Filter> for FilterParts {
 
 impl FilterParts {
     fn read(self) -> Result<EntryFilter, Status> {
-        let refuse = |error: EntryError| error.to_status();
         let id = |wire: Option<types::Spiffeid>, role| {
-            wire.map(|wire| spiffe_id_from_wire(Some(wire), role)).transpose().map_err(refuse)
+            let read = wire.map(|wire| spiffe_id_from_wire(Some(wire), role)).transpose();
+            read.map_err(|error| malformed(role, &error))
         };
         Ok(EntryFilter {
-            spiffe_id: id(self.spiffe_id, "SPIFFE ID of the filter")?,
-            parent_id: id(self.parent_id, "parent ID of the filter")?,
+            spiffe_id: id(self.spiffe_id, "SPIFFE ID")?,
+            parent_id: id(self.parent_id, "parent ID")?,
             selectors: self.selectors.map(|wire| selectors(&wire)).transpose()?,
             federates_with: self.federates_with.map(|wire| federates_with(&wire)).transpose()?,
             hint: self.hint,
             downstream: self.downstream,
         })
     }
+}
+
+/// What of a filter cannot be used, beginning as clients of this API know it.
+fn malformed(part: &str, reason: &dyn std::fmt::Display) -> Status {
+    Status::invalid_argument(format!("malformed {part} filter: {reason}"))
 }
 
 fn selectors(wire: &types::SelectorMatch) -> Result<(Match, BTreeSet<Selector>), Status> {
@@ -291,10 +298,10 @@ fn selectors(wire: &types::SelectorMatch) -> Result<(Match, BTreeSet<Selector>),
     let given = wire
         .selectors
         .iter()
-        .map(|s| Selector::new(&s.r#type, &s.value).map_err(|error| error.to_status()))
+        .map(|s| Selector::new(&s.r#type, &s.value).map_err(|error| malformed("selectors", &error)))
         .collect::<Result<BTreeSet<_>, _>>()?;
     if given.is_empty() {
-        return Err(Status::invalid_argument("the filter's selectors are empty"));
+        return Err(malformed("selectors", &"empty selector set"));
     }
     Ok((how, given))
 }
@@ -311,10 +318,10 @@ fn federates_with(wire: &types::FederatesWithMatch) -> Result<(Match, BTreeSet<T
     let given = wire
         .trust_domains
         .iter()
-        .map(|name| TrustDomain::parse(name).map_err(|error| Status::invalid_argument(error.to_string())))
+        .map(|name| TrustDomain::parse(name).map_err(|error| malformed("federates with", &error)))
         .collect::<Result<BTreeSet<_>, _>>()?;
     if given.is_empty() {
-        return Err(Status::invalid_argument("the filter's trust domains are empty"));
+        return Err(malformed("federates with", &"empty trust domain set"));
     }
     Ok((how, given))
 }

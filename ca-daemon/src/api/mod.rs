@@ -14,6 +14,7 @@ mod certificates;
 mod cuttable;
 mod debug;
 mod denials;
+mod downstream;
 mod entry;
 mod federated_bundles;
 mod health;

@@ -11,7 +11,7 @@ use crate::{
     access::Denied,
     agents::{AgentsError, NotAnAgent},
     attest,
-    authority::{JwtSignError, RequestError, SignError},
+    authority::{CaError, JwtSignError, RequestError, SignError},
     instant::unix,
     issuance::IssueError,
     jwt_svids::JwtIssueError,
@@ -232,7 +232,12 @@ impl ToStatus for LifecycleError {
             | Self::SignedOutside
             | Self::StillSigning(_)
             | Self::StillValid { .. }
+            | Self::CasOfOthers { .. }
             | Self::TokensStillValid(_) => Status::failed_precondition(self.to_string()),
+            Self::KeyRevoked(_) => Status::permission_denied(self.to_string()),
+            Self::IdTaken(_) => Status::already_exists(self.to_string()),
+            Self::Unfit(_) => Status::invalid_argument(self.to_string()),
+            Self::Ca(error @ CaError::Expired { .. }) => Status::unavailable(error.to_string()),
             Self::Overtaken => Status::aborted(self.to_string()),
             Self::Interrupted => Status::unavailable(self.to_string()),
             Self::Store(error) => error.to_status(),

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::{refusal::ToStatus, services::Services};
 use crate::{
-    access::Permission,
+    access::{Caller, Permission},
     issuance::Requester,
     revocation::{Lists, Target},
 };
@@ -31,9 +31,7 @@ impl Revocations for RevocationsApi {
         let RevokeRequest { target, reason } = request.into_inner();
         let target = target_of(target)?;
         check_reason(&reason)?;
-        let requester = Requester::from(&caller);
-        let revoked = self.0.revoker.revoke(target.clone(), reason, requester).await;
-        let revoked = revoked.map_err(|error| error.to_status())?;
+        let revoked = self.0.revoke(target.clone(), reason, &caller).await?;
         tracing::info!(%caller, ?target, revoked, "trust was taken back");
         Ok(Response::new(RevokeResponse { revoked: i64::try_from(revoked).unwrap_or(i64::MAX) }))
     }
@@ -68,6 +66,25 @@ impl Revocations for RevocationsApi {
             Some((Ok(message), Some((lists, shutdown))))
         });
         Ok(Response::new(updates.boxed()))
+    }
+}
+
+impl Services {
+    /// Takes the trust from what a target names. An issuing CA among it is replaced at once.
+    pub(super) async fn revoke(
+        &self,
+        target: Target,
+        reason: String,
+        caller: &Caller,
+    ) -> Result<usize, Status> {
+        let may_be_ca = !matches!(target, Target::SpiffeId(_));
+        let revoked = self.revoker.revoke(target, reason, Requester::from(caller)).await;
+        let revoked = revoked.map_err(|error| error.to_status())?;
+        // It is revoked, whatever becomes of this; it is tried again by the clock.
+        if may_be_ca && let Err(error) = self.lifecycle.keep_up().await {
+            tracing::error!(%error, "the authorities could not be looked at after a revocation");
+        }
+        Ok(revoked)
     }
 }
 

@@ -1,10 +1,6 @@
 //! All services together, and who is calling them.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 use http::Extensions;
@@ -87,8 +83,6 @@ pub struct Services {
     pub agents: Arc<Agents>,
     /// Lets nodes prove themselves with join tokens.
     pub join_tokens: JoinTokenAttestor,
-    /// How long an agent's own SVID lives.
-    pub agent_lifetime: Duration,
     /// Who may do what.
     pub access: Access,
     /// How much of it.

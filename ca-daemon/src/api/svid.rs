@@ -14,10 +14,10 @@ use secplane_proto::spire::api::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{refusal::ToStatus, services::Services, svid_jwt};
+use super::{downstream, refusal::ToStatus, services::Services, svid_jwt};
 use crate::{
     access::Permission,
-    authority::{CertificateRequest, DnsName, Subject},
+    authority::{CertificateRequest, DnsName, RequestError, Subject},
     instant::unix,
     issuance::{Order, Requester},
 };
@@ -35,7 +35,8 @@ impl Svid for SvidApi {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let MintX509svidRequest { csr, ttl } = request.into_inner();
         let lifetime = lifetime(ttl.into())?;
-        let request = CertificateRequest::parse(&csr).map_err(|error| error.to_status())?;
+        let request = CertificateRequest::parse(&csr)
+            .map_err(|error| csr_refusal(&error, "failed to verify CSR signature"))?;
         let id = self.requested_id(&request)?;
         let dns_names = request
             .names()
@@ -43,7 +44,7 @@ impl Svid for SvidApi {
             .iter()
             .map(|name| DnsName::parse(name))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            .map_err(|error| Status::invalid_argument(format!("CSR DNS name is not valid: {error}")))?;
         let signed = self
             .0
             .issuance
@@ -115,10 +116,7 @@ impl Svid for SvidApi {
         &self,
         request: Request<NewDownstreamX509caRequest>,
     ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
-        self.0.authorize(&request, Permission::Downstream)?;
-        Err(Status::unimplemented(
-            "CA certificates for downstream authorities are not issued by this authority",
-        ))
+        downstream::new_ca(&self.0, request).await.map(Response::new)
     }
 }
 
@@ -128,11 +126,14 @@ impl SvidApi {
         let uri = match request.names().uris.as_slice() {
             [uri] => uri,
             [] => {
-                return refuse("the certificate request names no SPIFFE ID; give it one URI name".into());
+                return refuse(
+                    "CSR URI SAN is required: the certificate request names no SPIFFE ID; give it one URI name"
+                        .into(),
+                );
             }
             many => {
                 return refuse(format!(
-                    "the certificate request has {} URI names; an X.509-SVID has exactly one",
+                    "only one URI SAN is expected: the certificate request has {} URI names",
                     many.len()
                 ));
             }
@@ -143,19 +144,32 @@ impl SvidApi {
             )));
         }
         let id = SpiffeId::parse(uri).map_err(|error| {
-            Status::invalid_argument(format!(
-                "the certificate request's URI name `{uri}` is not usable: {error}"
-            ))
+            Status::invalid_argument(format!("CSR URI SAN is not a valid SPIFFE ID: `{uri}`: {error}"))
         })?;
         let own = self.0.issuance.trust_domain();
         if id.trust_domain() != own {
-            return refuse(format!("{id} is not a member of trust domain {own}"));
+            return refuse(format!("CSR URI SAN is invalid: {id} is not a member of trust domain {own}"));
         }
         if id.is_reserved() {
-            return refuse(format!("{id} lies below /spire, which is kept for servers and agents"));
+            return refuse(format!(
+                "CSR URI SAN is invalid: {id} lies below /spire, which is kept for servers and agents"
+            ));
         }
         Ok(id)
     }
+}
+
+/// Why a certificate request is refused, beginning as clients of this API know it; `signature` is how that begins when
+/// its signature is wrong.
+pub(super) fn csr_refusal(error: &RequestError, signature: &str) -> Status {
+    let status = error.to_status();
+    let beginning = match error {
+        RequestError::Empty => return Status::invalid_argument("missing CSR"),
+        RequestError::Signature | RequestError::WeakSignature => signature,
+        RequestError::WantsCa | RequestError::NotGranted { .. } => return status,
+        _ => "malformed CSR",
+    };
+    Status::new(status.code(), format!("{beginning}: {}", status.message()))
 }
 
 /// A wanted lifetime in seconds; 0 is the default.

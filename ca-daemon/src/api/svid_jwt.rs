@@ -26,6 +26,7 @@ pub(super) async fn mint(
     let caller = services.authorize(&request, Permission::Admin)?;
     let MintJwtsvidRequest { id, audience, ttl } = request.into_inner();
     let id = workload_id(services, id)?;
+    check_audience(&audience)?;
     let order = JwtOrder {
         subject: JwtSubject { id: id.clone(), audience, token_id: None },
         lifetime: lifetime(ttl.into())?,
@@ -53,6 +54,7 @@ pub(super) async fn new_for_entry(
         .ok()
         .and_then(|id| services.registry.authorized_entry(&agent.node(), &id, now))
         .ok_or_else(|| Status::not_found("entry not found or not authorized"))?;
+    check_audience(&audience)?;
     let fields = entry.fields();
     let token_id =
         fields.jwt_svid_include_jti.then(token_id).transpose().map_err(|error| error.to_status())?;
@@ -77,20 +79,27 @@ pub(super) fn to_wire(id: &SpiffeId, signed: SignedJwt, hint: String) -> types::
     }
 }
 
+fn check_audience(audience: &[String]) -> Result<(), Status> {
+    if audience.is_empty() {
+        return Err(Status::invalid_argument("at least one audience is required"));
+    }
+    Ok(())
+}
+
 fn workload_id(services: &Services, id: Option<types::Spiffeid>) -> Result<SpiffeId, Status> {
     let types::Spiffeid { trust_domain, path } =
-        id.ok_or_else(|| Status::invalid_argument("the request names no SPIFFE ID"))?;
+        id.ok_or_else(|| Status::invalid_argument("invalid SPIFFE ID: the request names none"))?;
     let own = services.issuance.trust_domain();
     if trust_domain != own.as_str() {
         return Err(Status::invalid_argument(format!(
-            "`{trust_domain}` is not the trust domain of this authority, which is {own}"
+            "invalid SPIFFE ID: `{trust_domain}` is not the trust domain of this authority, which is {own}"
         )));
     }
     let id = SpiffeId::from_parts(own, &path)
-        .map_err(|error| Status::invalid_argument(format!("the SPIFFE ID is not usable: {error}")))?;
+        .map_err(|error| Status::invalid_argument(format!("invalid SPIFFE ID: {error}")))?;
     if id.is_reserved() {
         return Err(Status::invalid_argument(format!(
-            "{id} lies below /spire, which is kept for servers and agents"
+            "invalid SPIFFE ID: {id} lies below /spire, which is kept for servers and agents"
         )));
     }
     Ok(id)

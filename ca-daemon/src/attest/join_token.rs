@@ -24,8 +24,6 @@ pub struct JoinTokenAttestor {
     agents: Arc<Agents>,
     issuance: Arc<Issuance>,
     registry: Arc<Registry>,
-    /// Lifetime of an agent's SVID.
-    lifetime: Duration,
 }
 
 /// A node that proved itself, and its SVID.
@@ -40,18 +38,13 @@ pub struct AttestedNode {
 }
 
 impl JoinTokenAttestor {
-    /// Issues SVIDs of `lifetime`.
+    /// Issues by `issuance` to those whom it admits to `agents`.
     #[must_use]
-    pub fn new(
-        agents: Arc<Agents>,
-        issuance: Arc<Issuance>,
-        registry: Arc<Registry>,
-        lifetime: Duration,
-    ) -> Self {
-        Self { agents, issuance, registry, lifetime }
+    pub fn new(agents: Arc<Agents>, issuance: Arc<Issuance>, registry: Arc<Registry>) -> Self {
+        Self { agents, issuance, registry }
     }
 
-    /// Takes a token and a certificate request for the node's key. The token is used up in the commit that records
+    /// Takes a token and a certificate request for the node's key, whose SVID lives for `lifetime`. The token is used up in the commit that records
     /// the SVID; the same node gets the same answer again for as long as the token would have lived.
     ///
     /// # Errors
@@ -61,6 +54,7 @@ impl JoinTokenAttestor {
         &self,
         token: &JoinToken,
         request: &[u8],
+        lifetime: Duration,
         caller: &Caller,
     ) -> Result<AttestedNode, NodeError> {
         let hash = token.hash();
@@ -76,7 +70,7 @@ impl JoinTokenAttestor {
             let id = token.agent_id(self.issuance.trust_domain())?;
             let node = match &record.used {
                 Some(used) => Some(self.repeat(&id, used, &request).await?),
-                None => self.first_use(id, record, mac, request, caller).await?,
+                None => self.first_use(id, (record, mac), request, lifetime, caller).await?,
             };
             if let Some(node) = node {
                 self.give_alias(&node.id, alias, caller).await?;
@@ -91,9 +85,9 @@ impl JoinTokenAttestor {
     async fn first_use(
         &self,
         id: SpiffeId,
-        token: TokenRecord,
-        token_mac: Vec<u8>,
+        (token, token_mac): (TokenRecord, Vec<u8>),
         request: CertificateRequest,
+        lifetime: Duration,
         caller: &Caller,
     ) -> Result<Option<AttestedNode>, NodeError> {
         // Another replica may have banned it a moment ago.
@@ -105,7 +99,7 @@ impl JoinTokenAttestor {
         let (signed, mut with) = self.issuance.prepare(Order {
             request,
             subject: Subject::X509Svid { id: id.clone(), dns_names: Vec::new() },
-            lifetime: Some(self.lifetime),
+            lifetime: Some(lifetime),
             requester: Requester::from(caller),
             entry_id: None,
             renews: None,

@@ -156,6 +156,8 @@ actions! {
     CertificateIssue = "certificate.issue",
     /// A certificate was issued to the holder of the one before.
     CertificateRenew = "certificate.renew",
+    /// Roots or JWT keys of others came into the trust bundle.
+    AuthorityPublish = "authority.publish",
     /// The trust was taken from a certificate, a SPIFFE ID or a key.
     CertificateRevoke = "certificate.revoke",
     /// A JWT-SVID was issued.

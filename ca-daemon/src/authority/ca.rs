@@ -1,19 +1,21 @@
 //! What every CA certificate of a trust domain has in common, and why one cannot be made or used.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyUsagePurpose,
-    SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyUsagePurpose, SanType, SerialNumber,
 };
+use rustls_pki_types::CertificateDer;
 use secplane_identity::{
     TrustDomain,
     private_key::PrivateKeyError,
     trust_bundle::TrustBundleError,
     x509::{Certificate, CertificateError},
 };
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{leaf::rcgen_printable, request::RequestedKey, validity::Validity};
+use super::{ca_key::CaKey, leaf::rcgen_printable, request::RequestedKey, validity::Validity};
 
 /// The most certificates between an issuing CA and the root: with leaf and issuing CA, a chain has at most as many
 /// as are ever verified.
@@ -39,6 +41,59 @@ pub(super) fn ca_params(
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.key_identifier_method = KeyIdMethod::PreSpecified(key.identifier());
     Ok(params)
+}
+
+/// What is particular about a CA below one of ours.
+pub(super) struct BelowCa {
+    /// How many CAs may follow below it.
+    pub(super) constraints: BasicConstraints,
+    /// The organizational unit of its subject.
+    pub(super) unit: Option<&'static str>,
+    /// How long it lives, unless its issuer ends sooner.
+    pub(super) lifetime: Duration,
+}
+
+/// A CA of ours that signs another one.
+pub(super) struct CaSigner<'a> {
+    pub(super) trust_domain: &'a TrustDomain,
+    pub(super) certificate: &'a Certificate,
+    pub(super) issuer: &'a Issuer<'static, CaKey>,
+    pub(super) crl_url: Option<&'a str>,
+}
+
+impl CaSigner<'_> {
+    /// Signs a CA for `key`, and verifies the signature as its receivers will.
+    pub(super) fn sign(
+        &self,
+        key: &RequestedKey,
+        below: BelowCa,
+        now: SystemTime,
+    ) -> Result<CertificateDer<'static>, CaError> {
+        CaError::expired_at(self.certificate, now)?;
+        let validity = Validity::starting(now, below.lifetime, Some(self.certificate.not_after));
+        let mut params = ca_params(self.trust_domain, key, random_serial()?, validity)?;
+        if let Some(unit) = below.unit {
+            params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
+        }
+        params.is_ca = IsCa::Ca(below.constraints);
+        params.use_authority_key_identifier_extension = true;
+        params.crl_distribution_points = crl_distribution(self.crl_url);
+        let signed = params.signed_by(key, self.issuer).map_err(CaError::Encode)?.der().clone();
+        self.check(&signed)?;
+        Ok(signed)
+    }
+
+    fn check(&self, signed: &[u8]) -> Result<(), CaError> {
+        let read = |der| X509Certificate::from_der(der).map(|(_, certificate)| certificate);
+        let verified = read(&self.certificate.der)
+            .and_then(|issuer| Ok(read(signed)?.verify_signature(Some(issuer.public_key())).is_ok()));
+        if verified == Ok(true) { Ok(()) } else { Err(CaError::Signature) }
+    }
+}
+
+/// Where the list of the issuer is found, as a certificate says it (RFC 5280, section 4.2.1.13).
+pub(super) fn crl_distribution(url: Option<&str>) -> Vec<CrlDistributionPoint> {
+    url.map(|url| CrlDistributionPoint { uris: vec![url.to_owned()] }).into_iter().collect()
 }
 
 /// `C=US, O=SPIFFE, serialNumber=<number>`.
@@ -69,6 +124,9 @@ pub enum CaError {
     /// A root cannot be put into a bundle.
     #[error(transparent)]
     Bundle(#[from] TrustBundleError),
+    /// What was signed does not verify.
+    #[error("the signature of the CA certificate that was just signed does not verify")]
+    Signature,
     /// Certificate and key do not belong together.
     #[error("the private key kept for CA certificate {serial} is not its key")]
     ForeignKey {

@@ -8,7 +8,7 @@ use secplane_identity::{Fingerprint, PrivateKey, TrustBundle, TrustDomain, x509:
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    ca::{CaError, MAX_CERTIFICATES_ABOVE_ISSUING, ca_params, ca_subject, random_serial},
+    ca::{BelowCa, CaError, CaSigner, MAX_CERTIFICATES_ABOVE_ISSUING, ca_params, ca_subject, random_serial},
     ca_key::CaKey,
     issuing_ca::IssuingCa,
     request::{CertificateRequest, RequestedKey},
@@ -32,6 +32,7 @@ pub struct DomainCa {
     below_root: Vec<CertificateDer<'static>>,
     /// The roots alone.
     roots: TrustBundle,
+    crl_url: Option<String>,
 }
 
 impl DomainCa {
@@ -101,7 +102,14 @@ impl DomainCa {
             return Err(CaError::ChainTooLong(below_root.len()));
         }
         let roots = TrustBundle::new(trust_domain.clone(), &roots)?;
-        Ok(Self { trust_domain: trust_domain.clone(), certificate, issuer, key_id, below_root, roots })
+        let trust_domain = trust_domain.clone();
+        Ok(Self { trust_domain, certificate, issuer, key_id, below_root, roots, crl_url: None })
+    }
+
+    /// The same CA, naming in every CA certificate that it signs where its CRL is found.
+    #[must_use]
+    pub fn with_crl_url(self, url: Option<String>) -> Self {
+        Self { crl_url: url, ..self }
     }
 
     /// Signs a new issuing CA for `key`, and checks it by issuing a throw-away SVID.
@@ -121,8 +129,6 @@ impl DomainCa {
 
     /// Signs a CA below this one for somebody else's key, such as that of a mesh: it can sign leaves and no further
     /// CA. Answers its chain, the new CA first, the root excepted.
-    ///
-    /// Names in the request are not looked at: the CA of a trust domain has the names that this authority gives it.
     ///
     /// # Errors
     /// When this CA has expired.
@@ -154,12 +160,13 @@ impl DomainCa {
         lifetime: Duration,
         now: SystemTime,
     ) -> Result<CertificateDer<'static>, CaError> {
-        CaError::expired_at(&self.certificate, now)?;
-        let validity = Validity::starting(now, lifetime, Some(self.certificate.not_after));
-        let mut params = ca_params(&self.trust_domain, key, random_serial()?, validity)?;
-        params.is_ca = IsCa::Ca(constraints);
-        params.use_authority_key_identifier_extension = true;
-        Ok(params.signed_by(key, &self.issuer).map_err(CaError::Encode)?.der().clone())
+        let signer = CaSigner {
+            trust_domain: &self.trust_domain,
+            certificate: &self.certificate,
+            issuer: &self.issuer,
+            crl_url: self.crl_url.as_deref(),
+        };
+        signer.sign(key, BelowCa { constraints, unit: None, lifetime }, now)
     }
 
     /// The trust domain.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use rcgen::{CrlDistributionPoint, Issuer};
+use rcgen::{BasicConstraints, Issuer};
 use rustls_pki_types::CertificateDer;
 use secplane_identity::{
     PrivateKey, SpiffeId, TrustBundle, TrustDomain,
@@ -10,7 +10,7 @@ use secplane_identity::{
 };
 
 use super::{
-    ca::{CaError, random_serial},
+    ca::{BelowCa, CaError, CaSigner, crl_distribution, random_serial},
     ca_key::CaKey,
     domain_ca::{DomainCa, signing_issuer},
     leaf::{SignError, SignedCertificate, Subject},
@@ -98,9 +98,7 @@ impl IssuingCa {
         let serial = random_serial().map_err(|_| SignError::Randomness)?;
         let validity = Validity::starting(now, lifetime, Some(self.certificate.not_after));
         let mut params = subject.profile(key, serial, validity)?;
-        if let Some(url) = &self.crl_url {
-            params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![url.clone()] }];
-        }
+        params.crl_distribution_points = crl_distribution(self.crl_url.as_deref());
         let leaf = params.signed_by(key, &self.issuer).map_err(SignError::Encode)?.der().clone();
         let serial = format!("{serial:x}");
         let granted =
@@ -110,6 +108,31 @@ impl IssuingCa {
         chain.push(leaf);
         chain.extend_from_slice(&self.below_root);
         Ok(SignedCertificate { serial, subject, validity, chain, issuer_key_id: self.key_id.clone() })
+    }
+
+    /// Signs the CA of a downstream authority for its key. It may sign leaves, and CAs that sign leaves, as our own
+    /// authority does below it; a further authority below those is refused. Answers its chain, the new CA first, the
+    /// root excepted.
+    ///
+    /// # Errors
+    /// When this CA has expired.
+    pub fn sign_downstream_ca(
+        &self,
+        key: &RequestedKey,
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<Vec<CertificateDer<'static>>, CaError> {
+        let signer = CaSigner {
+            trust_domain: &self.trust_domain,
+            certificate: &self.certificate,
+            issuer: &self.issuer,
+            crl_url: self.crl_url.as_deref(),
+        };
+        let constraints = BasicConstraints::Constrained(1);
+        let mut chain =
+            vec![signer.sign(key, BelowCa { constraints, unit: Some("DOWNSTREAM-1"), lifetime }, now)?];
+        chain.extend_from_slice(&self.below_root);
+        Ok(chain)
     }
 
     /// Verifies a chain from a leaf of this CA up to the roots, for both purposes.

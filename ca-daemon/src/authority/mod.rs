@@ -8,6 +8,7 @@
 mod ca;
 mod ca_key;
 mod crl;
+mod crl_url;
 mod domain_ca;
 mod issuing_ca;
 mod jwt;
@@ -23,6 +24,7 @@ mod validity;
 pub use ca::{CaError, MAX_CERTIFICATES_ABOVE_ISSUING};
 pub use ca_key::CaKey;
 pub use crl::{CrlError, CrlReason, ListSigner, RevocationList, RevokedCertificate};
+pub use crl_url::{CrlUrl, CrlUrlError};
 pub use domain_ca::{DomainCa, is_self_issued, split_certificates};
 pub use issuing_ca::IssuingCa;
 pub use jwt::{

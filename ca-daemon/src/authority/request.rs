@@ -18,6 +18,8 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
+use secplane_identity::TrustDomain;
+
 use super::{leaf::Subject, names::DnsName};
 
 /// The largest request that is read, in bytes.
@@ -50,6 +52,29 @@ impl CertificateRequest {
     /// When it is not a request, its signature is wrong, its key is of a kind that is not certified here, or it
     /// asks to become a CA.
     pub fn parse(der: &[u8]) -> Result<Self, RequestError> {
+        let (request, wants_ca) = Self::read(der)?;
+        if wants_ca { Err(RequestError::WantsCa) } else { Ok(request) }
+    }
+
+    /// As [`CertificateRequest::parse`], of a key that is to become a CA's; the request may say so. The only name
+    /// that such a CA has is that of its trust domain, so another one is refused.
+    ///
+    /// # Errors
+    /// As [`CertificateRequest::parse`]; or names the first name that a CA of `trust_domain` does not have.
+    pub fn parse_for_ca(der: &[u8], trust_domain: &TrustDomain) -> Result<Self, RequestError> {
+        let (request, _) = Self::read(der)?;
+        let RequestedNames { uris, dns_names, ip_addresses } = &request.names;
+        let own = trust_domain.id();
+        let other = uris.iter().filter(|uri| **uri != own).map(|uri| format!("URI:{uri}"));
+        let other = other.chain(dns_names.iter().map(|name| format!("DNS:{name}")));
+        match other.chain(ip_addresses.iter().map(|address| format!("IP:{address}"))).next() {
+            Some(name) => Err(RequestError::NotGranted { name, granted: format!("URI:{own}") }),
+            None => Ok(request),
+        }
+    }
+
+    /// Reads a request, and whether it asks to become a CA.
+    fn read(der: &[u8]) -> Result<(Self, bool), RequestError> {
         if der.is_empty() {
             return Err(RequestError::Empty);
         }
@@ -69,10 +94,13 @@ impl CertificateRequest {
         request.verify_signature().map_err(|_| RequestError::Signature)?;
 
         let mut names = RequestedNames::default();
+        let mut wants_ca = false;
         for extension in wanted_extensions(&request)? {
-            read_extension(extension.parsed_extension(), &mut names)?;
+            let extension = extension.parsed_extension();
+            wants_ca |= is_of_a_ca(extension);
+            read_names(extension, &mut names)?;
         }
-        Ok(Self { key, names })
+        Ok((Self { key, names }, wants_ca))
     }
 
     /// The public key.
@@ -136,7 +164,16 @@ fn is_whole_element(der: &[u8]) -> bool {
     Header::from_der(der).is_ok_and(|(content, header)| header.length().definite() == Ok(content.len()))
 }
 
-fn read_extension(extension: &ParsedExtension<'_>, names: &mut RequestedNames) -> Result<(), RequestError> {
+/// Whether an extension is one of a CA certificate.
+fn is_of_a_ca(extension: &ParsedExtension<'_>) -> bool {
+    match extension {
+        ParsedExtension::BasicConstraints(constraints) => constraints.ca,
+        ParsedExtension::KeyUsage(usage) => usage.key_cert_sign() || usage.crl_sign(),
+        _ => false,
+    }
+}
+
+fn read_names(extension: &ParsedExtension<'_>, names: &mut RequestedNames) -> Result<(), RequestError> {
     match extension {
         ParsedExtension::SubjectAlternativeName(wanted) => {
             for name in &wanted.general_names {
@@ -148,10 +185,6 @@ fn read_extension(extension: &ParsedExtension<'_>, names: &mut RequestedNames) -
                 }
             }
             Ok(())
-        }
-        ParsedExtension::BasicConstraints(constraints) if constraints.ca => Err(RequestError::WantsCa),
-        ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => {
-            Err(RequestError::WantsCa)
         }
         ParsedExtension::ParseError { error } => Err(RequestError::Malformed(error.to_string())),
         // Usages and identifiers are the issuer's to set; that a request carries its own is common and harmless.
@@ -372,6 +405,8 @@ mod tests {
             |params| params.key_usages = vec![KeyUsagePurpose::CrlSign],
         ] {
             assert_eq!(CertificateRequest::parse(&request(change)).unwrap_err(), RequestError::WantsCa);
+            CertificateRequest::parse_for_ca(&request(change), &crate::authority::testing::trust_domain())
+                .unwrap();
         }
     }
 

@@ -33,7 +33,8 @@ impl Database {
         }
     }
 
-    async fn wrapping_key(&self) -> Result<Option<WrappingKeyId>, KeyStoreError> {
+    /// Which wrapping key the secrets are sealed under.
+    pub(super) async fn wrapping_key(&self) -> Result<Option<WrappingKeyId>, KeyStoreError> {
         let found = self.0.secret(WRAPPING_KEY).await?;
         Ok(found.and_then(|bytes| WrappingKeyId::from_bytes(&bytes)))
     }

@@ -1,13 +1,19 @@
 //! The daemon's secrets, whatever they are kept in.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use secplane_identity::{KeyKind, PrivateKey, private_key::PrivateKeyError};
 use tokio::sync::RwLock;
 use zeroize::Zeroizing;
 
 use super::{
-    Pkcs11Config, RowMac, SealError, SecretName, TokenError, WrappingKey, WrappingKeyId,
+    Pkcs11Config, RowMac, SealError, SecretName, TokenError, WrappingKey, WrappingKeyError, WrappingKeyId,
+    WrappingKeySource,
     database::Database,
     file::KeyFiles,
     memory::Memory,
@@ -47,6 +53,8 @@ struct Inner {
     kind: KeyKind,
     /// Held for writing while everything is sealed anew, so that nothing is sealed under the old key meanwhile.
     wrapping: RwLock<WrappingKey>,
+    /// Where the wrapping key is read again from, once another replica has sealed everything under another one.
+    source: Mutex<Option<WrappingKeySource>>,
 }
 
 enum Place {
@@ -89,7 +97,7 @@ impl KeyStore {
             KeyStorage::Database(store) => Place::Database(Database::open(store, wrapping.id()).await?),
             KeyStorage::Memory => Place::Memory(Memory::default()),
         };
-        let inner = Inner { place, kind, wrapping: RwLock::new(wrapping) };
+        let inner = Inner { place, kind, wrapping: RwLock::new(wrapping), source: Mutex::default() };
         Ok(Self { inner: Arc::new(inner), token: None })
     }
 
@@ -100,6 +108,53 @@ impl KeyStore {
     pub async fn with_token(self, config: Pkcs11Config) -> Result<Self, KeyStoreError> {
         let token = off_the_runtime(move || Ok(Token::open(&config)?)).await?;
         Ok(Self { token: Some(Arc::new(token)), ..self })
+    }
+
+    /// The same, reading the wrapping key again when another replica has sealed everything under another one.
+    #[must_use]
+    pub fn reading_wrapping_key_from(self, source: WrappingKeySource) -> Self {
+        *self.source() = Some(source);
+        self
+    }
+
+    /// The wrapping key is in another place from now on; it is the one that everything is sealed under, or will be when
+    /// another replica has sealed everything anew.
+    ///
+    /// # Errors
+    /// When what is there is not the wrapping key that everything is sealed under.
+    pub async fn read_wrapping_key_from(&self, source: WrappingKeySource) -> Result<(), KeyStoreError> {
+        self.take_wrapping_key_of(&source).await?;
+        *self.source() = Some(source);
+        Ok(())
+    }
+
+    /// Goes on under the wrapping key that another replica has sealed everything under, if it is where ours came from.
+    async fn follow_rekey(&self) -> Result<(), KeyStoreError> {
+        let source = self.source().clone().ok_or(KeyStoreError::RekeyedByAnother)?;
+        self.take_wrapping_key_of(&source).await
+    }
+
+    async fn take_wrapping_key_of(&self, source: &WrappingKeySource) -> Result<(), KeyStoreError> {
+        let reading = source.clone();
+        let key = off_the_runtime(move || Ok(reading.read()?)).await?;
+        let mut wrapping = self.inner.wrapping.write().await;
+        let in_use = match &self.inner.place {
+            Place::Database(database) => database.wrapping_key().await?.unwrap_or_else(|| wrapping.id()),
+            Place::Files(_) | Place::Memory(_) => wrapping.id(),
+        };
+        if key.id() != in_use {
+            let sealed_under = in_use.to_string();
+            return Err(KeyStoreError::OtherWrappingKey { sealed_under, configured: key.id() });
+        }
+        if wrapping.id() != in_use {
+            tracing::warn!(key = %in_use, "another replica has sealed the secrets anew; this one follows");
+            *wrapping = key;
+        }
+        Ok(())
+    }
+
+    fn source(&self) -> MutexGuard<'_, Option<WrappingKeySource>> {
+        self.inner.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where keys are kept, as records say it: `file`, `database` or `memory`.
@@ -189,6 +244,16 @@ impl KeyStore {
     /// When it cannot be sealed or written.
     pub async fn keep_secret(&self, name: &str, secret: &[u8]) -> Result<(), KeyStoreError> {
         let name = SecretName::parse(name)?;
+        match self.keep_once(name.clone(), secret).await {
+            Err(KeyStoreError::RekeyedByAnother) => {
+                self.follow_rekey().await?;
+                self.keep_once(name, secret).await
+            }
+            result => result,
+        }
+    }
+
+    async fn keep_once(&self, name: SecretName, secret: &[u8]) -> Result<(), KeyStoreError> {
         let wrapping = self.inner.wrapping.read().await;
         let sealed = seal(&wrapping, name.as_str(), secret)
             .map_err(|source| KeyStoreError::Seal { name: name.to_string(), source })?;
@@ -211,8 +276,18 @@ impl KeyStore {
     /// When it cannot be read or does not open.
     pub async fn load_secret(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreError> {
         let name = SecretName::parse(name)?;
+        match self.load_once(&name).await {
+            Err(KeyStoreError::Seal { source: SealError::OtherWrappingKey(_), .. }) => {
+                self.follow_rekey().await?;
+                self.load_once(&name).await
+            }
+            result => result,
+        }
+    }
+
+    async fn load_once(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreError> {
         let wrapping = self.inner.wrapping.read().await;
-        let Some(sealed) = self.inner.place.read(&name).await? else { return Ok(None) };
+        let Some(sealed) = self.inner.place.read(name).await? else { return Ok(None) };
         open(&wrapping, name.as_str(), &sealed)
             .map(Some)
             .map_err(|source| KeyStoreError::Seal { name: name.to_string(), source })
@@ -236,6 +311,28 @@ impl KeyStore {
                 Ok(())
             }
         }
+    }
+
+    /// Deletes the private keys of this machine that are not among those named, and answers which. Those in a database
+    /// are other replicas', too, and stay; so do other secrets.
+    ///
+    /// # Errors
+    /// When they cannot be listed or removed.
+    pub async fn forget_keys_but(&self, needed: &HashSet<String>) -> Result<Vec<String>, KeyStoreError> {
+        let Place::Files(files) = &self.inner.place else { return Ok(Vec::new()) };
+        let (files, needed) = (Arc::clone(files), needed.clone());
+        let _not_while_sealing_anew = self.inner.wrapping.read().await;
+        off_the_runtime(move || {
+            let mut deleted = Vec::new();
+            for (name, _) in files.all()? {
+                if name.is_key_id() && !needed.contains(name.as_str()) {
+                    files.delete(&name)?;
+                    deleted.push(name.to_string());
+                }
+            }
+            Ok(deleted)
+        })
+        .await
     }
 
     /// The MAC that proves which rows of the database this authority wrote.
@@ -426,6 +523,9 @@ pub enum KeyStoreError {
     /// A key cannot be made.
     #[error(transparent)]
     Key(#[from] PrivateKeyError),
+    /// The wrapping key cannot be read.
+    #[error(transparent)]
+    WrappingKey(#[from] WrappingKeyError),
     /// The secrets are sealed under another wrapping key.
     #[error(
         "the private keys are sealed under wrapping key {sealed_under}, but `wrapping_key` names {configured}; \
@@ -444,7 +544,8 @@ pub enum KeyStoreError {
     SameWrappingKey(WrappingKeyId),
     /// Another replica has sealed everything under another wrapping key.
     #[error(
-        "another replica has sealed the secrets anew; configure the new wrapping key here too, and restart this daemon"
+        "another replica has sealed the secrets anew; put the new wrapping key where `wrapping_key` says, or configure \
+         where it is and send SIGHUP"
     )]
     RekeyedByAnother,
     /// The key of the row MAC is missing or has the wrong size.

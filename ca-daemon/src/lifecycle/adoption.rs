@@ -48,7 +48,8 @@ async fn proven(vault: &Vault, row: &AuthorityRow) -> Result<AuthorityRow, Lifec
             replica: vault.replica.clone(),
             ..row
         },
-        AuthorityKind::Root | AuthorityKind::Jwt => {
+        // Of the others the first schema had none.
+        AuthorityKind::Root | AuthorityKind::Jwt | AuthorityKind::Mesh | AuthorityKind::Downstream => {
             AuthorityRow { issuer_key_id: row.key_id.clone(), replica: String::new(), ..row }
         }
     })

@@ -1,6 +1,9 @@
 //! All authorities at one moment, as far as this authority wrote their rows.
 
-use std::{collections::HashSet, time::SystemTime};
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
 use secplane_identity::{JwtAuthority, TrustBundle, TrustDomain, trust_bundle::TrustBundleError};
 
@@ -104,15 +107,29 @@ impl Authorities {
         self.of_kind(AuthorityKind::Issuing).filter(move |row| row.issuer_key_id == root)
     }
 
-    /// The issuing CAs whose signatures are to be replaced, or are worth nothing any more: those below a root that is
-    /// tainted or revoked.
+    /// The CAs of others below a root, directly or below an issuing CA, that are neither revoked nor expired at `now`,
+    /// in Unix seconds.
+    pub(super) fn of_others_below(&self, root: &str, now: i64) -> Vec<&AuthorityRow> {
+        let is_below = |row: &&AuthorityRow| {
+            row.issuer_key_id == root || self.issuing_below(root).any(|ca| ca.key_id == row.issuer_key_id)
+        };
+        self.of_kind(AuthorityKind::Mesh)
+            .chain(self.of_kind(AuthorityKind::Downstream))
+            .filter(|row| row.state != AuthorityState::Revoked && row.not_after >= now)
+            .filter(is_below)
+            .collect()
+    }
+
+    /// The issuing CAs whose signatures are to be replaced, or are worth nothing any more: those that were revoked, and
+    /// those below a root that is tainted or revoked.
     pub(super) fn withdrawn_issuers(&self) -> HashSet<String> {
         let is_withdrawn = |row: &&AuthorityRow| row.tainted || row.state == AuthorityState::Revoked;
-        self.of_kind(AuthorityKind::Root)
+        let below_roots = self
+            .of_kind(AuthorityKind::Root)
             .filter(is_withdrawn)
-            .flat_map(|root| self.issuing_below(&root.key_id))
-            .map(|issuing| issuing.key_id.clone())
-            .collect()
+            .flat_map(|root| self.issuing_below(&root.key_id));
+        let themselves = self.of_kind(AuthorityKind::Issuing).filter(is_withdrawn);
+        below_roots.chain(themselves).map(|issuing| issuing.key_id.clone()).collect()
     }
 
     /// The trust bundle: what is prepared, active or old, and has not expired. The oldest come first, so that a step
@@ -154,11 +171,20 @@ impl Authorities {
 
     /// What has expired and is of no use any more: everything but the last one that a line or `replica` signed with.
     /// Issuing CAs of other replicas are theirs to forget, unless they have not done so for a week.
+    ///
+    /// A CA below one of ours that was revoked is remembered until it was on a list that was made when it had expired
+    /// (RFC 5280, section 3.3): half of the longest validity of a list at the latest.
     pub(super) fn expired(&self, replica: &str, now: SystemTime) -> Vec<&AuthorityRow> {
-        const OTHERS: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+        const OTHERS: Duration = Duration::from_secs(7 * 24 * 3600);
+        const LISTED: Duration = Duration::from_secs(16 * 24 * 3600);
         let is_over = |row: &&AuthorityRow| {
             let end = from_unix(row.not_after);
+            let is_listed = row.state == AuthorityState::Revoked;
             match row.kind {
+                AuthorityKind::Issuing | AuthorityKind::Mesh | AuthorityKind::Downstream if is_listed => {
+                    end + LISTED < now
+                }
+                AuthorityKind::Mesh | AuthorityKind::Downstream => end < now,
                 AuthorityKind::Root | AuthorityKind::Jwt => row.state != AuthorityState::Active && end < now,
                 AuthorityKind::Issuing if row.replica == replica => {
                     row.state != AuthorityState::Active && end < now
@@ -171,8 +197,10 @@ impl Authorities {
 
     /// When the next of them expires, that is not active.
     pub(super) fn next_expiry(&self) -> Option<SystemTime> {
-        let is_waiting =
-            |row: &&AuthorityRow| row.kind != AuthorityKind::Issuing && row.state != AuthorityState::Active;
+        let is_waiting = |row: &&AuthorityRow| {
+            matches!(row.kind, AuthorityKind::Root | AuthorityKind::Jwt)
+                && row.state != AuthorityState::Active
+        };
         self.rows.iter().filter(is_waiting).map(|row| from_unix(row.not_after)).min()
     }
 }

@@ -9,6 +9,8 @@
 //! | [`authorities`](Authorities) | all rows at one moment, and the trust bundle that they come to |
 //! | [`vault`](Vault) | rows and private keys together |
 //! | `adoption` | rows of the first schema |
+//! | `others` | CAs that others have below ours |
+//! | `publishing` | roots and keys of others that are trusted beside ours |
 //! | `steps` | the steps, with what is in the way of each |
 //!
 //! The database is the truth. A step is one transaction; after it, and whenever another replica took one, a replica
@@ -17,7 +19,9 @@
 
 mod adoption;
 mod authorities;
-mod row;
+mod others;
+mod publishing;
+pub(crate) mod row;
 mod schedule;
 mod steps;
 mod succession;
@@ -34,10 +38,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use secplane_identity::revocation::KeyHash;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::task::TaskTracker;
 
 pub use authorities::{Authorities, BundleError};
+pub use others::{CaOfAnother, OrderForAnother};
+pub use publishing::ForeignAuthorities;
 pub use schedule::{DueStep, PartOfLife, Schedule};
 pub use steps::{Command, Step};
 pub use succession::{Line, Member, Move, Preparation, StepError, Succession};
@@ -64,7 +71,7 @@ pub struct LifecycleSettings {
 /// Keeps this replica in step with the authorities, and takes steps.
 pub struct Lifecycle {
     vault: Vault,
-    settings: LifecycleSettings,
+    settings: ArcSwap<LifecycleSettings>,
     issuance: Arc<Issuance>,
     standing: ArcSwap<Authorities>,
     domain_ca: ArcSwap<DomainCa>,
@@ -101,7 +108,7 @@ impl Lifecycle {
         jwt_svids.use_key(jwt_key);
         Arc::new(Self {
             vault,
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             issuance,
             standing: ArcSwap::from_pointee(authorities),
             domain_ca: ArcSwap::new(domain_ca),
@@ -116,6 +123,14 @@ impl Lifecycle {
     #[must_use]
     pub(crate) fn vault(&self) -> &Vault {
         &self.vault
+    }
+
+    /// Goes on by other settings from now on; what stands already keeps its own end. Steps that are due by them are
+    /// taken at once.
+    pub fn set_settings(&self, settings: LifecycleSettings, lifetimes: AuthorityLifetimes) {
+        self.settings.store(Arc::new(settings));
+        self.vault.lifetimes.store(Arc::new(lifetimes));
+        self.caught_up.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// The CA that signs issuing CAs.
@@ -147,7 +162,7 @@ impl Lifecycle {
     /// When which step of a line is due by age.
     #[must_use]
     pub fn next_step(&self, line: Line) -> Option<(DueStep, SystemTime)> {
-        self.settings.schedule.next(&self.standing().succession(line))
+        self.settings.load().schedule.next(&self.standing().succession(line))
     }
 
     /// When there is next something to do by age.
@@ -291,6 +306,29 @@ pub enum LifecycleError {
         .0.join(", ")
     )]
     StillSigning(Vec<String>),
+    /// Others have CAs below it.
+    #[error(
+        "others have CAs below this root that are neither expired nor revoked, the last one until {}: {}; have them \
+         certified anew below the active root and revoke these (`secctl cert revoke`), wait until they end, or force \
+         the step",
+        humantime::format_rfc3339_seconds(*.until),
+        .names.join(", ")
+    )]
+    CasOfOthers {
+        /// What the first of them are, and their serial numbers.
+        names: Vec<String>,
+        /// When the last one expires.
+        until: SystemTime,
+    },
+    /// A CA is wanted for a key that was revoked.
+    #[error("the public key {0} (SHA-256) has been revoked: nothing is issued for it; make a new key")]
+    KeyRevoked(KeyHash),
+    /// Another authority has the ID already.
+    #[error("another authority of this trust domain has the ID `{0}` already")]
+    IdTaken(String),
+    /// A root or key of somebody else cannot be trusted as it is.
+    #[error("{0}")]
+    Unfit(String),
     /// Holders of certificates would be refused.
     #[error(
         "{count} certificates below this root are neither expired nor revoked, the last one until {}; their holders would be \
@@ -357,6 +395,7 @@ impl LifecycleError {
         match self {
             Self::Step(StepError::NotPublished { until })
             | Self::StillValid { until, .. }
+            | Self::CasOfOthers { until, .. }
             | Self::TokensStillValid(until) => Some(*until),
             _ => None,
         }

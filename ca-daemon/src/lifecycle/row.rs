@@ -4,7 +4,10 @@
 //! column, so that a row cannot be edited either; a row that once stood can be put back, which only the audit log
 //! shows.
 
-use crate::{keys::RowMac, store::AuthorityRow};
+use crate::{
+    keys::RowMac,
+    store::{AuthorityRow, AuthorityState, Change},
+};
 
 const TABLE: &str = "authorities";
 
@@ -15,8 +18,14 @@ pub(super) fn seal(row: AuthorityRow, mac: &RowMac) -> AuthorityRow {
 }
 
 /// Whether this authority wrote the row as it stands.
-pub(super) fn is_ours(row: &AuthorityRow, mac: &RowMac) -> bool {
+pub(crate) fn is_ours(row: &AuthorityRow, mac: &RowMac) -> bool {
     row.mac.as_deref().is_some_and(|proof| with_columns(row, |columns| mac.is_of(proof, TABLE, columns)))
+}
+
+/// The change that takes the trust from a CA below one of ours, at an instant in Unix seconds.
+pub(crate) fn revoke(old: AuthorityRow, at: i64, mac: &RowMac) -> Change {
+    let new = seal(AuthorityRow { state: AuthorityState::Revoked, since: at, ..old.clone() }, mac);
+    Change::ReplaceAuthority { old: Box::new(old), new: Box::new(new) }
 }
 
 fn with_columns<T>(row: &AuthorityRow, work: impl FnOnce(&[&[u8]]) -> T) -> T {

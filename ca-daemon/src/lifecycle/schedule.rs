@@ -120,6 +120,7 @@ mod tests {
             since: at(begin),
             validity,
             is_from_outside: false,
+            is_of_somebody_else: false,
         }
     }
 

@@ -11,6 +11,9 @@ use crate::{
     store::{AuthorityRow, AuthorityState, Change, Commit, StoreError, UnexpiredBelow},
 };
 
+/// How many of what is in the way of a step are named: a refusal has to fit into a header.
+const NAMED: usize = 8;
+
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -104,7 +107,7 @@ impl Lifecycle {
         let moves = match &command.step {
             Step::Prepare => return self.prepare(turn, &standing, command).await,
             Step::Activate(key_id) => {
-                let ahead = self.settings.schedule.publish_ahead;
+                let ahead = self.settings.load().schedule.publish_ahead;
                 let moves = succession.activate(key_id, ahead, self.vault.clock.now(), command.force)?;
                 self.check_usable(&standing, command.line, key_id).await?;
                 moves
@@ -114,6 +117,7 @@ impl Lifecycle {
                 let moves = succession.taint(key_id)?;
                 if !command.force && command.line == Line::Root {
                     self.refuse_while_signing(&standing, key_id)?;
+                    self.refuse_while_others_sign(&standing, key_id)?;
                 }
                 moves
             }
@@ -133,8 +137,10 @@ impl Lifecycle {
             changes.push(Change::AdvanceBundle);
         }
         self.commit(turn, changes, command.event(key_id)).await?;
-        if matches!(command.step, Step::Revoke(_)) {
-            self.vault.destroy(key_id).await;
+        if matches!(command.step, Step::Revoke(_))
+            && let Some(row) = standing.row(key_id)
+        {
+            self.vault.destroy_key_of(row).await;
         }
         self.row_after(turn, key_id).await
     }
@@ -217,7 +223,7 @@ impl Lifecycle {
     }
 
     /// Commits a step and follows it. That it cannot be followed does not undo it: it is tried again by the clock.
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         turn: &Turn<'_>,
         changes: Vec<Change>,
@@ -272,6 +278,19 @@ impl Lifecycle {
         }
     }
 
+    /// Meshes and downstream authorities have CAs of their own below the root, and what those sign is not known here:
+    /// it would go on being handed out, or be refused everywhere.
+    fn refuse_while_others_sign(&self, standing: &Authorities, root: &str) -> Result<(), LifecycleError> {
+        let cas = standing.of_others_below(root, unix(self.vault.clock.now()));
+        let Some(until) = cas.iter().map(|row| row.not_after).max() else { return Ok(()) };
+        let mut names: Vec<_> =
+            cas.iter().take(NAMED).map(|row| format!("{} {}", row.kind.as_str(), row.key_id)).collect();
+        if let Some(more) = cas.len().checked_sub(NAMED).filter(|more| *more > 0) {
+            names.push(format!("and {more} more"));
+        }
+        Err(LifecycleError::CasOfOthers { names, until: from_unix(until) })
+    }
+
     /// Whoever holds something that is still valid would be refused, or end up with peers whom they cannot verify.
     async fn refuse_while_valid(
         &self,
@@ -283,11 +302,14 @@ impl Lifecycle {
         match line {
             Line::Jwt => {
                 let row = standing.row(key_id).ok_or(StepError::UnexpectedId)?;
-                let until = from_unix(row.since) + self.settings.longest_jwt_svid;
-                let until = until.min(from_unix(row.not_after));
+                let end = from_unix(row.not_after);
+                let signed_last = from_unix(row.since) + self.settings.load().longest_jwt_svid;
+                // When somebody else stopped signing is not known here.
+                let until = if row.is_of_somebody_else() { end } else { signed_last.min(end) };
                 if unix(until) < now { Ok(()) } else { Err(LifecycleError::TokensStillValid(until)) }
             }
             Line::Root => {
+                self.refuse_while_others_sign(standing, key_id)?;
                 // A leaf never outlives its issuing CA, so those that expired need not be looked at.
                 let issuers: Vec<_> =
                     standing.issuing_below(key_id).filter(|issuing| issuing.not_after >= now).collect();
@@ -326,7 +348,7 @@ impl Lifecycle {
                 kind = row.kind.as_str(),
                 "an expired authority is forgotten"
             );
-            self.vault.destroy(&row.key_id).await;
+            self.vault.destroy_key_of(row).await;
         }
         self.catch_up(turn).await.map(drop)
     }

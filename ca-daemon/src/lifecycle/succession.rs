@@ -53,6 +53,8 @@ pub struct Member {
     pub validity: Validity,
     /// Somebody else signed it, so that only an admin can prepare its successor.
     pub is_from_outside: bool,
+    /// Somebody else has its key: it is trusted, and never signed here.
+    pub is_of_somebody_else: bool,
 }
 
 impl From<&AuthorityRow> for Member {
@@ -64,6 +66,7 @@ impl From<&AuthorityRow> for Member {
             since: from_unix(row.since),
             validity: Validity { not_before: from_unix(row.not_before), not_after: from_unix(row.not_after) },
             is_from_outside: !row.chain.is_empty(),
+            is_of_somebody_else: row.is_of_somebody_else(),
         }
     }
 }
@@ -129,7 +132,9 @@ impl Succession {
     /// The one that signed last.
     #[must_use]
     pub fn old(&self) -> Option<&Member> {
-        self.members.iter().filter(|member| member.state == AuthorityState::Old).max_by_key(|old| old.since)
+        let has_signed =
+            |member: &&Member| member.state == AuthorityState::Old && !member.is_of_somebody_else;
+        self.members.iter().filter(has_signed).max_by_key(|old| old.since)
     }
 
     fn in_state(&self, state: AuthorityState) -> Option<&Member> {

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use secplane_identity::{KeyKind, TrustDomain};
 
 use super::{AuthorityLifetimes, Lifecycle, LifecycleSettings, PartOfLife, Schedule, Vault};
@@ -76,7 +77,12 @@ impl World {
             store: store.clone(),
             mac: keys.row_mac(false).await.unwrap(),
             keys,
-            lifetimes: AuthorityLifetimes { root: DAY * 365, issuing: DAY, jwt_key: DAY * 30 },
+            lifetimes: ArcSwap::from_pointee(AuthorityLifetimes {
+                root: DAY * 365,
+                issuing: DAY,
+                jwt_key: DAY * 30,
+            }),
+            crl_url: None,
             clock: self.clock(),
         }
     }

@@ -378,3 +378,181 @@ async fn takes_over_no_root_whose_key_it_does_not_have() {
     store.write(Change::AddAuthority(AuthorityRow { mac: None, ..root.clone() })).await.unwrap();
     assert!(world.found(&store, "example.org").await.is_err());
 }
+
+async fn sign_for(
+    lifecycle: &Arc<Lifecycle>,
+    whose: CaOfAnother,
+    lifetime: Duration,
+) -> Vec<rustls_pki_types::CertificateDer<'static>> {
+    let csr = PrivateKey::generate().unwrap().bare_request().unwrap();
+    let request = CertificateRequest::parse_for_ca(&csr, &lifecycle.vault.trust_domain).unwrap();
+    let order = OrderForAnother { whose, request, lifetime, by: Requester::local("test") };
+    lifecycle.sign_for_another(order).await.unwrap()
+}
+
+/// A mesh or a downstream authority has a CA below the root: what that signs is not known here.
+#[rstest]
+#[case(CaOfAnother::Mesh, DAY * 90, DAY * 90)]
+#[case(CaOfAnother::Downstream, DAY * 90, DAY)]
+#[tokio::test]
+async fn keeps_a_root_that_others_have_a_ca_below(
+    #[case] whose: CaOfAnother,
+    #[case] wanted: Duration,
+    #[case] granted: Duration,
+) {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let first = lifecycle.active_id(Line::Root);
+    sign_for(&lifecycle, whose, wanted).await;
+    let end = world.now() + granted;
+    let next = lifecycle.step(Line::Root, Step::Prepare).await.unwrap().key_id;
+    lifecycle.forced(Line::Root, Step::Activate(next.clone())).await.unwrap();
+
+    let refused = lifecycle.step(Line::Root, Step::Taint(first.clone())).await.unwrap_err();
+    let LifecycleError::CasOfOthers { names, until } = &refused else { panic!("{refused}") };
+    assert_eq!((names.len(), *until), (1, end));
+    lifecycle.forced(Line::Root, Step::Taint(first.clone())).await.unwrap();
+    let refused = lifecycle.step(Line::Root, Step::Revoke(first.clone())).await.unwrap_err();
+    assert_eq!(refused.wait_until(), Some(end), "{refused}");
+
+    // One below the next root does not count.
+    sign_for(&lifecycle, whose, wanted).await;
+    world.advance(granted + Duration::from_secs(1));
+    lifecycle.step(Line::Root, Step::Revoke(first)).await.unwrap();
+    assert_eq!(roots(&issuance), these([&next]));
+}
+
+#[tokio::test]
+async fn does_not_count_a_ca_of_others_that_was_revoked() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let first = lifecycle.active_id(Line::Root);
+    sign_for(&lifecycle, CaOfAnother::Mesh, DAY).await;
+    let standing = lifecycle.look().await.unwrap();
+    let [mesh] = standing.of_others_below(&first, 0)[..] else { panic!("{standing:?}") };
+    let change = row::revoke(mesh.clone(), 0, &lifecycle.vault.mac);
+    issuance.store().write(change).await.unwrap();
+    let next = lifecycle.step(Line::Root, Step::Prepare).await.unwrap().key_id;
+    lifecycle.forced(Line::Root, Step::Activate(next)).await.unwrap();
+    lifecycle.step(Line::Root, Step::Taint(first)).await.unwrap();
+}
+
+/// Whoever downstream is: its CA ends with ours, and another authority below it is refused.
+#[tokio::test]
+async fn bounds_what_a_downstream_ca_may_do() {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let chain = sign_for(&lifecycle, CaOfAnother::Downstream, DAY * 90).await;
+    assert_eq!(chain[1], issuance.issuing().certificate().der);
+    let (_, ca) = X509Certificate::from_der(&chain[0]).unwrap();
+    let constraints = ca.basic_constraints().unwrap().unwrap().value;
+    assert_eq!((constraints.ca, constraints.path_len_constraint), (true, Some(1)));
+    assert!(ca.subject().to_string().contains("OU=DOWNSTREAM-1"), "{}", ca.subject());
+    let end = secplane_identity::x509::Certificate::parse(&chain[0]).unwrap().not_after;
+    assert_eq!(end, issuance.issuing().validity().not_after);
+    let row = lifecycle.look().await.unwrap();
+    let row = row.rows().iter().find(|row| row.kind == crate::store::AuthorityKind::Downstream).unwrap();
+    assert_eq!(row.issuer_key_id, issuance.issuing().key_id());
+}
+
+#[tokio::test]
+async fn signs_with_another_issuing_ca_when_one_was_revoked() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let before = issuance.issuing().key_id().to_owned();
+    let row = lifecycle.look().await.unwrap().row(&before).unwrap().clone();
+    issuance.store().write(row::revoke(row, 0, &lifecycle.vault.mac)).await.unwrap();
+    lifecycle.keep_up().await.unwrap();
+    assert_ne!(issuance.issuing().key_id(), before);
+    assert!(issuance.is_withdrawn(&before), "what it signed is replaced");
+}
+
+fn foreign_root(trust_domain: &str, now: SystemTime) -> secplane_identity::x509::Certificate {
+    let key = crate::authority::CaKey::try_from(&PrivateKey::generate().unwrap()).unwrap();
+    let trust_domain = secplane_identity::TrustDomain::parse(trust_domain).unwrap();
+    DomainCa::self_signed(&trust_domain, key, DAY * 2, now).unwrap().certificate().clone()
+}
+
+fn foreign_key(key_id: &str, expires_at: Option<SystemTime>) -> secplane_identity::JwtAuthority {
+    let public_key_info = PrivateKey::generate().unwrap().public_key_info().unwrap();
+    secplane_identity::JwtAuthority { key_id: key_id.into(), public_key_info, expires_at, tainted: false }
+}
+
+#[tokio::test]
+async fn trusts_roots_and_keys_of_others_until_they_end() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let ours = (roots(&issuance), jwt_keys(&issuance));
+    let sequence = issuance.bundle().borrow().sequence();
+    let root = foreign_root("example.org", world.now());
+    let root_id = root.subject_key_id.clone().unwrap();
+    let keys = vec![foreign_key("Theirs", None), foreign_key("short", Some(world.now() + DAY))];
+    let foreign = ForeignAuthorities { roots: vec![root.clone()], jwt_keys: keys.clone() };
+    lifecycle.publish_foreign(foreign.clone(), Requester::local("test")).await.unwrap();
+    assert!(roots(&issuance).contains(&root_id));
+    assert_eq!(jwt_keys(&issuance).len(), 3);
+    assert_eq!(issuance.bundle().borrow().sequence(), sequence + 1);
+    lifecycle.publish_foreign(foreign, Requester::local("test")).await.unwrap();
+    assert_eq!(issuance.bundle().borrow().sequence(), sequence + 1, "nothing new");
+    // They never were ours to sign with.
+    let standing = lifecycle.standing();
+    assert!(
+        standing.succession(Line::Root).old().is_none() && standing.succession(Line::Jwt).old().is_none()
+    );
+    assert!(lifecycle.step(Line::Root, Step::Activate(root_id.clone())).await.is_err());
+
+    // By command, as ours; when it will be unused is not known here.
+    lifecycle.step(Line::Jwt, Step::Taint("short".into())).await.unwrap();
+    let refused = lifecycle.step(Line::Jwt, Step::Revoke("short".into())).await.unwrap_err();
+    assert_eq!(refused.wait_until(), Some(world.now() + DAY));
+    lifecycle.forced(Line::Jwt, Step::Revoke("short".into())).await.unwrap();
+    assert_eq!(jwt_keys(&issuance).len(), 2);
+
+    issuance.store().clone().close().await;
+    world.advance(DAY * 3);
+    let (issuance, lifecycle) = world.start().await;
+    lifecycle.keep_up().await.unwrap();
+    assert_eq!(roots(&issuance), ours.0, "it has expired");
+    assert!(jwt_keys(&issuance).contains("Theirs"));
+    lifecycle.step(Line::Jwt, Step::Taint("Theirs".into())).await.unwrap();
+    lifecycle.forced(Line::Jwt, Step::Revoke("Theirs".into())).await.unwrap();
+    assert!(!jwt_keys(&issuance).contains("Theirs"));
+}
+
+#[tokio::test]
+async fn trusts_nothing_of_others_that_does_not_fit() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let publish = async |roots: Vec<_>, jwt_keys: Vec<_>| {
+        let foreign = ForeignAuthorities { roots, jwt_keys };
+        lifecycle.publish_foreign(foreign, Requester::local("test")).await
+    };
+    let foreign = foreign_root("example.com", world.now());
+    assert!(matches!(publish(vec![foreign], vec![]).await, Err(LifecycleError::Unfit(_))));
+    let issuing = issuance.issuing().certificate().clone();
+    assert!(matches!(publish(vec![issuing], vec![]).await, Err(LifecycleError::Unfit(_))), "not a root");
+    let expired = foreign_root("example.org", world.now() - DAY * 3);
+    assert!(matches!(publish(vec![expired], vec![]).await, Err(LifecycleError::Unfit(_))));
+    let no_key = secplane_identity::JwtAuthority { public_key_info: vec![1], ..foreign_key("a", None) };
+    assert!(matches!(publish(vec![], vec![no_key]).await, Err(LifecycleError::Unfit(_))));
+    let ours = jwt_keys(&issuance).into_iter().next().unwrap();
+    let taken = publish(vec![], vec![foreign_key(&ours, None)]).await;
+    assert!(matches!(taken, Err(LifecycleError::IdTaken(id)) if id == ours));
+    let twice = publish(vec![], vec![foreign_key("a", None), foreign_key("a", None)]).await;
+    assert!(matches!(twice, Err(LifecycleError::IdTaken(_))));
+    assert_eq!((roots(&issuance).len(), jwt_keys(&issuance).len()), (1, 1));
+}
+
+#[tokio::test]
+async fn deletes_the_keys_that_a_crash_left_behind() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let left = lifecycle.vault.new_root(AuthorityState::Prepared).await.unwrap().key_id;
+    assert!(world.key_file(&left).exists());
+    let used = [lifecycle.active_id(Line::Root), issuance.issuing().key_id().to_owned()];
+    issuance.store().clone().close().await;
+    world.start().await;
+    assert!(!world.key_file(&left).exists());
+    assert!(used.iter().all(|id| world.key_file(id).exists()));
+}

@@ -1,8 +1,9 @@
 //! The rows and the private keys of authorities together: a key is kept before its row is written, and a row is
 //! written before its key signs. Killed in between, a key without a row is left behind, which signs nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use rcgen::PublicKeyData;
 use secplane_identity::{PrivateKey, TrustDomain};
 
@@ -14,10 +15,10 @@ use super::{
 };
 use crate::{
     audit::{Action, Event},
-    authority::{CaKey, DomainCa, IssuingCa, JwtKey, Validity, split_certificates},
+    authority::{CaKey, CrlUrl, DomainCa, IssuingCa, JwtKey, Validity, split_certificates},
     instant::{Clock, from_unix, unix},
     keys::{KeyStore, RowMac},
-    store::{AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, Store},
+    store::{AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, ELSEWHERE, Store},
     upstream::PemCa,
 };
 
@@ -45,7 +46,9 @@ pub struct Vault {
     /// What proves their rows.
     pub mac: RowMac,
     /// How long new ones live.
-    pub lifetimes: AuthorityLifetimes,
+    pub lifetimes: ArcSwap<AuthorityLifetimes>,
+    /// Where certificates say that revocation lists are found.
+    pub crl_url: Option<CrlUrl>,
     /// The time.
     pub clock: Clock,
 }
@@ -70,7 +73,7 @@ impl Vault {
     /// When it cannot be made or kept.
     pub async fn new_root(&self, state: AuthorityState) -> Result<AuthorityRow, LifecycleError> {
         let (trust_domain, lifetime, now) =
-            (self.trust_domain.clone(), self.lifetimes.root, self.clock.now());
+            (self.trust_domain.clone(), self.lifetimes.load().root, self.clock.now());
         let key = self.keys.make_ca_key().await?;
         let key_id = key.id();
         let made = blocking(move || {
@@ -111,6 +114,19 @@ impl Vault {
         AuthorityRow { chain: ca.above(), key_storage: key_storage.to_owned(), ..row }
     }
 
+    /// The row of an authority whose private key somebody else has.
+    pub(super) fn row_of_another(
+        &self,
+        kind: AuthorityKind,
+        state: AuthorityState,
+        key_id: String,
+        public: Vec<u8>,
+        validity: Validity,
+    ) -> AuthorityRow {
+        let row = self.row(kind, state, key_id, public, validity);
+        AuthorityRow { key_storage: ELSEWHERE.to_owned(), ..row }
+    }
+
     /// Makes a new JWT key and keeps it. Nothing points to it yet.
     ///
     /// # Errors
@@ -121,7 +137,7 @@ impl Vault {
         let public = CaKey::try_from(&key)?;
         let key_id = public.id();
         self.keys.keep(&key_id, &key).await?;
-        let validity = Validity::starting(self.clock.now(), self.lifetimes.jwt_key, None);
+        let validity = Validity::starting(self.clock.now(), self.lifetimes.load().jwt_key, None);
         Ok(self.row(AuthorityKind::Jwt, state, key_id, public.subject_public_key_info(), validity))
     }
 
@@ -134,7 +150,7 @@ impl Vault {
         domain_ca: &Arc<DomainCa>,
         standing: &Authorities,
     ) -> Result<IssuingCa, LifecycleError> {
-        let (lifetime, now) = (self.lifetimes.issuing, self.clock.now());
+        let (lifetime, now) = (self.lifetimes.load().issuing, self.clock.now());
         let signer = Arc::clone(domain_ca);
         let key = self.keys.make().await?;
         let (key, issuing) = blocking(move || {
@@ -143,6 +159,7 @@ impl Vault {
         })
         .await?;
         let key_id = issuing.key_id().to_owned();
+        let issuing = issuing.with_crl_url(self.crl_url_of(&key_id));
         self.keys.keep(&key_id, &key).await?;
         let public = issuing.certificate().der.to_vec();
         let row = AuthorityRow {
@@ -186,7 +203,11 @@ impl Vault {
         let key = self.keys.ca_key(&row.key_id).await?;
         let above = split_certificates(&row.chain)?;
         let ca = DomainCa::restore(&self.trust_domain, &row.public, &above, key)?;
-        Ok(Arc::new(ca))
+        Ok(Arc::new(ca.with_crl_url(self.crl_url_of(&row.key_id))))
+    }
+
+    fn crl_url_of(&self, issuer: &str) -> Option<String> {
+        self.crl_url.as_ref().map(|url| url.of_issuer(issuer))
     }
 
     /// The issuing CA that a row stands for, if it can still sign below `domain_ca`.
@@ -204,6 +225,7 @@ impl Vault {
                 |error| tracing::warn!(%error, "the issuing CA is not usable; a new one takes its place"),
             )
             .ok()
+            .map(|issuing| issuing.with_crl_url(self.crl_url_of(&row.key_id)))
     }
 
     /// The JWT key that a row stands for.
@@ -266,6 +288,28 @@ impl Vault {
         }
     }
 
+    /// Destroys the private keys of this machine that no authority needs any more: those of authorities that are no
+    /// more, or that no longer sign anything, and those that a crash left behind before anything pointed to them.
+    pub(crate) async fn destroy_retired_keys(&self, standing: &Authorities) -> Result<(), LifecycleError> {
+        // A row that is refused may be one of ours that somebody edited.
+        let rows = standing.rows().iter().chain(standing.refused());
+        let mut needed: HashSet<String> =
+            rows.filter(|row| !is_without_key(row)).map(|row| row.key_id.clone()).collect();
+        needed.extend(crate::upstream::pending_key_id(&self.keys).await?);
+        let retired = self.keys.forget_keys_but(&needed).await?;
+        if !retired.is_empty() {
+            tracing::info!(keys = ?retired, "private keys that no authority needs any more are deleted");
+        }
+        Ok(())
+    }
+
+    /// Destroys the private key of an authority, unless it is somebody else's.
+    pub(super) async fn destroy_key_of(&self, row: &AuthorityRow) {
+        if !row.is_of_somebody_else() {
+            self.destroy(&row.key_id).await;
+        }
+    }
+
     /// Destroys a private key that signs no more. That it cannot be is reported: nothing depends on it.
     pub(crate) async fn destroy(&self, key_id: &str) {
         if let Err(error) = self.keys.forget(key_id).await {
@@ -283,6 +327,11 @@ impl Vault {
             Line::Jwt => self.new_jwt_key(state).await,
         }
     }
+}
+
+/// Whether an authority is done with its key: a revoked root or JWT key signs not even a revocation list.
+fn is_without_key(row: &AuthorityRow) -> bool {
+    row.state == AuthorityState::Revoked && matches!(row.kind, AuthorityKind::Root | AuthorityKind::Jwt)
 }
 
 /// Keys are made, read and used off the async runtime: RSA takes seconds, a disk or a token as long as it takes.

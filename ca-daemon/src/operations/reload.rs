@@ -16,8 +16,18 @@ use crate::{
 };
 
 /// The keys, or groups of keys, that can change while the daemon runs.
-const RELOADABLE: &[&str] =
-    &["log.filter", "validity.x509_svid", "validity.server", "validity.client", "validity.longest"];
+const RELOADABLE: &[&str] = &[
+    "log.filter",
+    "validity",
+    "rotation",
+    "jwt",
+    "limits",
+    "workload_api.hold",
+    "crl.validity",
+    "wrapping_key",
+];
+/// The keys whose values are compared and replaced whole: they are of one kind or another.
+const WHOLE: &[&str] = &["wrapping_key"];
 
 /// What a new configuration changed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,7 +41,11 @@ pub struct Reloaded {
 /// Takes what was read into effect, and says in the log and in the audit log what became of it.
 pub async fn reload(services: &Services, read: Result<Config, ConfigError>) {
     let event = Event::by_daemon(Action::ConfigurationReload, "configuration");
-    let event = match read.and_then(|new| apply(services, &new)) {
+    let applied = match read {
+        Ok(new) => apply(services, &new).await,
+        Err(error) => Err(error),
+    };
+    let event = match applied {
         Ok(done) => {
             tracing::info!(changed = ?done.changed, "the configuration was read again");
             if !done.need_restart.is_empty() {
@@ -54,9 +68,17 @@ pub async fn reload(services: &Services, read: Result<Config, ConfigError>) {
 ///
 /// # Errors
 /// When the new values contradict those that stay; then nothing has changed.
-fn apply(services: &Services, new: &Config) -> Result<Reloaded, ConfigError> {
+async fn apply(services: &Services, new: &Config) -> Result<Reloaded, ConfigError> {
     let current = services.settings.load_full();
     let (next, reloaded) = merge(&current, new)?;
+    // First what can be refused.
+    if next.wrapping_key != current.wrapping_key {
+        services
+            .keys
+            .read_wrapping_key_from(next.wrapping_key.clone())
+            .await
+            .map_err(|error| ConfigError::Invalid { key: "wrapping_key", reason: error.to_string() })?;
+    }
     if reloaded.changed.iter().any(|key| key == "log.filter")
         && let Some(filter) = logging::filter()
     {
@@ -65,6 +87,10 @@ fn apply(services: &Services, new: &Config) -> Result<Reloaded, ConfigError> {
             .map_err(|error| ConfigError::Invalid { key: "log.filter", reason: error.to_string() })?;
     }
     services.issuance.set_lifetimes(next.lifetimes());
+    services.jwt_svids.set_settings(next.jwt_settings());
+    services.lifecycle.set_settings(next.lifecycle(), next.authority_lifetimes());
+    services.revoker.set_list_validity(next.crl.validity);
+    services.limits.set(&next.limits);
     services.settings.store(Arc::new(next));
     Ok(reloaded)
 }
@@ -100,7 +126,7 @@ fn is_reloadable(key: &str) -> bool {
 fn leaves(config: &Value) -> BTreeMap<String, Value> {
     fn collect(value: &Value, path: &str, into: &mut BTreeMap<String, Value>) {
         match value {
-            Value::Object(members) => {
+            Value::Object(members) if !WHOLE.contains(&path) => {
                 for (name, member) in members {
                     let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                     collect(member, &path, into);
@@ -142,17 +168,19 @@ mod tests {
 
     #[test]
     fn takes_what_can_change_and_names_what_cannot() {
-        let more =
-            "validity: {x509_svid: 30m, root: 100d}\nlisten: 127.0.0.1:9\nlog: {filter: debug, format: json}";
+        let more = "validity: {x509_svid: 30m}\nlisten: 127.0.0.1:9\nlog: {filter: debug, format: json}\nlimits: {signatures: 7}\ncrl: {url: http://ca/crl}\nworkload_api: {hold: 1s, agent_path: /a}";
         let new = Config { wrapping_key: WrappingKeySource::Env("KEY".to_owned()), ..config(more) };
         let (next, reloaded) = merge(&config(""), &new).unwrap();
-        assert_eq!(reloaded.changed, ["log.filter", "validity.x509_svid"]);
         assert_eq!(
-            reloaded.need_restart,
-            ["listen", "log.format", "validity.root", "wrapping_key.file", "wrapping_key.env"]
+            reloaded.changed,
+            ["limits.signatures", "log.filter", "validity.x509_svid", "workload_api.hold", "wrapping_key"]
         );
+        assert_eq!(reloaded.need_restart, ["crl.url", "listen", "log.format", "workload_api.agent_path"]);
         let mut expected = config("");
         expected.validity.x509_svid = Duration::from_secs(30 * 60);
+        expected.workload_api.hold = Duration::from_secs(1);
+        expected.limits.signatures = 7;
+        expected.wrapping_key = WrappingKeySource::Env("KEY".to_owned());
         expected.log.filter = "debug".to_owned();
         assert_eq!(next, expected);
     }
@@ -163,11 +191,10 @@ mod tests {
         assert_eq!((next, reloaded), (config(""), Reloaded::default()));
     }
 
-    /// The new file is usable in itself, but not together with what stays until a restart.
     #[test]
-    fn refuses_what_contradicts_what_stays() {
-        let new = config("validity: {longest: 36h, issuing_ca: 48h}");
-        new.check().unwrap();
+    fn refuses_what_is_not_usable() {
+        let mut new = config("validity: {x509_svid: 30m}");
+        new.validity.longest = Duration::ZERO;
         let refused = merge(&config(""), &new).unwrap_err().to_string();
         assert!(refused.contains("validity.longest"), "{refused}");
     }

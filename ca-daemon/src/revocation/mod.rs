@@ -4,12 +4,19 @@
 //! every open connection is checked against); then [`Upkeep`] signs new revocation lists, which travel over the API
 //! and the Workload API to everyone else. Other replicas hear of it through the store, and do the same.
 
+mod cas;
 mod lists;
 mod proof;
 mod signers;
 mod upkeep;
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use secplane_identity::{
     SpiffeId, TrustDomain,
@@ -23,13 +30,15 @@ pub use lists::{CurrentList, Lists};
 pub use signers::{SignerError, Signers};
 pub use upkeep::Upkeep;
 
+use self::cas::CaBelow;
 use crate::{
     access::{Revoked, RevokedCertificate},
     audit::Action,
     instant::{Clock, unix},
     issuance::Requester,
     keys::RowMac,
-    store::{Change, Commit, Revocation, RevocationTarget, RevokedRow, Store, StoreError},
+    lifecycle::row,
+    store::{AuthorityRow, Change, Commit, Revocation, RevocationTarget, RevokedRow, Store, StoreError},
 };
 
 /// How many certificates of the first schema are brought up to date in one commit.
@@ -53,6 +62,8 @@ pub struct Revoker {
     mac: RowMac,
     revoked: Arc<Revoked>,
     lists: watch::Sender<Lists>,
+    /// How long a list is valid, in seconds.
+    list_validity: AtomicU64,
     /// Rung when something was revoked here.
     news: Notify,
     /// What was begun is brought to its end, whether or not the caller waits for it.
@@ -77,6 +88,7 @@ impl Revoker {
             mac,
             revoked: Arc::default(),
             lists: watch::Sender::default(),
+            list_validity: AtomicU64::new(0),
             news: Notify::new(),
             begun: TaskTracker::new(),
             clock,
@@ -89,7 +101,8 @@ impl Revoker {
     /// Takes the trust from everything that the target names and that has not expired. Answers how many certificates
     /// that were.
     ///
-    /// When this returns it is on disk, and this daemon refuses their holders.
+    /// When this returns it is on disk, and this daemon refuses their holders. A CA below ours can be named, too;
+    /// whoever revokes an issuing CA has the authorities looked at then, so that another one takes its place.
     ///
     /// # Errors
     /// When there is no such certificate, the SPIFFE ID is another trust domain's, or the database fails.
@@ -113,8 +126,13 @@ impl Revoker {
         requester: &Requester,
     ) -> Result<usize, RevocationError> {
         let now = self.clock.now();
-        let rows = self.rows_of(&target).await?;
-        let mut changes = Vec::new();
+        let cas = self.cas_of(&target).await?;
+        let rows = self.rows_of(&target, !cas.is_empty()).await?;
+        let mut changes: Vec<_> = cas
+            .iter()
+            .filter(|ca| !ca.is_revoked())
+            .map(|ca| row::revoke(ca.row.clone(), unix(now), &self.mac))
+            .collect();
         if let Target::Key(key) = &target {
             changes.push(Change::RevokeKey(proof::seal(key, unix(now), &reason, &self.mac)));
         }
@@ -122,10 +140,15 @@ impl Revoker {
             .event(Action::CertificateRevoke, target.name())
             .with("by", target.kind())
             .with("reason", &reason);
-        changes.push(Change::Revoke(Revocation { target: rows.clone(), at: unix(now), reason }));
+        changes
+            .extend(rows.clone().map(|target| Change::Revoke(Revocation { target, at: unix(now), reason })));
         self.store.commit(Commit { changes, events: vec![event] }).await?;
 
-        let revoked = self.store.revoked_of(&rows, unix(now)).await?;
+        let mut revoked = match rows {
+            Some(rows) => self.store.revoked_of(&rows, unix(now)).await?,
+            None => Vec::new(),
+        };
+        revoked.extend(cas.iter().map(CaBelow::as_refused));
         let key = match target {
             Target::Key(key) => Some(key),
             Target::Certificate(_) | Target::SpiffeId(_) => None,
@@ -135,19 +158,70 @@ impl Revoker {
         Ok(news)
     }
 
-    async fn rows_of(&self, target: &Target) -> Result<RevocationTarget, RevocationError> {
-        Ok(match target {
+    /// The CAs below ours that a target names, as far as this authority wrote their rows.
+    async fn cas_of(&self, target: &Target) -> Result<Vec<CaBelow>, StoreError> {
+        let mut cas = CaBelow::all(&self.store).await?;
+        cas.retain(|ca| ca.is(target) && row::is_ours(&ca.row, &self.mac));
+        Ok(cas)
+    }
+
+    /// What of the issued certificates a target names; `None` when it `is_ca`, and nothing else has its serial number.
+    async fn rows_of(
+        &self,
+        target: &Target,
+        is_ca: bool,
+    ) -> Result<Option<RevocationTarget>, RevocationError> {
+        Ok(Some(match target {
             Target::Certificate(serial) => {
                 let serial = serial.to_string();
-                let record = self.store.certificate(&serial).await?;
-                RevocationTarget::Lineage(record.ok_or(RevocationError::NotFound(serial))?.lineage)
+                match self.store.certificate(&serial).await? {
+                    Some(record) => RevocationTarget::Lineage(record.lineage),
+                    None if is_ca => return Ok(None),
+                    None => return Err(RevocationError::NotFound(serial)),
+                }
             }
             Target::SpiffeId(id) if *id.trust_domain() != self.trust_domain => {
                 return Err(RevocationError::OtherTrustDomain(id.clone(), self.trust_domain.clone()));
             }
             Target::SpiffeId(id) => RevocationTarget::SpiffeId(id.to_string()),
             Target::Key(key) => RevocationTarget::Key(key.as_bytes().to_vec()),
-        })
+        }))
+    }
+
+    /// A CA below ours with this serial number, revoked or not.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn ca(&self, serial: &SerialNumber) -> Result<Option<AuthorityRow>, StoreError> {
+        let found = self.cas_of(&Target::Certificate(*serial)).await?;
+        Ok(found.into_iter().next().map(|ca| ca.row))
+    }
+
+    /// What a commit has to hold that takes the trust from all certificates of a SPIFFE ID until now, together with
+    /// something else. When it is on disk, [`Revoker::heed`] is to be called.
+    #[must_use]
+    pub fn revocation_of(&self, id: &SpiffeId, reason: &str) -> Change {
+        let target = RevocationTarget::SpiffeId(id.to_string());
+        Change::Revoke(Revocation { target, at: unix(self.clock.now()), reason: reason.to_owned() })
+    }
+
+    /// Refuses what was revoked in the database together with something else, and has the lists renewed.
+    ///
+    /// # Errors
+    /// When the database fails; then it is refused after the next look at the database.
+    pub async fn heed(&self) -> Result<(), StoreError> {
+        let heeded = self.reload().await;
+        self.news.notify_one();
+        heeded
+    }
+
+    /// Lists are valid for so long from the next one on.
+    pub fn set_list_validity(&self, validity: Duration) {
+        self.list_validity.store(validity.as_secs(), Ordering::Relaxed);
+    }
+
+    fn list_validity(&self) -> Duration {
+        Duration::from_secs(self.list_validity.load(Ordering::Relaxed))
     }
 
     /// What this daemon refuses.
@@ -171,7 +245,8 @@ impl Revoker {
     /// Takes over what the store says is revoked. What it no longer says stays revoked here.
     async fn reload(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let rows = self.store.revoked_certificates(unix(now)).await?;
+        let mut rows = self.store.revoked_certificates(unix(now)).await?;
+        rows.extend(CaBelow::revoked(&self.store).await?.iter().map(CaBelow::as_refused));
         let keys = self.store.revoked_keys().await?;
         let keys = keys.iter().filter_map(|row| proof::open(row, &self.mac));
         self.revoked.add(rows.iter().filter_map(remembered), keys, now);

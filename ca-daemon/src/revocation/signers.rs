@@ -1,14 +1,15 @@
-//! The keys of the issuing CAs, for signing their lists: of those that still sign and of those that no longer do.
+//! The keys of the roots and the issuing CAs, for signing their lists: of those that still sign and of those that no
+//! longer do.
 
 use secplane_identity::{TrustDomain, private_key::PrivateKeyError, x509::CertificateError};
 
 use crate::{
     authority::{CaError, CaKey, CrlError, ListSigner, RevocationList},
     keys::{KeyStore, KeyStoreError},
-    store::AuthorityRow,
+    store::{AuthorityKind, AuthorityRow},
 };
 
-/// Signs lists with the keys of issuing CAs.
+/// Signs lists with the keys of roots and issuing CAs.
 pub struct Signers {
     trust_domain: TrustDomain,
     keys: KeyStore,
@@ -21,17 +22,20 @@ impl Signers {
         Self { trust_domain, keys }
     }
 
-    /// Signs a list of an issuing CA, and answers it as DER. A long list takes a while, so this is done off the
+    /// Signs a list of a CA, and answers it as DER. A long list takes a while, so this is done off the
     /// runtime.
     pub(super) async fn sign(
         &self,
         issuer: &AuthorityRow,
         list: RevocationList,
     ) -> Result<Vec<u8>, SignerError> {
-        let key = self.keys.load(&issuer.key_id).await?;
+        let key = match issuer.kind {
+            AuthorityKind::Root => self.keys.ca_key(&issuer.key_id).await?,
+            _ => CaKey::try_from(&self.keys.load(&issuer.key_id).await?)?,
+        };
         let (trust_domain, certificate) = (self.trust_domain.clone(), issuer.public.clone());
         let work = move || {
-            let signer = ListSigner::new(&trust_domain, &certificate, CaKey::try_from(&key)?)?;
+            let signer = ListSigner::new(&trust_domain, &certificate, key)?;
             Ok(signer.sign(&list)?.to_vec())
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(SignerError::Interrupted))

@@ -18,7 +18,7 @@ use crate::{
     issuance::{Issuance, IssueError, Order},
     keys::{KeyStorage, KeyStore, WrappingKey},
     lifecycle::{AuthorityLifetimes, Vault},
-    store::{RevocationListRow, testing},
+    store::{AuthorityState, RevocationListRow, testing},
 };
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -66,7 +66,12 @@ impl World {
             store: store.clone(),
             keys: keys.clone(),
             mac: mac.clone(),
-            lifetimes: AuthorityLifetimes { root: HOUR * 24 * 365, issuing: HOUR * 24, jwt_key: HOUR * 24 },
+            lifetimes: arc_swap::ArcSwap::from_pointee(AuthorityLifetimes {
+                root: HOUR * 24 * 365,
+                issuing: HOUR * 24,
+                jwt_key: HOUR * 24,
+            }),
+            crl_url: None,
             clock: self.clock(),
         };
         let founded = found(&vault).await.unwrap();
@@ -319,7 +324,7 @@ async fn keeps_the_list_of_an_issuing_ca_that_no_longer_signs() {
     let open = world.open().await;
     let later = open.issue("/a", &new_key()).await.unwrap();
     assert_ne!(signed.issuer_key_id, later.issuer_key_id);
-    assert_eq!(open.revoker.lists().borrow().iter().len(), 2);
+    assert_eq!(open.revoker.lists().borrow().iter().len(), 3, "and that of the root");
     open.revoke(certificate(&later)).await.unwrap();
     assert!(open.refuses(&later));
 
@@ -391,4 +396,50 @@ async fn lets_one_replica_alone_sign_a_list() {
     for taken in [0, 1] {
         assert!(matches!(put(taken).await, Err(StoreError::Conflict(_))));
     }
+}
+
+/// A CA below the root stands on the root's list, and goes on being refused whatever somebody does to its row.
+#[rstest::rstest]
+#[case("UPDATE authorities SET state = state")]
+#[case("UPDATE authorities SET state = 'old' WHERE kind = 'issuing'")]
+#[tokio::test]
+async fn lists_a_revoked_issuing_ca_with_the_root(#[case] statement: &'static str) {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    let issuing = Certificate::parse(&signed.chain[1]).unwrap();
+    let root = issuing.authority_key_id.clone().unwrap();
+    let serial: SerialNumber = issuing.serial.parse().unwrap();
+    let is_listed = |open: &Open| {
+        let lists = open.revoker.lists().borrow().clone();
+        let list = RevocationList::parse(&lists.of_issuer(&root).unwrap().row().crl).unwrap();
+        list.contains(&serial)
+    };
+    assert!(!is_listed(&open));
+    assert_eq!(open.revoke(Target::Certificate(serial)).await.unwrap(), 1);
+    assert!(is_listed(&open) && open.revoker.revoked().contains(&Revocable::of(&issuing)));
+    assert!(!open.refuses(&signed), "the leaf itself is not; whoever verifies its chain refuses it");
+    assert_eq!(open.revoke(Target::Certificate(serial)).await.unwrap(), 0, "no news");
+    world.tamper(open, statement).await;
+
+    let open = world.open().await;
+    assert!(is_listed(&open) && open.revoker.revoked().contains(&Revocable::of(&issuing)));
+    world.advance(HOUR * 25);
+    open.upkeep.pass_here().await;
+    assert!(is_listed(&open), "once more after its end");
+    world.advance(MINUTE * 31);
+    open.upkeep.pass_here().await;
+    assert!(!is_listed(&open));
+}
+
+#[tokio::test]
+async fn revokes_an_issuing_ca_by_its_key() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    let issuing = Certificate::parse(&signed.chain[1]).unwrap();
+    assert_eq!(open.revoke(Target::Key(KeyHash::of(&issuing.public_key_info))).await.unwrap(), 1);
+    assert!(open.revoker.revoked().contains(&Revocable::of(&issuing)));
+    let row = open.revoker.ca(&issuing.serial.parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(row.state, AuthorityState::Revoked);
 }

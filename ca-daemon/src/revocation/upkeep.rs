@@ -1,5 +1,5 @@
-//! Keeps one current revocation list for every issuing CA whose certificates may still be valid, be it this replica's,
-//! another's, or one that no longer signs.
+//! Keeps one current revocation list for every CA of ours whose certificates may still be valid: the roots, and the
+//! issuing CAs, be they this replica's, another's, or such as no longer sign.
 
 use std::{
     collections::HashMap,
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Revoker,
+    cas::CaBelow,
     lists::{CurrentList, Lists, entries},
     remembered,
     signers::{SignerError, Signers},
@@ -24,9 +25,10 @@ use crate::{
     audit::{Action, Event},
     authority::{BACKDATE, RevocationList},
     instant::{from_unix, unix},
+    lifecycle::row,
     store::{
-        AuthorityFilter, AuthorityKind, AuthorityRow, Change, Commit, Conflict, Notice, Revocation,
-        RevocationListRow, RevocationTarget, RevokedRow, StoreError,
+        AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, Conflict, Notice,
+        Revocation, RevocationListRow, RevocationTarget, RevokedRow, StoreError,
     },
 };
 
@@ -39,13 +41,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long after its revocation a key is looked for among what was issued, in seconds: a replica that had not heard
 /// of it yet may have signed for it.
 const LATECOMERS: i64 = 60;
+/// Why something is revoked again.
+const CLEARED: &str = "its revocation was cleared in the database";
 
 /// The work that keeps revocation lists current, and this daemon's connections free of whom they concern.
 pub struct Upkeep {
     revoker: Arc<Revoker>,
     signers: Signers,
-    /// How long a list is valid.
-    validity: Duration,
 }
 
 /// Who signs what is due.
@@ -58,10 +60,11 @@ enum Signing {
 }
 
 impl Upkeep {
-    /// Keeps the lists of all issuing CAs; each is valid for `validity`, and is replaced when half of it is over.
+    /// Keeps the lists of all roots and issuing CAs; each is valid for `validity`, and is replaced when half of it is over.
     #[must_use]
     pub fn new(revoker: Arc<Revoker>, signers: Signers, validity: Duration) -> Self {
-        Self { revoker, signers, validity }
+        revoker.set_list_validity(validity);
+        Self { revoker, signers }
     }
 
     /// Brings the lists up to date once, before the first of them is asked for, and takes from them what the database
@@ -73,7 +76,7 @@ impl Upkeep {
         self.pass(Signing::Elsewhere).await?;
         let lists = self.revoker.lists.borrow().clone();
         for current in lists.iter() {
-            let rows = self.rows_of(current).await?;
+            let rows = self.rows_of(&current.row().issuer_key_id, current.keeps_from()).await?;
             self.cleared(current, &rows.iter().collect::<Vec<_>>()).await?;
         }
         self.pass(Signing::Here).await
@@ -161,11 +164,10 @@ impl Upkeep {
         Ok(())
     }
 
-    /// The issuing CAs whose certificates may still be valid.
+    /// The CAs of ours whose certificates may still be valid.
     async fn issuers(&self, now: SystemTime) -> Result<Vec<AuthorityRow>, StoreError> {
-        let filter = AuthorityFilter { kind: Some(AuthorityKind::Issuing), ..AuthorityFilter::default() };
-        let mut issuers = self.revoker.store.authorities(&filter).await?;
-        issuers.retain(|issuer| issuer.not_after >= unix(now));
+        let mut issuers = self.revoker.store.authorities(&AuthorityFilter::default()).await?;
+        issuers.retain(|issuer| signs_lists(issuer) && issuer.not_after >= unix(now));
         Ok(issuers)
     }
 
@@ -201,8 +203,7 @@ impl Upkeep {
         now: SystemTime,
     ) -> Result<Option<CurrentList>, UpkeepError> {
         let end = current.map_or(unix(now), CurrentList::keeps_from);
-        let mut rows = self.revoker.store.revoked_certificates(end).await?;
-        rows.retain(|row| row.issuer_key_id == issuer.key_id);
+        let mut rows = self.rows_of(&issuer.key_id, end).await?;
         if let Some(current) = current {
             let known: Vec<_> = rows.iter().collect();
             if !current.is_due(&known, now) {
@@ -216,7 +217,7 @@ impl Upkeep {
         let list = RevocationList {
             number: u64::try_from(highest).unwrap_or(0).saturating_add(1),
             this_update,
-            next_update: from_unix(unix(now + self.validity)),
+            next_update: from_unix(unix(now + self.revoker.list_validity())),
             revoked: entries(&rows, |row| self.has_revoked_key(row)),
         };
         let row = RevocationListRow {
@@ -248,10 +249,13 @@ impl Upkeep {
         key.is_some_and(|key| self.revoker.revoked.contains_key(&key))
     }
 
-    /// The revoked certificates that the next list of the issuer has to name.
-    async fn rows_of(&self, current: &CurrentList) -> Result<Vec<RevokedRow>, StoreError> {
-        let mut rows = self.revoker.store.revoked_certificates(current.keeps_from()).await?;
-        rows.retain(|row| row.issuer_key_id == current.row().issuer_key_id);
+    /// The revoked certificates of an issuer whose validity ends at `end` or later, in Unix seconds.
+    async fn rows_of(&self, issuer: &str, end: i64) -> Result<Vec<RevokedRow>, StoreError> {
+        let store = &self.revoker.store;
+        let mut rows = store.revoked_certificates(end).await?;
+        let cas = CaBelow::revoked(store).await?;
+        rows.extend(cas.iter().map(CaBelow::as_revoked).filter(|row| row.not_after >= end));
+        rows.retain(|row| row.issuer_key_id == issuer);
         Ok(rows)
     }
 
@@ -263,7 +267,19 @@ impl Upkeep {
         known: &[&RevokedRow],
     ) -> Result<Vec<RevokedRow>, StoreError> {
         let mut cleared = Vec::new();
-        for serial in current.not_among(known) {
+        let unknown = current.not_among(known);
+        if unknown.is_empty() {
+            return Ok(cleared);
+        }
+        let cas = CaBelow::all(&self.revoker.store).await?;
+        for serial in unknown {
+            if let Some(ca) = cas.iter().find(|ca| ca.has_serial(&serial)) {
+                if !ca.is_revoked() && ca.row.not_after >= current.keeps_from() {
+                    self.revoke_ca_again(ca).await?;
+                    cleared.push(ca.as_revoked());
+                }
+                continue;
+            }
             let serial = serial.to_string();
             let record = self.revoker.store.certificate(&serial).await?;
             let (not_after, lineage) = match record {
@@ -292,15 +308,26 @@ impl Upkeep {
         Ok(cleared)
     }
 
+    async fn revoke_ca_again(&self, ca: &CaBelow) -> Result<(), StoreError> {
+        tracing::error!(
+            serial = ca.row.key_id,
+            "the revocation of a CA was cleared in the database; it stays revoked"
+        );
+        let at = unix(self.revoker.clock.now());
+        let changes = vec![row::revoke(ca.row.clone(), at, &self.revoker.mac)];
+        let event =
+            Event::by_daemon(Action::CertificateRevoke, ca.as_revoked().serial).with("reason", CLEARED);
+        self.revoker.store.commit(Commit { changes, events: vec![event] }).await
+    }
+
     async fn revoke_again(&self, serial: &str, record: Option<String>) -> Result<(), StoreError> {
-        const REASON: &str = "its revocation was cleared in the database";
         let at = unix(self.revoker.clock.now());
         let target = record.map(RevocationTarget::Lineage);
         let changes = target
-            .map(|target| Change::Revoke(Revocation { target, at, reason: REASON.to_owned() }))
+            .map(|target| Change::Revoke(Revocation { target, at, reason: CLEARED.to_owned() }))
             .into_iter()
             .collect();
-        let event = Event::by_daemon(Action::CertificateRevoke, serial).with("reason", REASON);
+        let event = Event::by_daemon(Action::CertificateRevoke, serial).with("reason", CLEARED);
         self.revoker.store.commit(Commit { changes, events: vec![event] }).await
     }
 
@@ -329,11 +356,20 @@ impl Upkeep {
     async fn forget(&self, issuers: impl Iterator<Item = String>, now: SystemTime) -> Result<(), StoreError> {
         for key_id in issuers {
             let issuer = self.revoker.store.authority(&key_id).await?;
-            if issuer.is_some_and(|issuer| issuer.not_after < unix(now)) {
+            if issuer.is_some_and(|issuer| issuer.not_after < unix(now) || !signs_lists(&issuer)) {
                 self.revoker.store.write(Change::ForgetRevocationList(key_id)).await?;
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a CA has lists: one of ours whose key is still there.
+fn signs_lists(issuer: &AuthorityRow) -> bool {
+    match issuer.kind {
+        AuthorityKind::Issuing => true,
+        AuthorityKind::Root => !issuer.is_of_somebody_else() && issuer.state != AuthorityState::Revoked,
+        AuthorityKind::Jwt | AuthorityKind::Mesh | AuthorityKind::Downstream => false,
     }
 }
 

@@ -25,6 +25,10 @@ pub enum AuthorityKind {
     Issuing,
     /// A key that signs JWT-SVIDs.
     Jwt,
+    /// The CA of a mesh, below one of our roots. Its key is the mesh's.
+    Mesh,
+    /// The CA of a downstream authority, below one of our issuing CAs. Its key is that authority's.
+    Downstream,
 }
 
 /// Where an authority stands in its life.
@@ -43,7 +47,8 @@ pub enum AuthorityState {
 /// One authority at rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityRow {
-    /// Lower-case hex of the subject key identifier, or the key ID of a JWT key; names the private key too.
+    /// Lower-case hex of the subject key identifier, or the key ID of a JWT key; names the private key too. Of a CA
+    /// whose key somebody else has, who may have several certified for one key: its serial number in lower-case hex.
     pub key_id: String,
     /// What it is.
     pub kind: AuthorityKind,
@@ -55,11 +60,11 @@ pub struct AuthorityRow {
     pub public: Vec<u8>,
     /// DER, one after another: what is between it and the root.
     pub chain: Vec<u8>,
-    /// Of an issuing CA: the root above it. Of others: itself.
+    /// Of roots and JWT keys: itself. Of others: what signed it.
     pub issuer_key_id: String,
     /// Of an issuing CA: the replica that signs with it. Of others: empty.
     pub replica: String,
-    /// Where its private key is.
+    /// Where its private key is; [`ELSEWHERE`] when it is somebody else's.
     pub key_storage: String,
     /// Unix seconds.
     pub not_before: i64,
@@ -71,6 +76,17 @@ pub struct AuthorityRow {
     pub since: i64,
     /// Proof that this authority wrote the row; `None` in a row of the first schema.
     pub mac: Option<Vec<u8>>,
+}
+
+/// What stands as [`AuthorityRow::key_storage`] of an authority whose private key somebody else has.
+pub const ELSEWHERE: &str = "elsewhere";
+
+impl AuthorityRow {
+    /// Whether somebody else has the private key.
+    #[must_use]
+    pub fn is_of_somebody_else(&self) -> bool {
+        self.key_storage == ELSEWHERE
+    }
 }
 
 /// Which authorities to read.
@@ -268,11 +284,15 @@ impl AuthorityKind {
             Self::Root => "root",
             Self::Issuing => "issuing",
             Self::Jwt => "jwt",
+            Self::Mesh => "mesh",
+            Self::Downstream => "downstream",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Root, Self::Issuing, Self::Jwt].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Root, Self::Issuing, Self::Jwt, Self::Mesh, Self::Downstream]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
     }
 }
 

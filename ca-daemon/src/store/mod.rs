@@ -31,7 +31,9 @@ use tokio::sync::broadcast;
 pub use agents::AgentRow;
 pub use audit::AuditLogRow;
 pub use audit_reads::AuditEntryRow;
-pub use authorities::{AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, TrustDomainRow};
+pub use authorities::{
+    AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, ELSEWHERE, TrustDomainRow,
+};
 pub use certificates::{CertificateFilter, CertificateRecord, Page, UnexpiredBelow};
 pub use change::Change;
 pub use entries::EntryRow;

@@ -91,6 +91,12 @@ macro_rules! push_target {
     };
 }
 
+/// What a start reads of the certificates: nothing of it grows with those that were ever issued.
+const REVOKED: &str = "SELECT serial, issuer_key_id, not_after, revoked_at, key_sha256 FROM certificates
+     WHERE revoked_at IS NOT NULL AND not_after >= $1";
+const WITHOUT_KEY_HASH: &str = "SELECT serial, certificate FROM certificates
+     WHERE key_sha256 IS NULL AND not_after >= $1 LIMIT $2";
+
 impl Store {
     /// The revoked certificates whose validity ends at `end` (Unix seconds) or later.
     ///
@@ -98,13 +104,7 @@ impl Store {
     /// When the database fails.
     pub async fn revoked_certificates(&self, end: i64) -> Result<Vec<RevokedRow>, StoreError> {
         Ok(on!(&self.readers, pool => {
-            sqlx::query_as(
-                "SELECT serial, issuer_key_id, not_after, revoked_at, key_sha256 FROM certificates
-                 WHERE revoked_at IS NOT NULL AND not_after >= $1",
-            )
-            .bind(end)
-            .fetch_all(pool)
-            .await?
+            sqlx::query_as(REVOKED).bind(end).fetch_all(pool).await?
         }))
     }
 
@@ -191,10 +191,7 @@ impl Store {
     /// When the database fails.
     pub async fn without_key_hash(&self, now: i64, size: u32) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         Ok(on!(&self.readers, pool => {
-            sqlx::query_as(
-                "SELECT serial, certificate FROM certificates WHERE key_sha256 IS NULL AND not_after >= $1
-                 LIMIT $2",
-            )
+            sqlx::query_as(WITHOUT_KEY_HASH)
             .bind(now)
             .bind(i64::from(size))
             .fetch_all(pool)
@@ -319,4 +316,31 @@ pub(super) async fn fill_key_hash(
             .await?;
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use sqlx::{Connection, SqliteConnection};
+
+    use super::*;
+    use crate::{instant::Clock, store::testing};
+
+    /// An index leads to what is read; no query looks at every certificate there ever was.
+    #[rstest]
+    #[case(REVOKED)]
+    #[case(WITHOUT_KEY_HASH)]
+    #[tokio::test]
+    async fn reads_no_history_at_the_start(#[case] query: &'static str) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = testing::open(folder.path(), Clock::system()).await;
+        let url = format!("sqlite:{}", folder.path().join("ca.db").display());
+        let mut database = SqliteConnection::connect(&url).await.unwrap();
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(explain).bind(0_i64).bind(1_i64).fetch_all(&mut database).await.unwrap();
+        let steps: Vec<_> = plan.iter().map(|(.., step)| step.as_str()).collect();
+        assert!(steps.iter().all(|step| step.starts_with("SEARCH certificates USING INDEX")), "{steps:?}");
+        store.close().await;
+    }
 }

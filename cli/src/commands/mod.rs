@@ -11,6 +11,7 @@ mod ca_rekey;
 mod ca_upstream;
 pub(crate) mod cert;
 pub(crate) mod entry;
+pub(crate) mod federation;
 pub(crate) mod policy;
 pub(crate) mod svid;
 pub(crate) mod token;

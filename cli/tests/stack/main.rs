@@ -4,6 +4,7 @@
 mod admin;
 mod agents;
 mod audit;
+mod authorities;
 mod bundles;
 mod card_fetch;
 mod card_server;

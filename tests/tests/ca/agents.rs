@@ -10,9 +10,12 @@ use std::{
 
 use futures_util::future::join_all;
 use rstest::rstest;
-use secplane_identity::PrivateKey;
+use secplane_identity::{
+    PrivateKey,
+    revocation::{RevocationList, SerialNumber},
+};
 use secplane_proto::{
-    secplane::ca::v1::AuditOutcome,
+    secplane::ca::v1::{AuditOutcome, WatchRevocationListsResponse},
     spire::api::{
         server::{
             agent::v1::{
@@ -31,9 +34,10 @@ use secplane_tests::{
     authority::{Ca, CaFolder},
     database::Database,
     entries::id,
-    requests,
+    holder::Holder,
+    requests, soon,
 };
-use tonic::Code;
+use tonic::{Code, Streaming};
 
 fn key() -> PrivateKey {
     PrivateKey::generate().unwrap()
@@ -239,18 +243,45 @@ async fn bans_and_evicts_agents_at_once() {
     let refusal = ca.admin().agent().delete_agent(request).await.unwrap_err();
     assert_eq!((refusal.code(), refusal.message()), (Code::NotFound, "agent not found"));
 
-    for (agent, expected) in [(&banned, Reason::AgentBanned), (&evicted, Reason::AgentNotAttested)] {
-        for clients in [&agent.clients, &ca.connect_as(&agent.holder).await] {
-            for refusal in [
-                clients.new_svids(&["none"]).await.unwrap_err(),
-                clients.renew_agent().await.err().unwrap(),
-                clients.agent().post_status(PostStatusRequest::default()).await.unwrap_err(),
-            ] {
-                assert_eq!(refusal.code(), Code::PermissionDenied, "{refusal}");
-                assert_eq!(reason(&refusal), expected);
-            }
+    // Its certificates are revoked, so that whoever follows the lists refuses it, too.
+    let lists = ca.admin().watch_revocation_lists().await.unwrap();
+    for agent in [&banned, &evicted] {
+        let record = ca.admin().record(agent.holder.leaf().serial).await.unwrap();
+        assert!(record.revoked_at > 0, "{record:?}");
+        let end = soon("the connection ends", agent.clients.new_svids(&["none"])).await;
+        assert!(end.is_err());
+        let alert = agent.holder.knock(ca.grpc_address(), &ca.bundle().await).await.unwrap_err();
+        assert!(alert.to_string().contains("CertificateRevoked"), "{alert}");
+    }
+    soon("both are on the list", until_listed(lists, &[&banned.holder, &evicted.holder])).await;
+    // A node that was evicted may prove itself again.
+    Agent::attest(&ca).await.clients.new_svids(&["none"]).await.unwrap();
+}
+
+async fn until_listed(mut lists: Streaming<WatchRevocationListsResponse>, holders: &[&Holder]) {
+    loop {
+        let message = lists.message().await.unwrap().unwrap();
+        let parsed: Vec<_> =
+            message.lists.iter().map(|list| RevocationList::parse(&list.crl).unwrap()).collect();
+        let is_listed = |holder: &&Holder| {
+            let serial: SerialNumber = holder.leaf().serial.parse().unwrap();
+            parsed.iter().any(|list| list.contains(&serial))
+        };
+        if holders.iter().all(is_listed) {
+            return;
         }
     }
+}
+
+/// An open sync of an agent ends when the agent is shut out.
+#[tokio::test]
+async fn ends_the_open_streams_of_a_banned_agent() {
+    let ca = Ca::start().await;
+    let agent = Agent::attest(&ca).await;
+    let mut lists = agent.clients.watch_revocation_lists().await.unwrap();
+    soon("the first lists", lists.message()).await.unwrap().unwrap();
+    ca.admin().agent().ban_agent(BanAgentRequest { id: Some(id(&agent.path)) }).await.unwrap();
+    soon("the stream ends", async { while let Ok(Some(_)) = lists.message().await {} }).await;
 }
 
 #[tokio::test]

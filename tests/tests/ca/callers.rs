@@ -21,8 +21,8 @@ const FOR_ADMINS_TO_FOLLOW: &str = "/secplane.ca.v1.Audit/TailEntries";
 const FOR_THE_ADMIN_SOCKET: &str = "/secplane.ca.v1.Authority/Rekey";
 /// Needs the certificate that it is about.
 const OWN_CERTIFICATE: &str = "/secplane.ca.v1.Certificates/RenewCertificate";
-/// For attested node agents, and the last one for downstream authorities.
-const AGENTS: [&str; 8] = [
+/// For attested node agents, and the last three for downstream authorities.
+const AGENTS: [&str; 10] = [
     "/spire.api.server.agent.v1.Agent/RenewAgent",
     "/spire.api.server.agent.v1.Agent/PostStatus",
     "/spire.api.server.svid.v1.SVID/BatchNewX509SVID",
@@ -31,6 +31,8 @@ const AGENTS: [&str; 8] = [
     "/spire.api.server.entry.v1.Entry/GetAuthorizedEntries",
     "/spire.api.server.entry.v1.Entry/SyncAuthorizedEntries",
     "/spire.api.server.svid.v1.SVID/NewDownstreamX509CA",
+    "/spire.api.server.bundle.v1.Bundle/PublishJWTAuthority",
+    "/spire.api.server.bundle.v1.Bundle/PublishWITAuthority",
 ];
 
 /// Every other method of the contracts: for admins. A method that is added is one of these until it is listed above.

@@ -62,7 +62,7 @@ fn wanting_to_sign() -> Vec<u8> {
 }
 
 #[rstest]
-#[case::empty(Vec::new(), Code::InvalidArgument, "is missing")]
+#[case::empty(Vec::new(), Code::InvalidArgument, "missing CSR")]
 #[case::truncated(truncated(), Code::InvalidArgument, "not DER PKCS#10")]
 #[case::bytes_behind(with_bytes_behind(), Code::InvalidArgument, "not DER PKCS#10")]
 #[case::no_der(b"-----BEGIN CERTIFICATE REQUEST-----".to_vec(), Code::InvalidArgument, "not DER PKCS#10")]

@@ -1,6 +1,6 @@
 //! Federation: foreign bundles and where they are fetched.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fs};
 
 use secplane_identity::{
     IdentitySnapshot, IdentitySource, PrivateKey, X509Identity,
@@ -290,7 +290,7 @@ async fn keeps_relationships() {
 /// Serves the bundle document of an authority as `spiffe://a.net/endpoint`; answers its URL.
 async fn serve_bundle_of(ca: &Ca) -> (String, DropGuard) {
     let key = PrivateKey::generate().unwrap();
-    let csr = requests::naming(&key, &["spiffe://a.net/endpoint"]);
+    let csr = requests::naming_a_server(&key, "spiffe://a.net/endpoint", "localhost");
     let chain = ca.admin().mint_with(csr, 0).await.unwrap();
     let identity = X509Identity::new(chain.into_iter().map(Into::into).collect(), key).unwrap();
     let source =
@@ -300,7 +300,7 @@ async fn serve_bundle_of(ca: &Ca) -> (String, DropGuard) {
         .route("/bundle", axum::routing::get(move || async move { document }))
         .route("/large", axum::routing::get(|| async { "x".repeat(5 * 1024 * 1024) }));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
     let shutdown = CancellationToken::new();
     let limits = ConnectionLimits::default();
     tokio::spawn(serve(listener, source, ClientPolicy::AnyOrNone, limits, app, shutdown.clone()));
@@ -381,4 +381,47 @@ async fn says_why_a_bundle_cannot_be_fetched() {
     let refusal = refresh("a.net").await;
     assert_eq!(refusal.code(), Code::Unavailable);
     assert!(refusal.message().contains("cannot be reached"), "{refusal}");
+}
+
+/// The profile `https_web`: the server proves its host name to roots that have nothing to do with the trust domain.
+#[tokio::test]
+async fn fetches_a_bundle_over_the_public_web() {
+    let other = Ca::start_with(|config| config.trust_domain = "a.net".parse().unwrap()).await;
+    let (url, _serving) = serve_bundle_of(&other).await;
+    let folder = tempfile::tempdir().unwrap();
+    let roots = folder.path().join("roots.pem");
+    let ca = Ca::start_with(|config| config.federation.web_roots = roots.clone()).await;
+    let admin = ca.admin();
+    let refresh = async || {
+        let request = RefreshBundleRequest { trust_domain: "a.net".to_owned() };
+        admin.trust_domain().refresh_bundle(request).await.map(drop)
+    };
+    let web = |url: String| FederationRelationship {
+        bundle_endpoint_url: url,
+        bundle_endpoint_profile: Some(BundleEndpointProfile::HttpsWeb(types::HttpsWebProfile {})),
+        ..relationship("a.net")
+    };
+    relate(&admin, web(format!("{url}/bundle"))).await.unwrap();
+    let refusal = refresh().await.unwrap_err();
+    assert!(refusal.message().contains("public roots"), "there is no such file yet: {refusal}");
+
+    // Roots that did not sign the server's certificate.
+    fs::write(&roots, ca.bundle().await.to_pem()).unwrap();
+    let refusal = refresh().await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unavailable);
+    assert!(refusal.message().contains("did not prove itself"), "{refusal}");
+    assert_eq!(get(&admin, "a.net").await.unwrap_err().code(), Code::NotFound);
+
+    fs::write(&roots, other.bundle().await.to_pem()).unwrap();
+    refresh().await.unwrap();
+    assert_eq!(get(&admin, "a.net").await.unwrap().sequence_number, 5);
+
+    // The same server under a name that its certificate does not have.
+    let request = BatchUpdateFederationRelationshipRequest {
+        federation_relationships: vec![web(format!("{}/bundle", url.replace("localhost", "127.0.0.1")))],
+        ..Default::default()
+    };
+    admin.trust_domain().batch_update_federation_relationship(request).await.unwrap();
+    let refusal = refresh().await.unwrap_err();
+    assert!(refusal.message().contains("did not prove itself"), "{refusal}");
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ca_daemon::authority::CrlUrl;
 use rustls::{
     RootCertStore,
     client::danger::ServerCertVerifier,
@@ -11,9 +12,10 @@ use secplane_identity::{
     PrivateKey,
     revocation::{KeyHash, RevocationList, SerialNumber},
     tls::crypto_provider,
+    x509::Certificate,
 };
 use secplane_proto::{
-    secplane::ca::v1::{RevocationList as WireList, RevokeRequest, revoke_request::Target},
+    secplane::ca::v1::{CertificateKind, RevocationList as WireList, RevokeRequest, revoke_request::Target},
     spire::api::types,
 };
 use secplane_tests::{
@@ -21,9 +23,10 @@ use secplane_tests::{
     clients::Clients,
     entries::{entry, entry_for_this_process},
     holder::Holder,
-    requests, soon, workload,
+    plain_http, requests, soon, workload,
 };
 use tonic::Code;
+use x509_parser::prelude::{DistributionPointName, FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 async fn lets_in(ca: &Ca, holder: &Holder) -> bool {
     holder.knock(ca.grpc_address(), &ca.bundle().await).await.is_ok()
@@ -112,8 +115,8 @@ async fn shows_the_lists_to_everyone() {
     let ca = Ca::start().await;
     let clients = ca.connect_anonymously().await;
     let lists = clients.revocation_lists().await.unwrap();
-    let [list] = lists.as_slice() else { panic!("one issuing CA, one list: {lists:?}") };
-    assert!(list.this_update < list.next_update);
+    assert_eq!(lists.len(), 2, "of the root and of its issuing CA: {lists:?}");
+    assert!(lists.iter().all(|list| list.this_update < list.next_update));
     let again = ca.restart().await;
     assert_eq!(again.admin().revocation_lists().await.unwrap(), lists, "a restart changes nothing");
 }
@@ -185,4 +188,76 @@ async fn gives_workloads_the_lists_and_every_new_one() {
     assert!(is_named(&second.crl));
     assert!(is_named(&bundles.next().await.crl));
     assert_eq!(workload::holder(&second.svids[0]).leaf().serial, own.leaf().serial, "its own SVID stays");
+}
+
+/// Where a certificate says that its issuer's list is, that list is, and is the issuer's own: up to the root.
+#[tokio::test]
+async fn are_where_certificates_say() {
+    let ca = Ca::start_with(|config| {
+        config.crl.url = Some(CrlUrl::parse("http://ca.example.org/crl/").unwrap());
+    })
+    .await;
+    let svid = ca.admin().mint("/a", 0).await.unwrap();
+    let bundle = ca.bundle().await;
+    let mut issuers: Vec<_> = svid.chain()[1..].to_vec();
+    issuers.extend(bundle.authorities().map(|root| root.der.clone()));
+    for (certificate, issuer) in svid.chain().iter().zip(&issuers) {
+        let url = distribution_point(certificate).expect("every certificate below a root has one");
+        let path = url.strip_prefix("http://ca.example.org").unwrap();
+        let response = plain_http::get(ca.operations_address(), path, &[]).await;
+        assert_eq!(response.status, 200, "{url}");
+        let list = RevocationList::parse(&response.bytes).unwrap();
+        assert!(list.is_signed_by(&Certificate::parse(issuer).unwrap()), "{url}");
+    }
+    assert_eq!(issuers.len(), 2);
+    assert!(distribution_point(&issuers[1]).is_none(), "a root is trusted or not; no list takes it back");
+}
+
+fn distribution_point(der: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(der).unwrap();
+    let points =
+        certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::CRLDistributionPoints(points) => Some(points),
+            _ => None,
+        })?;
+    match points.points.first()?.distribution_point.as_ref()? {
+        DistributionPointName::FullName(names) => match names.first()? {
+            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        },
+        DistributionPointName::NameRelativeToCRLIssuer(_) => None,
+    }
+}
+
+/// Who issued with it is trusted no longer; whoever asks from then on gets what another issuing CA signed.
+#[tokio::test]
+async fn name_an_issuing_ca_that_was_revoked() {
+    let ca = Ca::start().await;
+    ca.admin().create_entry(entry_for_this_process("/a")).await;
+    let mut svids = ca.workload().x509_svids().await.unwrap();
+    let own = workload::holder(&svids.next_svid().await);
+    let before = ca.admin().mint("/b", 0).await.unwrap();
+    let issuing = Certificate::parse(&before.chain()[1]).unwrap();
+
+    let target = Target::SerialNumber(issuing.serial.clone());
+    assert_eq!(ca.admin().revoke_all(target).await.unwrap(), 1);
+    let record = ca.admin().record(issuing.serial.clone()).await.unwrap();
+    assert!(record.revoked_at > 0 && record.kind() == CertificateKind::Ca, "{record:?}");
+    let after = ca.admin().mint("/b", 0).await.unwrap();
+    assert_ne!(after.leaf().authority_key_id, before.leaf().authority_key_id);
+    let refusal = before.knock(ca.grpc_address(), &ca.bundle().await).await.unwrap_err();
+    assert!(refusal.to_string().contains("alert"), "{refusal}");
+    assert!(lets_in(&ca, &after).await);
+    let next = soon("a workload has another SVID", async {
+        loop {
+            let next = workload::holder(&svids.next_svid().await);
+            if next.leaf().authority_key_id != own.leaf().authority_key_id {
+                return next;
+            }
+        }
+    });
+    assert!(lets_in(&ca, &next.await).await);
+
+    let holder = Holder::new(before.key().clone(), vec![issuing.der.to_vec()]);
+    until_named(&ca.admin(), &holder).await;
 }

@@ -7,6 +7,7 @@ use secplane_tests::{
     authority::{Ca, CaFolder},
     database::Database,
     entries::entry_for_this_process,
+    moved_clock::MovedClock,
     process::CaProcess,
     workload::{Workload, holder},
 };
@@ -18,27 +19,34 @@ fn short_lived(seconds: i32) -> types::Entry {
 
 #[tokio::test]
 async fn pushes_a_successor_before_an_svid_expires() {
-    let ca = Ca::start().await;
-    ca.admin().create_entry(short_lived(6)).await;
+    const HALF: Duration = Duration::from_secs(1800);
+    let time = MovedClock::default();
+    let ca = CaFolder::new().start_with_clock(time.clock()).await;
+    ca.admin().create_entry(entry_for_this_process("/a")).await;
     let mut svids = ca.workload().x509_svids().await.unwrap();
     let mut current = holder(&svids.next_svid().await).leaf();
     for _ in 0..2 {
+        time.advance(HALF - Duration::from_secs(120));
+        // Two minutes early nobody has made one yet; whoever asks gets the same.
+        let again = ca.workload().x509_svids().await.unwrap().next_svid().await;
+        assert_eq!(holder(&again).leaf().serial, current.serial);
+        time.advance(Duration::from_secs(121));
         let next = holder(&svids.next_svid().await).leaf();
-        let now = SystemTime::now();
         assert_ne!(next.serial, current.serial);
-        assert!(now < current.not_after, "the old one is still valid when the new one comes");
-        let used = now.duration_since(current.not_before + Duration::from_secs(10)).unwrap();
-        assert!(used >= Duration::from_secs(2), "it came after {used:?}: not before about half of the life");
+        assert!(time.now() < current.not_after, "the old one is still valid when the new one comes");
+        assert!(next.not_before >= current.not_before + HALF, "not before half of the life");
         current = next;
     }
 }
 
 #[tokio::test]
 async fn issues_no_more_than_the_rotation_needs() {
-    let ca = Ca::start().await;
-    ca.admin().create_entry(short_lived(8)).await;
+    let time = MovedClock::default();
+    let ca = CaFolder::new().start_with_clock(time.clock()).await;
+    ca.admin().create_entry(entry_for_this_process("/a")).await;
     let mut svids = ca.workload().x509_svids().await.unwrap();
     svids.next_svid().await;
+    time.advance(Duration::from_secs(1801));
     svids.next_svid().await;
     let records = ca.admin().records().await.unwrap();
     assert_eq!(records.iter().filter(|record| record.spiffe_id == "spiffe://example.org/a").count(), 2);
@@ -127,15 +135,17 @@ async fn says_nothing_when_nothing_changes_for_the_workload() {
 
 #[tokio::test]
 async fn withdraws_an_identity_when_its_entry_ends() {
-    let ca = Ca::start().await;
-    let end = SystemTime::now() + Duration::from_secs(3);
-    let seconds = end.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let ending = types::Entry { expires_at: i64::try_from(seconds).unwrap(), ..entry_for_this_process("/a") };
+    let time = MovedClock::default();
+    let ca = CaFolder::new().start_with_clock(time.clock()).await;
+    let end = (time.now() + Duration::from_secs(600)).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let expires_at = i64::try_from(end.as_secs()).unwrap();
+    let ending = types::Entry { expires_at, ..entry_for_this_process("/a") };
     ca.admin().create_entry(ending).await;
     let mut svids = ca.workload().x509_svids().await.unwrap();
     let mut bundles = ca.workload().x509_bundles().await.unwrap();
     svids.next_svid().await;
     bundles.next().await;
+    time.advance(Duration::from_secs(601));
     assert_eq!(svids.end().await.code(), Code::PermissionDenied);
     assert_eq!(bundles.end().await.code(), Code::PermissionDenied);
 }

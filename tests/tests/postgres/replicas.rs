@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use secplane_identity::{PrivateKey, SpiffeId};
+use ca_daemon::keys::{WrappingKeySource, generate_wrapping_key};
+use secplane_identity::{PrivateKey, SpiffeId, revocation::RevocationList};
 use secplane_proto::{
-    secplane::ca::v1::{RevokeCertificateRequest, WatchTrustBundleRequest},
+    secplane::ca::v1::{
+        RekeyRequest, RevokeCertificateRequest, WatchTrustBundleRequest, rekey_request::NewWrappingKey,
+    },
     spire::api::server::localauthority::v1::{
         PrepareX509AuthorityRequest, local_authority_client::LocalAuthorityClient,
     },
@@ -73,6 +76,45 @@ async fn hear_of_each_others_entries() {
 
     one.admin().delete_entry(&created).await;
     assert_eq!(svids.end().await.message(), "no identity issued");
+}
+
+/// A workload that asks at one replica before its entry is created at another one.
+#[tokio::test]
+async fn hold_a_workload_until_its_entry_is_created_elsewhere() {
+    let mut first = CaFolder::new();
+    first.config.workload_api.hold = Duration::from_secs(60);
+    let second = CaFolder::replica_of(&first);
+    let (one, other) = (first.start().await, second.start().await);
+    let mut svids = other.workload().x509_svids().await.unwrap();
+    one.admin().create_entry(entry_for_this_process("/a")).await;
+    assert_eq!(soon("the SVID", svids.next_svid()).await.spiffe_id, "spiffe://example.org/a");
+}
+
+#[tokio::test]
+async fn carry_on_when_one_seals_everything_anew() {
+    let (one, other) = two().await;
+    let old = other.folder().config.wrapping_key.clone();
+    let WrappingKeySource::File(file) = old else { panic!("{old:?}") };
+    let new = one.folder().path().join("new.key");
+    generate_wrapping_key(&new).unwrap();
+    let request = RekeyRequest { new_wrapping_key: Some(NewWrappingKey::File(new.display().to_string())) };
+    one.admin().authority().rekey(request).await.unwrap();
+    // The admin puts the new key where the other replica had the old one, and does nothing else.
+    std::fs::copy(&new, &file).unwrap();
+    let holder = other.admin().issue_client("alice", 0).await.unwrap();
+    let request = RevokeCertificateRequest { serial_number: holder.leaf().serial, reason: "lost".to_owned() };
+    other.admin().certificates().revoke_certificate(request).await.unwrap();
+    // Its list is signed with a key that was sealed anew; so is the CA of a mesh.
+    until("the list", async || {
+        let lists = other.admin().revocation_lists().await.unwrap();
+        let serial = holder.leaf().serial.parse().unwrap();
+        lists.iter().any(|list| RevocationList::parse(&list.crl).unwrap().contains(&serial)).then_some(())
+    })
+    .await;
+    LocalAuthorityClient::new(other.admin().channel())
+        .prepare_x509_authority(PrepareX509AuthorityRequest {})
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ async fn adds_nothing_under_a_wrapping_key_that_another_replica_replaced() {
     one.keep_secret("a", b"one").await.unwrap();
     one.rekey(wrapping(NEW)).await.unwrap();
     assert!(matches!(other.keep_secret("b", b"x").await, Err(KeyStoreError::RekeyedByAnother)));
-    assert!(matches!(other.load_secret("a").await, Err(KeyStoreError::Seal { .. })));
+    assert!(matches!(other.load_secret("a").await, Err(KeyStoreError::RekeyedByAnother)));
     assert!(other.rekey(wrapping(NEW)).await.is_err());
     assert_eq!(one.load_secret("a").await.unwrap().unwrap().as_slice(), b"one");
     assert!(one.load_secret("b").await.unwrap().is_none());
@@ -109,5 +109,67 @@ async fn keeps_the_row_mac_of_the_first_version_and_makes_its_own_otherwise() {
         keys.rekey(wrapping(NEW)).await.unwrap();
         let again = open_with(&storage, NEW).await.unwrap().row_mac(true).await.unwrap();
         assert!(again.is_of(&proof, "entries", &[b"row"]));
+    }
+}
+
+/// Two replicas on one database. One of them seals everything anew, the other finds the new key where it found the old.
+#[tokio::test]
+async fn follows_another_replica_that_sealed_everything_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = KeyStorage::Database(testing::open(folder.path(), Clock::system()).await);
+    let file = folder.path().join("wrapping.key");
+    let put = |key: &str| crate::whole_file::write(&file, key.as_bytes(), 0o600).unwrap();
+    put(OLD);
+    let ours = open_with(&storage, OLD).await.unwrap();
+    let theirs = open_with(&storage, OLD).await.unwrap();
+    let theirs = theirs.reading_wrapping_key_from(WrappingKeySource::File(file.clone()));
+    ours.keep_secret("a-secret", b"one").await.unwrap();
+
+    ours.rekey(wrapping(NEW)).await.unwrap();
+    let refused = theirs.load_secret("a-secret").await.unwrap_err().to_string();
+    assert!(refused.contains(&wrapping(NEW).id().to_string()), "names the key that is wanted: {refused}");
+    put(NEW);
+    assert_eq!(theirs.load_secret("a-secret").await.unwrap().unwrap().as_slice(), b"one");
+
+    // The same when it writes before it reads.
+    ours.rekey(wrapping(OLD)).await.unwrap();
+    assert!(theirs.keep_secret("another", b"two").await.is_err());
+    put(OLD);
+    theirs.keep_secret("another", b"two").await.unwrap();
+    assert_eq!(ours.load_secret("another").await.unwrap().unwrap().as_slice(), b"two");
+}
+
+#[tokio::test]
+async fn takes_no_wrapping_key_that_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wrapping.key");
+    for storage in places(&folder).await {
+        let keys = open_with(&storage, OLD).await.unwrap();
+        keys.keep_secret("a-secret", b"one").await.unwrap();
+        crate::whole_file::write(&file, NEW.as_bytes(), 0o600).unwrap();
+        let refused = keys.read_wrapping_key_from(WrappingKeySource::File(file.clone())).await;
+        assert!(matches!(refused, Err(KeyStoreError::OtherWrappingKey { .. })), "{refused:?}");
+        keys.load_secret("a-secret").await.unwrap().unwrap();
+        crate::whole_file::write(&file, OLD.as_bytes(), 0o600).unwrap();
+        keys.read_wrapping_key_from(WrappingKeySource::File(file.clone())).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn deletes_the_key_files_that_nobody_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    for storage in places(&folder).await {
+        let keys = open_with(&storage, OLD).await.unwrap();
+        let key = keys.make().await.unwrap();
+        for id in ["0a", "0b"] {
+            keys.keep(id, &key).await.unwrap();
+        }
+        keys.keep_secret("a-secret", b"one").await.unwrap();
+        let deleted = keys.forget_keys_but(&["0a".to_owned()].into()).await.unwrap();
+        let is_files = matches!(storage, KeyStorage::Files(_));
+        assert_eq!(deleted, if is_files { vec!["0b".to_owned()] } else { Vec::new() });
+        assert_eq!(keys.load("0b").await.is_err(), is_files);
+        keys.load("0a").await.unwrap();
+        keys.load_secret("a-secret").await.unwrap().unwrap();
     }
 }

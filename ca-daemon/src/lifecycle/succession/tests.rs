@@ -12,7 +12,15 @@ fn at(seconds: u64) -> SystemTime {
 
 fn member(key_id: &str, state: AuthorityState, tainted: bool) -> Member {
     let validity = Validity { not_before: at(0), not_after: at(YEAR) };
-    Member { key_id: key_id.into(), state, tainted, since: at(0), validity, is_from_outside: false }
+    Member {
+        key_id: key_id.into(),
+        state,
+        tainted,
+        since: at(0),
+        validity,
+        is_from_outside: false,
+        is_of_somebody_else: false,
+    }
 }
 
 fn full(line: Line) -> Succession {

@@ -59,6 +59,8 @@ impl From<&AuthorityRecord> for Authority {
                 AuthorityKind::Root => "root",
                 AuthorityKind::Issuing => "issuing",
                 AuthorityKind::Jwt => "jwt",
+                AuthorityKind::Mesh => "mesh",
+                AuthorityKind::Downstream => "downstream",
                 AuthorityKind::Unspecified => "unknown",
             },
             state: match state {

@@ -33,6 +33,7 @@ impl From<CertificateRecord> for RecordReport {
                 CertificateKind::X509Svid => "svid",
                 CertificateKind::Server => "server",
                 CertificateKind::Client => "client",
+                CertificateKind::Ca => "ca",
             },
             serial_number: record.serial_number,
             spiffe_id: record.spiffe_id,

@@ -1,0 +1,129 @@
+//! CAs that others have below ours: those of meshes below the active root, those of downstream authorities below the
+//! issuing CA of this replica.
+//!
+//! Their keys are not here, and what they sign is not known here. So each stands among the authorities from before it
+//! is handed out: a root is not taken away from under it unforced, and it can be revoked by its serial number or key.
+
+use std::{sync::Arc, time::Duration};
+
+use rustls_pki_types::CertificateDer;
+use secplane_identity::{revocation::KeyHash, x509::Certificate};
+
+use super::{Lifecycle, LifecycleError, Turn};
+use crate::{
+    audit::Action,
+    authority::{CertificateRequest, Validity},
+    instant::unix,
+    issuance::Requester,
+    store::{AuthorityKind, AuthorityRow, AuthorityState, Commit},
+};
+
+/// Whose CA it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaOfAnother {
+    /// A mesh's, below the active root: it signs leaves for as long as a mesh keeps its CA.
+    Mesh,
+    /// A downstream authority's, below the issuing CA: it is renewed as often as that is.
+    Downstream,
+}
+
+impl CaOfAnother {
+    fn kind(self) -> AuthorityKind {
+        match self {
+            Self::Mesh => AuthorityKind::Mesh,
+            Self::Downstream => AuthorityKind::Downstream,
+        }
+    }
+}
+
+/// A CA that somebody wants.
+#[derive(Debug)]
+pub struct OrderForAnother {
+    /// Whose it will be.
+    pub whose: CaOfAnother,
+    /// The request with the public key, read by [`CertificateRequest::parse_for_ca`].
+    pub request: CertificateRequest,
+    /// How long it shall live. It never outlives its issuer.
+    pub lifetime: Duration,
+    /// Who asked.
+    pub by: Requester,
+}
+
+impl Lifecycle {
+    /// Signs a CA for somebody else's key, records it, and answers its chain: the new CA first, the root excepted.
+    ///
+    /// It goes on in a task of its own when the caller goes away.
+    ///
+    /// # Errors
+    /// When the key was revoked, or the CA cannot be signed or recorded: then nothing is handed out.
+    pub async fn sign_for_another(
+        self: &Arc<Self>,
+        order: OrderForAnother,
+    ) -> Result<Vec<CertificateDer<'static>>, LifecycleError> {
+        let lifecycle = Arc::clone(self);
+        let task = self.tasks.spawn(async move {
+            // No root changes meanwhile: none is tainted between its look at what depends on it and our record.
+            let turn = lifecycle.turn.lock().await;
+            let (by, kind) = (order.by.clone(), order.whose.kind());
+            let result = lifecycle.sign_in_turn(&turn, order).await;
+            if let Err(error) = &result {
+                let event = by.event(Action::CertificateIssue, "").with("kind", kind_of_certificate(kind));
+                let commit = Commit { changes: Vec::new(), events: vec![event.failed(error.to_string())] };
+                lifecycle.vault.store.commit(commit).await?;
+            }
+            result
+        });
+        task.await.unwrap_or(Err(LifecycleError::Interrupted))
+    }
+
+    async fn sign_in_turn(
+        &self,
+        _turn: &Turn<'_>,
+        order: OrderForAnother,
+    ) -> Result<Vec<CertificateDer<'static>>, LifecycleError> {
+        let OrderForAnother { whose, request, lifetime, by } = order;
+        let key = KeyHash::from(request.key().sha256());
+        if self.issuance.revoked().contains_key(&key) {
+            return Err(LifecycleError::KeyRevoked(key));
+        }
+        let (domain_ca, issuing, now) = (self.domain_ca(), self.issuance.issuing(), self.vault.clock.now());
+        let issuer = match whose {
+            CaOfAnother::Mesh => domain_ca.key_id().to_owned(),
+            CaOfAnother::Downstream => issuing.key_id().to_owned(),
+        };
+        // A root's key may be in a token, which blocks.
+        let signed = tokio::task::spawn_blocking(move || match whose {
+            CaOfAnother::Mesh => domain_ca.sign_outside_ca(&request, lifetime, now),
+            CaOfAnother::Downstream => issuing.sign_downstream_ca(request.key(), lifetime, now),
+        });
+        let chain = signed.await.map_err(|_| LifecycleError::Interrupted)??;
+        let row = self.row_of_ca(whose, issuer, &chain)?;
+        let event = by
+            .event(Action::CertificateIssue, row.key_id.as_str())
+            .with("kind", kind_of_certificate(row.kind))
+            .with("issuer", row.issuer_key_id.as_str())
+            .with("expires_at", row.not_after.to_string());
+        let changes = vec![self.vault.add(row)];
+        self.vault.store.commit(Commit { changes, events: vec![event] }).await?;
+        Ok(chain)
+    }
+
+    fn row_of_ca(
+        &self,
+        whose: CaOfAnother,
+        issuer: String,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<AuthorityRow, LifecycleError> {
+        let ca = chain.first().ok_or(LifecycleError::Interrupted)?;
+        let ca = Certificate::parse(ca).map_err(crate::authority::CaError::from)?;
+        let validity = Validity { not_before: ca.not_before, not_after: ca.not_after };
+        let (kind, state) = (whose.kind(), AuthorityState::Active);
+        let row = self.vault.row_of_another(kind, state, ca.serial, ca.der.to_vec(), validity);
+        Ok(AuthorityRow { issuer_key_id: issuer, created_at: unix(self.vault.clock.now()), ..row })
+    }
+}
+
+/// What the audit log calls such a certificate.
+fn kind_of_certificate(kind: AuthorityKind) -> String {
+    format!("{}-ca", kind.as_str())
+}

@@ -1,0 +1,36 @@
+//! A clock that a test moves on: hours of rotation in a moment.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use ca_daemon::instant::Clock;
+
+/// The present, and as much later as a test says. Whoever verifies certificates by the machine's clock, as stock TLS
+/// clients do, does not come along.
+#[derive(Clone, Default)]
+pub struct MovedClock(Arc<AtomicU64>);
+
+impl MovedClock {
+    /// The clock for an authority.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        let moved = self.clone();
+        Clock::of(move || moved.now())
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        SystemTime::now() + Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+
+    /// Moves it on, in whole seconds.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+}
