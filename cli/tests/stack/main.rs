@@ -8,4 +8,5 @@ mod bundles;
 mod cards;
 mod dev;
 mod entries;
+mod history;
 mod home;
