@@ -1,4 +1,4 @@
-//! What is measured: one function a figure. Each starts a daemon of its own in an empty folder.
+//! What is measured: one function a figure. Those of the authority start a daemon of their own in an empty folder.
 
 use std::{
     sync::{
@@ -23,6 +23,7 @@ use crate::{
     Cli,
     agent::Agent,
     load::{Load, closed_loop},
+    policies,
     server::Server,
 };
 
@@ -39,6 +40,9 @@ pub(crate) fn names() -> Vec<&'static str> {
         "create_entry_16",
         "entries_by_size",
         "start_by_records",
+        "check_and_compile_3_tiers_per_s",
+        "global_change_10k_identities_ms",
+        "resources_by_size",
     ]
 }
 
@@ -51,6 +55,9 @@ pub(crate) async fn measure(name: &str, cli: &Cli) {
         "create_entry_16" => create_entries(name, cli).await,
         "entries_by_size" => entries_by_size(name, cli).await,
         "start_by_records" => start_by_records(name, cli).await,
+        "check_and_compile_3_tiers_per_s" => policies::check_and_compile(name, cli).await,
+        "global_change_10k_identities_ms" => policies::global_change(name, cli).await,
+        "resources_by_size" => policies::resources_by_size(name, cli).await,
         other => unreachable!("`{other}` is not among the names"),
     }
 }
@@ -247,7 +254,7 @@ fn print(name: &str, load: &Load, each: usize, cpu: f64, resident: u64) {
     );
 }
 
-fn figure(name: &str, value: f64, unit: &str, more: serde_json::Value) {
+pub(crate) fn figure(name: &str, value: f64, unit: &str, more: serde_json::Value) {
     let mut line = json!({"name": name, "value": value, "unit": unit});
     if let (Some(line), serde_json::Value::Object(more)) = (line.as_object_mut(), more) {
         line.extend(more);

@@ -5,6 +5,7 @@
 //! | [`load`] | callers in a closed loop, and how long their calls took |
 //! | [`server`] | a daemon in a process of its own, with its CPU time and memory |
 //! | [`agent`] | an attested node agent and the entries below it |
+//! | [`policies`] | the bundle service's way in, in this process |
 //! | [`figures`] | what is measured, one function a figure |
 #![expect(
     clippy::unwrap_used,
@@ -16,6 +17,7 @@
 mod agent;
 mod figures;
 mod load;
+mod policies;
 mod server;
 
 use clap::Parser;

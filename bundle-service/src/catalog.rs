@@ -9,33 +9,54 @@ use std::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 
 use secplane_identity::SpiffeId;
 use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::{
-    compile::{Bundle, Policies, Settings, Verdict},
+    compile::{Bundle, Policies, Settings, Verdict, publication::Journal},
+    history::{History, HistoryError, Opened},
     policy::ResourceKey,
     refusal::Refusal,
     source::{Batch, Change, Object},
+    tiers::TierKey,
 };
 
 /// How many identities are remembered before those that nobody waits for are forgotten.
 const MAX_IDENTITIES: usize = 50_000;
 
+/// What tells the time.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
 /// The bundles of all identities. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Catalog(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
-    policies: Mutex<Policies>,
-    /// Written only by who holds the policies, so that no change falls between compiling and publishing.
+    state: Mutex<State>,
+    /// Written only by who holds the state, so that no change falls between compiling and publishing.
     published: RwLock<HashMap<SpiffeId, watch::Sender<Arc<Bundle>>>>,
     /// What the source refuses and is no resource's own fault.
     source_refusals: Mutex<Vec<Refusal>>,
     ready: AtomicBool,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalog").field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+/// The policies, and what remembers them.
+pub(crate) struct State {
+    pub(crate) policies: Policies,
+    pub(crate) history: Option<History>,
+    /// What is damaged in the history, or failed when it was last written.
+    history_faults: Vec<Refusal>,
+    write_fault: Option<Refusal>,
 }
 
 /// The catalog's work was interrupted: the process is ending.
@@ -44,14 +65,30 @@ struct Inner {
 pub struct Interrupted;
 
 impl Catalog {
-    /// A catalog without resources, which is not ready.
+    /// A catalog without resources, which is not ready and remembers nothing beyond this process.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        Self::remembering(Policies::new(settings), None, Arc::new(SystemTime::now))
+    }
+
+    /// A catalog without resources, which is not ready. What its history holds stands in for resources that are
+    /// broken when they are first read.
+    #[must_use]
+    pub fn remembering(policies: Policies, history: Option<(History, Opened)>, clock: Clock) -> Self {
+        let mut policies = policies;
+        let (history, history_faults) = match history {
+            Some((history, Opened { remembered, damages })) => {
+                policies.restore(remembered);
+                (Some(history), damages)
+            }
+            None => (None, Vec::new()),
+        };
         Self(Arc::new(Inner {
-            policies: Mutex::new(Policies::new(settings)),
+            state: Mutex::new(State { policies, history, history_faults, write_fault: None }),
             published: RwLock::default(),
             source_refusals: Mutex::default(),
             ready: AtomicBool::new(false),
+            clock,
         }))
     }
 
@@ -63,6 +100,27 @@ impl Catalog {
     pub async fn apply(&self, batch: Batch) -> Result<BTreeSet<ResourceKey>, Interrupted> {
         let inner = Arc::clone(&self.0);
         spawn_blocking(move || inner.apply(batch)).await.map_err(|_| Interrupted)
+    }
+
+    /// Gives bundles that are about to end a new end.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub async fn renew(&self) -> Result<(), Interrupted> {
+        let inner = Arc::clone(&self.0);
+        spawn_blocking(move || inner.renew()).await.map_err(|_| Interrupted)
+    }
+
+    /// Does something with the policies and their history, and publishes what changed by it.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub(crate) async fn with_state<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut State, SystemTime) -> (T, BTreeSet<TierKey>) + Send + 'static,
+    ) -> Result<T, Interrupted> {
+        let inner = Arc::clone(&self.0);
+        spawn_blocking(move || inner.with_state(work)).await.map_err(|_| Interrupted)
     }
 
     /// The bundle of an identity, now and as it changes.
@@ -83,11 +141,13 @@ impl Catalog {
         self.0.ready.load(Ordering::Acquire)
     }
 
-    /// All that is refused now.
+    /// All that is refused now, with what is wrong with the history.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
         let mut refusals = self.0.source_refusals.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        refusals.extend(self.0.policies().refusals());
+        let state = self.0.state();
+        refusals.extend(state.history_faults.iter().chain(&state.write_fault).cloned());
+        refusals.extend(state.policies.refusals());
         refusals
     }
 
@@ -101,8 +161,8 @@ impl Catalog {
     ) -> Result<Vec<(ResourceKey, Verdict)>, Interrupted> {
         let inner = Arc::clone(&self.0);
         let of = move || {
-            let policies = inner.policies();
-            let verdict = |key: ResourceKey| policies.verdict(&key).map(|verdict| (key, verdict));
+            let state = inner.state();
+            let verdict = |key: ResourceKey| state.policies.verdict(&key).map(|verdict| (key, verdict));
             keys.into_iter().filter_map(verdict).collect()
         };
         spawn_blocking(of).await.map_err(|_| Interrupted)
@@ -116,7 +176,7 @@ impl Catalog {
     pub async fn preview(&self, object: Object) -> Result<Vec<Refusal>, Interrupted> {
         let inner = Arc::clone(&self.0);
         let judge = move || {
-            let preview = inner.policies().preview(object);
+            let preview = inner.state().policies.preview(object);
             preview.judge()
         };
         spawn_blocking(judge).await.map_err(|_| Interrupted)
@@ -125,38 +185,112 @@ impl Catalog {
     /// How many resources there are, and identities with a bundle.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
-        let resources = self.0.policies().resources();
+        let resources = self.0.state().policies.resources();
         (resources, self.0.published.read().unwrap_or_else(PoisonError::into_inner).len())
     }
 }
 
-impl Inner {
-    fn policies(&self) -> std::sync::MutexGuard<'_, Policies> {
-        // A panic while compiling leaves the tiers as they were or rebuilt, never half of one.
-        self.policies.lock().unwrap_or_else(PoisonError::into_inner)
+impl State {
+    /// Puts on disk what happened, before anybody is served by it. A disk that fails holds no change up: a stricter
+    /// policy must come into force even then. It is said among the refusals until a write succeeds.
+    pub(crate) fn record(&mut self, at: SystemTime) {
+        let journal = self.policies.take_journal();
+        let Some(history) = &mut self.history else { return };
+        if journal == Journal::default() {
+            return;
+        }
+        let mut written = history.publish(&journal.publications, at);
+        for key in &journal.released {
+            let released = history.release(key, "the resource changed", at);
+            written = written.and(released);
+        }
+        self.note(written);
     }
 
-    fn apply(&self, Batch { changes, refusals }: Batch) -> BTreeSet<ResourceKey> {
+    /// Puts on disk what was chosen of resources. False when it is only known to this process.
+    pub(crate) fn keep_choices(&mut self, resources: &[ResourceKey], by: &str, at: SystemTime) -> bool {
+        let Some(history) = &mut self.history else { return false };
+        let mut written = Ok(());
+        for key in resources {
+            let kept = match self.policies.pin(key) {
+                Some(pin) => history.pin(key, &pin, at),
+                None => history.release(key, by, at),
+            };
+            written = written.and(kept);
+        }
+        let durable = written.is_ok();
+        self.note(written);
+        durable
+    }
+
+    /// Remembers whether a write to the history succeeded.
+    pub(crate) fn note(&mut self, written: Result<(), HistoryError>) {
+        self.write_fault = written.err().map(|error| {
+            tracing::error!(%error, "what came into force is not on disk");
+            let message =
+                format!("what came into force is not on disk, and a restart will not know of it: {error}");
+            Refusal::new("history", message).warning()
+        });
+    }
+}
+
+impl Inner {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // A panic while compiling leaves the tiers as they were or rebuilt, never half of one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, Batch { changes, refusals, unreadable }: Batch) -> BTreeSet<ResourceKey> {
         *self.source_refusals.lock().unwrap_or_else(PoisonError::into_inner) = refusals;
-        let mut policies = self.policies();
         for change in &changes {
             match change {
                 Change::Set(object) => {
-                    tracing::info!(resource = %object.key, file = object.file, "policy read")
+                    tracing::debug!(resource = %object.key, file = object.file, "policy read")
                 }
-                Change::Gone(key) => tracing::info!(resource = %key, "policy gone"),
+                Change::Gone(key) => tracing::debug!(resource = %key, "policy gone"),
             }
         }
-        let touched = policies.apply(&changes);
+        tracing::info!(changes = changes.len(), "policies read");
+        let judged = self.with_state(|state, _| {
+            let touched = state.policies.take_in(&changes, &unreadable);
+            let judged = changes.iter().map(Change::key).chain(state.policies.members_of(&touched));
+            (judged.cloned().collect(), touched)
+        });
+        self.ready.store(true, Ordering::Release);
+        judged
+    }
+
+    fn renew(&self) {
+        let mut state = self.state();
+        state.policies.set_time((self.clock)());
+        self.publish(&mut state.policies, None);
+    }
+
+    fn with_state<T>(&self, work: impl FnOnce(&mut State, SystemTime) -> (T, BTreeSet<TierKey>)) -> T {
+        let mut state = self.state();
+        let now = (self.clock)();
+        state.policies.set_time(now);
+        let (done, touched) = work(&mut state, now);
+        state.record(now);
+        self.publish(&mut state.policies, Some(&touched));
+        done
+    }
+
+    /// Publishes bundles that have changed: of those whom these tiers concern, or of everybody.
+    fn publish(&self, policies: &mut Policies, touched: Option<&BTreeSet<TierKey>>) {
         let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
         for (id, sender) in published.iter() {
-            if !touched.iter().any(|tier| policies.concerns(tier, id)) {
+            let concerns = |touched: &BTreeSet<TierKey>| {
+                touched.contains(&TierKey::Global)
+                    || policies.tier_keys_of(id).iter().any(|tier| touched.contains(tier))
+            };
+            if !touched.is_none_or(concerns) {
                 continue;
             }
             match policies.bundle(id) {
                 Ok(bundle) => {
                     sender.send_if_modified(|current| {
-                        let changed = current.revision() != bundle.revision();
+                        let changed = current.etag() != bundle.etag();
                         if changed {
                             *current = bundle;
                         }
@@ -166,13 +300,11 @@ impl Inner {
                 Err(refusals) => stays(id, &refusals),
             }
         }
-        self.ready.store(true, Ordering::Release);
-        let judged = changes.iter().map(Change::key).chain(policies.members_of(&touched));
-        judged.cloned().collect()
     }
 
     fn subscribe(&self, id: &SpiffeId) -> watch::Receiver<Arc<Bundle>> {
-        let mut policies = self.policies();
+        let mut state = self.state();
+        state.policies.set_time((self.clock)());
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = published.get(id) {
             return sender.subscribe();
@@ -180,9 +312,9 @@ impl Inner {
         if published.len() >= MAX_IDENTITIES {
             published.retain(|_, sender| sender.receiver_count() > 0);
         }
-        let bundle = policies.bundle(id).unwrap_or_else(|refusals| {
+        let bundle = state.policies.bundle(id).unwrap_or_else(|refusals| {
             stays(id, &refusals);
-            policies.denied(&refusals)
+            state.policies.denied(id, &refusals)
         });
         let (sender, receiver) = watch::channel(bundle);
         published.insert(id.clone(), sender);
@@ -212,7 +344,7 @@ mod tests {
             let content = FileContent::read("a.yaml", text.as_bytes(), &SourceOptions::default());
             content.objects.into_iter().map(|object| Change::Set(Arc::new(object))).collect::<Vec<_>>()
         };
-        Batch { changes: documents.iter().flat_map(read).collect(), refusals: Vec::new() }
+        Batch { changes: documents.iter().flat_map(read).collect(), ..Batch::default() }
     }
 
     fn id(namespace: &str, account: &str) -> SpiffeId {
@@ -252,14 +384,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn identities_with_equal_tiers_share_one_bundle() {
+    async fn identities_with_equal_tiers_share_them() {
         let catalog = catalog();
         catalog.apply(batch(&[("team-a", "p", "namespace", NS)])).await.unwrap();
         let one = catalog.subscribe(&id("team-a", "x")).await.unwrap().borrow().clone();
         let two = catalog.subscribe(&id("team-a", "y")).await.unwrap().borrow().clone();
-        assert!(Arc::ptr_eq(&one, &two));
+        assert!(one.shares_tiers(&two));
+        assert_ne!(one.revision(), two.revision(), "each says whose it is");
         let other = catalog.subscribe(&id("team-b", "x")).await.unwrap().borrow().clone();
-        assert_ne!(one.revision(), other.revision());
+        assert!(!one.shares_tiers(&other));
     }
 
     #[tokio::test]

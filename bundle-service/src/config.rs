@@ -12,6 +12,8 @@ use secplane_identity::{SpiffeId, TrustDomain};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    compile::freshness::SHORTEST_LIFETIME,
+    history::HistoryLimits,
     kubernetes::{KubernetesConfig, WebhookConfig},
     source::SourceOptions,
     tiers::{ClientSelector, PathTemplate},
@@ -50,6 +52,17 @@ pub struct Config {
     /// The validating admission webhook. Default: none.
     #[serde(default)]
     pub webhook: Option<WebhookConfig>,
+    /// Where the service keeps what was in force, so that a broken policy falls back to its last good version after a
+    /// restart too. Default: nowhere, and after a restart a broken policy denies its tier.
+    #[serde(default)]
+    pub data_dir: Option<PathBuf>,
+    /// How much of the past is kept in `data_dir`.
+    #[serde(default)]
+    pub history: HistoryLimits,
+    /// The Unix socket that `secctl bundle history` and its like speak to; root and the user of the service may.
+    /// Default: none, and nobody may.
+    #[serde(default)]
+    pub admin_socket: Option<PathBuf>,
     /// The trust domain whose identities have namespace and client policies. Default: that of the service's own
     /// identity.
     #[serde(default)]
@@ -69,6 +82,15 @@ pub struct Config {
     /// Whether the shipped global policy denies an identity that has no client policy.
     #[serde(default)]
     pub require_client_policy: bool,
+    /// Whether each bundle also answers Envoy's external authorization, at `envoy/authz/allow`. It then owns the root
+    /// `envoy` as well.
+    #[serde(default)]
+    pub envoy_adapter: bool,
+    /// How long a bundle may be used, such as `24h`: the shipped global policy denies by an older one. Each sidecar
+    /// gets a new one when half of that is over. Default: for ever.
+    #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<String>")]
+    pub bundle_lifetime: Option<Duration>,
     /// The largest bundle that is served, in bytes.
     #[serde(default = "default_bundle_size_limit")]
     pub bundle_size_limit: usize,
@@ -134,11 +156,16 @@ impl Config {
                 api_groups: default_api_groups(),
             },
             webhook: None,
+            data_dir: None,
+            history: HistoryLimits::default(),
+            admin_socket: None,
             trust_domain: None,
             system_namespace: default_system_namespace(),
             path_template: PathTemplate::default(),
             client_selector: ClientSelector::default(),
             require_client_policy: false,
+            envoy_adapter: false,
+            bundle_lifetime: None,
             bundle_size_limit: default_bundle_size_limit(),
             log: LogConfig::default(),
         }
@@ -185,8 +212,17 @@ impl Config {
         if self.system_namespace.is_empty() {
             return refuse("system_namespace", "it is empty".to_owned());
         }
+        if self.history.publications == 0 {
+            return refuse(
+                "history.publications",
+                "what is in force is the least that can be kept: 1".to_owned(),
+            );
+        }
         if self.bundle_size_limit == 0 {
             return refuse("bundle_size_limit", "with 0 no bundle is served".to_owned());
+        }
+        if let Some(lifetime) = self.bundle_lifetime.filter(|lifetime| *lifetime < SHORTEST_LIFETIME) {
+            return refuse("bundle_lifetime", format!("{lifetime:?} is shorter than {SHORTEST_LIFETIME:?}"));
         }
         if let Err(error) = self.log.check() {
             return refuse("log.filter", error.to_string());

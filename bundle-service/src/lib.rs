@@ -7,7 +7,10 @@
 //! | [`policy`] | the resource |
 //! | [`tiers`] | which policies apply to which SPIFFE ID |
 //! | [`compile`] | confine and check the tiers, and make the archive |
+//! | [`policy_tests`] | the tests that travel with policies |
 //! | [`catalog`] | the current bundle of each identity, and who waits for the next one |
+//! | [`history`] | what was in force, when and why, on disk |
+//! | [`admin`] | looking and going back, on a Unix socket |
 //! | `api` | HTTP over mutual TLS: the certificate decides whose bundle it is |
 //! | [`config`], [`service`] | starting and running all of it |
 //!
@@ -27,19 +30,23 @@
 //! for refusal in manifests.refusals.iter().chain(&compiled.refusals) {
 //!     eprintln!("{refusal}");
 //! }
-//! let archive = compile::Archive::read(compiled.bundle.bytes())?;
+//! let archive = compile::Archive::read(&compiled.bundle.bytes())?;
 //! println!("{}: {} modules", archive.manifest.revision, archive.modules.len());
 //! # Ok(())
 //! # }
 //! ```
 
+pub mod admin;
 mod api;
 pub mod catalog;
 pub mod compile;
 pub mod config;
+pub mod digest;
+pub mod history;
 pub mod kubernetes;
 mod metrics;
 pub mod policy;
+pub mod policy_tests;
 pub mod refusal;
 pub mod service;
 pub mod source;

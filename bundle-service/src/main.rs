@@ -7,7 +7,10 @@ use std::{
     process::ExitCode,
 };
 
-use bundle_service::{BundleService, Config};
+use bundle_service::{
+    BundleService, Config,
+    policy_tests::{WORKER_COMMAND, worker},
+};
 use clap::{Parser, Subcommand};
 use secplane_configuration::logging;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,6 +33,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Runs the tests of policies in a process of its own; the service starts it by itself.
+    #[command(name = WORKER_COMMAND, hide = true)]
+    PolicyTestWorker {
+        /// How much processor time it may take, in seconds.
+        seconds: u64,
+        /// How large its address space may be, in bytes.
+        bytes: u64,
+    },
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -48,11 +59,12 @@ enum ConfigCommand {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve { config } => serve(config).await,
+        Command::Serve { config } => on_runtime(serve(config)),
         Command::Config(ConfigCommand::Print { config }) => print(config),
+        // Without the runtime's threads, whose stacks would count as its memory.
+        Command::PolicyTestWorker { seconds, bytes } => worker::run(seconds, bytes).map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,6 +74,10 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn on_runtime(work: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
 fn print(config: PathBuf) -> Result<(), Box<dyn Error>> {

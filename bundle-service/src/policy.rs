@@ -1,12 +1,12 @@
 //! The AuthorizationPolicy resource.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use kube::CustomResource;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{kubernetes::AuthorizationPolicyStatus, refusal::Refusal};
+use crate::{digest::Digest, kubernetes::AuthorizationPolicyStatus, refusal::Refusal};
 
 /// The kind of the resource.
 pub const KIND: &str = "AuthorizationPolicy";
@@ -45,6 +45,26 @@ impl fmt::Display for ResourceKey {
 impl Serialize for ResourceKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// The text is not `<namespace>/<name>`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` names no resource; write it as <namespace>/<name>")]
+pub struct NoResourceKey(String);
+
+impl FromStr for ResourceKey {
+    type Err = NoResourceKey;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let key = text.split_once('/').map(|(namespace, name)| Self::new(namespace, name));
+        key.filter(|key| name_fault(key).is_none()).ok_or_else(|| NoResourceKey(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for ResourceKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -123,7 +143,7 @@ pub struct AuthorizationPolicySpec {
 }
 
 /// A resource whose fields are all valid. Whether its Rego is, the compiler says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorizationPolicy {
     /// What it is called.
     pub key: ResourceKey,
@@ -181,7 +201,25 @@ impl AuthorizationPolicy {
         }
     }
 
-    fn fault(&self) -> Option<Refusal> {
+impl AuthorizationPolicy {
+    /// What identifies this version of the resource: a hash of all its fields, the same on every replica.
+    #[must_use]
+    pub fn version(&self) -> Digest {
+        let scope = self.scope.to_string();
+        let client_id = self.client_id.as_ref().map(|id| format!("={id}")).unwrap_or_default();
+        let head: [&[u8]; 5] = [
+            b"secplane policy 1",
+            self.key.namespace.as_bytes(),
+            self.key.name.as_bytes(),
+            scope.as_bytes(),
+            client_id.as_bytes(),
+        ];
+        let modules =
+            self.modules.iter().flat_map(|module| [module.path.as_bytes(), module.content.as_bytes()]);
+        Digest::of(&head.into_iter().chain(modules).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn fault(&self) -> Option<Refusal> {
         name_fault(&self.key)
             .or_else(|| self.client_id.as_deref().and_then(client_id_fault))
             .or_else(|| self.count_fault())

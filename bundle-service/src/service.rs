@@ -1,6 +1,12 @@
 //! Start and run: everything that is wired together, in one place.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use secplane_identity::{
     IdentitySource, TrustDomain,
@@ -11,17 +17,24 @@ use secplane_identity::{
 use tokio::{
     net::TcpListener,
     sync::mpsc,
-    task::{JoinHandle, JoinSet},
+    task::{JoinHandle, JoinSet, spawn_blocking},
+    time::sleep,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
+    admin::{
+        self,
+        socket::{AdminSocket, LocalUser, SocketError},
+    },
     api::{Bundles, Health, health_router, router},
-    catalog::Catalog,
-    compile::Settings,
+    catalog::{Catalog, Interrupted},
+    compile::{Policies, Settings, freshness},
     config::{Config, ConfigError},
+    history::{History, HistoryError, Opened},
     kubernetes::{ClientError, Cluster, KubernetesSource, Shared, Webhook},
     metrics::Metrics,
+    policy_tests::{ChildTester, TestLimits},
     source::{
         Batch, SourceOptions,
         watch::{DirectorySource, SourceError},
@@ -44,6 +57,8 @@ pub struct BundleService {
     source: Option<Source>,
     cluster: Option<Cluster>,
     bundles: Bundles,
+    admin: Option<AdminSocket>,
+    bundle_lifetime: Option<Duration>,
     /// Ends the tasks that were started before `run`.
     stop: DropGuard,
 }
@@ -84,9 +99,18 @@ pub enum StartError {
     /// The API server cannot be called.
     #[error(transparent)]
     Kubernetes(#[from] ClientError),
+    /// What was in force cannot be had.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// Nothing can run the tests of policies.
+    #[error("the system does not say which program this is, which runs again for the tests of policies: {0}")]
+    Tester(#[source] io::Error),
+    /// The admin socket cannot be had.
+    #[error(transparent)]
+    AdminSocket(#[from] SocketError),
     /// The process is ending.
     #[error(transparent)]
-    Interrupted(#[from] crate::catalog::Interrupted),
+    Interrupted(#[from] Interrupted),
 }
 
 /// Why the service ended.
@@ -98,6 +122,9 @@ pub enum RunError {
     /// The health listener failed.
     #[error("the health listener failed: {0}")]
     Health(#[source] io::Error),
+    /// The admin socket failed.
+    #[error("the admin socket failed: {0}")]
+    Admin(#[source] io::Error),
     /// A task ended by a panic.
     #[error("a task of the service ended unexpectedly: {0}")]
     Task(String),
@@ -128,7 +155,15 @@ impl BundleService {
         let trust_domain = config.trust_domain.clone().unwrap_or_else(|| own.trust_domain().clone());
         tracing::info!(id = %own, %trust_domain, %address, %health_address, "the bundle service has its identity");
 
-        let catalog = Catalog::new(settings(&config, trust_domain.clone()));
+        let history = history(&config).await?;
+        let settings = settings(&config, trust_domain.clone());
+        let tester = ChildTester::this_program(TestLimits::default()).map_err(StartError::Tester)?;
+        let policies = Policies::new(settings).with_tester(Arc::new(tester));
+        let catalog = Catalog::remembering(policies, history, Arc::new(SystemTime::now));
+        let admin = match &config.admin_socket {
+            Some(path) => Some(AdminSocket::bind(path).await?),
+            None => None,
+        };
         let metrics = Arc::new(Metrics::new());
         let bundles = Bundles { catalog, metrics, size_limit: config.bundle_size_limit };
         let cluster = cluster(&config).await?;
@@ -154,6 +189,8 @@ impl BundleService {
             source,
             cluster,
             bundles,
+            admin,
+            bundle_lifetime: config.bundle_lifetime,
             stop,
         })
     }
@@ -193,9 +230,8 @@ impl BundleService {
     /// # Errors
     /// When a listener fails for good.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self {
-            listener, health_listener, identity, identity_task, source, cluster, bundles, stop, ..
-        } = self;
+        let Self { listener, health_listener, identity, identity_task, source, cluster, bundles, .. } = self;
+        let Self { admin, bundle_lifetime, stop, .. } = self;
         // Whatever ends first ends the rest.
         let ending = shutdown.child_token();
         let (sender, receiver) = mpsc::channel(1);
@@ -210,6 +246,8 @@ impl BundleService {
         };
         let health = tokio::spawn(serve_health(health_listener, health, ending.clone()));
         let cluster = cluster.map(|cluster| cluster.start(&bundles.catalog, &identity, &ending));
+        let admin = tokio::spawn(serve_admin(admin, bundles.catalog.clone(), ending.clone()));
+        let renewing = tokio::spawn(renew(bundles.catalog.clone(), bundle_lifetime, ending.clone()));
 
         let limits = ConnectionLimits { drain: DRAIN, ..ConnectionLimits::default() };
         let served =
@@ -220,6 +258,8 @@ impl BundleService {
         following.await.map_err(joined)?;
         applying.await.map_err(joined)?;
         identity_task.await.map_err(joined)?;
+        renewing.await.map_err(joined)?;
+        admin.await.map_err(joined)?.map_err(RunError::Admin)?;
         let mut cluster = cluster.unwrap_or_else(JoinSet::new);
         while let Some(ended) = cluster.join_next().await {
             ended.map_err(joined)?.map_err(|error| RunError::Tls(error.to_string()))?;
@@ -255,6 +295,8 @@ fn settings(config: &Config, trust_domain: TrustDomain) -> Settings {
             client_selector: config.client_selector,
         },
         require_client_policy: config.require_client_policy,
+        envoy_adapter: config.envoy_adapter,
+        bundle_lifetime: config.bundle_lifetime,
     }
 }
 
@@ -281,12 +323,17 @@ async fn follow_source(source: Option<Source>, batches: mpsc::Sender<Batch>, end
     }
 }
 
+/// What was in force before this start, if the service remembers.
+async fn history(config: &Config) -> Result<Option<(History, Opened)>, StartError> {
+    let Some(data_dir) = &config.data_dir else { return Ok(None) };
+    let folder: PathBuf = data_dir.join("history");
+    let (namespace, limits) = (config.system_namespace.clone(), config.history.clone());
+    let opened = spawn_blocking(move || History::open(&folder, &namespace, limits, SystemTime::now()));
+    Ok(Some(opened.await.map_err(|_| Interrupted)??))
+}
+
 /// Compiles a batch, says what is refused now, and tells `judged` whose verdict may be another one.
-async fn take_in(
-    bundles: &Bundles,
-    batch: Batch,
-    judged: Option<&Shared>,
-) -> Result<(), crate::catalog::Interrupted> {
+async fn take_in(bundles: &Bundles, batch: Batch, judged: Option<&Shared>) -> Result<(), Interrupted> {
     let concerned = bundles.catalog.apply(batch).await?;
     if let Some(shared) = judged {
         shared.judged(&concerned);
@@ -314,4 +361,29 @@ async fn apply(bundles: Bundles, mut batches: mpsc::Receiver<Batch>, judged: Opt
 
 async fn serve_health(listener: TcpListener, health: Health, ending: CancellationToken) -> io::Result<()> {
     axum::serve(listener, health_router(health)).with_graceful_shutdown(ending.cancelled_owned()).await
+}
+
+/// Answers administrators, if there is a socket for them.
+async fn serve_admin(
+    socket: Option<AdminSocket>,
+    catalog: Catalog,
+    ending: CancellationToken,
+) -> io::Result<()> {
+    let Some(socket) = socket else { return Ok(()) };
+    let service = admin::router(catalog).into_make_service_with_connect_info::<LocalUser>();
+    axum::serve(socket, service).with_graceful_shutdown(ending.cancelled_owned()).await
+}
+
+/// Gives bundles a new end before they reach the old one.
+async fn renew(catalog: Catalog, lifetime: Option<Duration>, ending: CancellationToken) {
+    let Some(lifetime) = lifetime else { return };
+    loop {
+        tokio::select! {
+            () = ending.cancelled() => return,
+            () = sleep(freshness::look_every(lifetime)) => {}
+        }
+        if catalog.renew().await.is_err() {
+            return;
+        }
+    }
 }

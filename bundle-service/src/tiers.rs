@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use secplane_identity::{SpiffeId, TrustDomain};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     policy::{ResourceKey, Scope},
@@ -74,6 +74,51 @@ impl TierKey {
             Self::Namespace(_) => TierKind::Namespace,
             Self::Client(_) => TierKind::Client,
         }
+    }
+}
+
+impl fmt::Display for TierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Global => f.write_str("global"),
+            Self::Namespace(namespace) => write!(f, "namespace/{namespace}"),
+            Self::Client(Workload { namespace, service_account }) => {
+                write!(f, "client/{namespace}/{service_account}")
+            }
+        }
+    }
+}
+
+/// The text names no tier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` names no tier; write it as global, namespace/<namespace> or client/<namespace>/<client>")]
+pub struct NoTierKey(String);
+
+impl FromStr for TierKey {
+    type Err = NoTierKey;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split('/').collect::<Vec<_>>().as_slice() {
+            ["global"] => Ok(Self::Global),
+            ["namespace", namespace] if !namespace.is_empty() => Ok(Self::Namespace((*namespace).to_owned())),
+            ["client", namespace, client] if !namespace.is_empty() && !client.is_empty() => {
+                let (namespace, service_account) = ((*namespace).to_owned(), (*client).to_owned());
+                Ok(Self::Client(Workload { namespace, service_account }))
+            }
+            _ => Err(NoTierKey(text.to_owned())),
+        }
+    }
+}
+
+impl Serialize for TierKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TierKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -180,13 +225,13 @@ impl fmt::Display for PathTemplate {
 }
 
 impl Serialize for PathTemplate {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
 impl<'de> Deserialize<'de> for PathTemplate {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -349,6 +394,22 @@ mod tests {
         assert_eq!(selection().tier(&system, Scope::Global, None), Ok(TierKey::Global));
         let refusal = selection().tier(&ResourceKey::new("team-a", "x"), Scope::Global, None).unwrap_err();
         assert_eq!(refusal.code, "scope");
+    }
+
+    #[rstest]
+    #[case("global", Some(TierKey::Global))]
+    #[case("namespace/team-a", Some(TierKey::Namespace("team-a".to_owned())))]
+    #[case("client/team-a/agent", Some(TierKey::Client(Workload {
+        namespace: "team-a".to_owned(), service_account: "agent".to_owned()
+    })))]
+    #[case("namespace", None)]
+    #[case("namespace/", None)]
+    #[case("client/team-a", None)]
+    #[case("global/x", None)]
+    #[case("", None)]
+    fn a_tier_has_a_name(#[case] text: &str, #[case] expected: Option<TierKey>) {
+        assert_eq!(text.parse::<TierKey>().ok(), expected);
+        assert!(expected.is_none_or(|tier| tier.to_string() == text));
     }
 
     #[test]

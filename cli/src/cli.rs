@@ -1,6 +1,7 @@
 //! The command line.
 
-use clap::{Parser, Subcommand};
+use bundle_service::policy_tests::{WORKER_COMMAND, worker};
+use clap::{Args, Parser, Subcommand};
 
 use crate::{
     commands::{
@@ -9,7 +10,7 @@ use crate::{
         policy::PolicyCommand, svid::SvidCommand, token::TokenCommand, trust_bundle::TrustBundleCommand,
     },
     dev::{self, DevArgs},
-    failure::{EXIT_STATUSES, Failure},
+    failure::{EXIT_STATUSES, Failure, Kind},
     output::{Format, Output},
 };
 
@@ -64,6 +65,18 @@ enum Command {
     Policy(PolicyCommand),
     #[command(subcommand, name = "agentcard")]
     AgentCard(AgentCardCommand),
+    /// Runs the tests of policies in a process of its own; it is started when there are some
+    #[command(name = WORKER_COMMAND, hide = true)]
+    PolicyTestWorker(WorkerArgs),
+}
+
+/// The limits of a process that runs tests.
+#[derive(Debug, Args)]
+struct WorkerArgs {
+    /// How much processor time it may take, in seconds
+    seconds: u64,
+    /// How large its address space may be, in bytes
+    bytes: u64,
 }
 
 impl Cli {
@@ -83,6 +96,12 @@ impl Cli {
             Command::Bundle(command) => command.run(output).await,
             Command::Policy(command) => command.run(output).await,
             Command::AgentCard(command) => command.run(output).await,
+            Command::PolicyTestWorker(WorkerArgs { seconds, bytes }) => {
+                let what = || "run the tests of policies";
+                let done = tokio::task::spawn_blocking(move || worker::run(seconds, bytes)).await;
+                let done = done.map_err(|error| Failure::new(Kind::Other, what(), error))?;
+                done.map_err(|error| Failure::from_io(what(), &error))
+            }
         }
     }
 }
@@ -93,10 +112,10 @@ mod tests {
 
     use super::*;
 
-    /// Calls `check` for every command that a person can type, with its words.
+    /// Calls `check` for every command that a person would type, with its words.
     fn for_every_command(command: &clap::Command, words: &str, check: &mut impl FnMut(&clap::Command, &str)) {
         check(command, words);
-        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set()) {
             for_every_command(sub, &format!("{words} {}", sub.get_name()), check);
         }
     }

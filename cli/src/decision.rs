@@ -69,7 +69,7 @@ pub(crate) fn decide(bundle: &Archive, point: DecisionPoint, input: &Value) -> R
         .collect::<Result<Vec<_>, _>>()
         .map_err(|refusal| Failure::refused(what(), refusal))?;
     let references: Vec<_> = parsed.iter().collect();
-    let mut evaluator = Evaluator::new(&references, &bundle.data, Limits::default())
+    let mut evaluator = Evaluator::new(&references, &bundle.documents(), Limits::default())
         .map_err(|error| Failure::refused(what(), error))?;
     let mut value = |name: &str| {
         let path = format!("authbridge/{point}/{name}");
@@ -103,6 +103,8 @@ fn text(value: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use bundle_service::compile::read::{ArchivedModule, BundleManifest};
     use rstest::rstest;
     use serde_json::json;
@@ -115,10 +117,12 @@ mod tests {
                 revision: "1".into(),
                 roots: vec!["authbridge".into()],
                 rego_version: Some(1),
+                metadata: Value::Null,
             },
             entries: Vec::new(),
             modules: modules.collect(),
             data: json!({}),
+            origins: BTreeMap::new(),
         }
     }
 

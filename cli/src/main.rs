@@ -1,5 +1,6 @@
 //! `secctl`, the admin command of Secplane.
 
+mod bundle_admin;
 mod bundle_client;
 mod ca_client;
 mod cli;

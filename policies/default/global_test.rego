@@ -238,3 +238,46 @@ test_lets_a_request_follow_no_response if {
 	not inbound_request.allow with data.authbridge.ns.inbound.response as allowing
 	not outbound_request.allow with data.authbridge.ns.outbound.response as allowing
 }
+
+# A bundle that says until when it may be used is not used after that.
+
+bundles(not_after) := {"authz": {"manifest": {"roots": ["authbridge"], "metadata": {"not_after": not_after}}}}
+
+decides_by_a_bundle_until(not_after) if {
+	inbound_request.allow with data.authbridge.settings.require_fresh_bundle as true
+		with data.system.bundles as bundles(not_after)
+		with time.now_ns as 1000000000 * 1000000000
+		with data.authbridge.ns.inbound.request as allowing
+}
+
+test_decides_by_a_bundle_that_is_fresh if {
+	decides_by_a_bundle_until(1000000001)
+}
+
+test_denies_by_a_bundle_that_is_out_of_date if {
+	not decides_by_a_bundle_until(1000000000)
+	not decides_by_a_bundle_until(999999999)
+	not decides_by_a_bundle_until("for ever")
+	not decides_by_a_bundle_until(null)
+}
+
+test_says_that_the_bundle_is_out_of_date if {
+	expected := "the policy bundle is out of date, and no newer one has arrived"
+	inbound_request.reason == expected with data.authbridge.settings.require_fresh_bundle as true
+		with data.system.bundles as bundles(999999999)
+		with time.now_ns as 1000000000 * 1000000000
+		with data.authbridge.ns.inbound.request as object.union(allowing, {"override": true})
+}
+
+test_takes_no_other_bundle_for_its_own if {
+	other := {"other": {"manifest": {"roots": ["other"], "metadata": {"not_after": 1000000001}}}}
+	not inbound_request.allow with data.authbridge.settings.require_fresh_bundle as true
+		with data.system.bundles as other
+		with time.now_ns as 1000000000 * 1000000000
+		with data.authbridge.ns.inbound.request as allowing
+}
+
+test_asks_for_no_end_unless_the_settings_do if {
+	inbound_request.allow with data.system.bundles as {}
+		with data.authbridge.ns.inbound.request as allowing
+}

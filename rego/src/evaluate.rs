@@ -5,6 +5,8 @@
 //! at a decision; what decides at a sidecar is the sidecar's OPA. A call of a built-in function is not interrupted
 //! by the limit, so evaluate here only policies of people who may use the machine.
 
+mod extensions;
+
 use std::{
     collections::BTreeSet,
     num::NonZeroU32,
@@ -120,6 +122,18 @@ impl Evaluator {
         &self.missing
     }
 
+    /// From now on, remembers which lines are evaluated.
+    pub fn cover(&mut self) {
+        self.engine.set_enable_coverage(true);
+    }
+
+    /// Of each module, by its name, the lines that were evaluated since [`cover`](Self::cover), and those that were not.
+    #[must_use]
+    pub fn coverage(&self) -> Vec<(String, BTreeSet<u32>, BTreeSet<u32>)> {
+        let files = self.engine.get_coverage_report().map(|report| report.files).unwrap_or_default();
+        files.into_iter().map(|file| (file.path, file.covered, file.not_covered)).collect()
+    }
+
     /// The value at a path such as `data.authbridge.inbound.request.allow`; `None` when it is undefined.
     ///
     /// # Errors
@@ -188,6 +202,7 @@ fn load(modules: &[&Module], data: &Value, limits: Limits) -> Result<Engine, Str
     });
     // As OPA: a failing function makes its expression undefined.
     engine.set_strict_builtin_errors(false);
+    extensions::add(&mut engine)?;
     for module in modules {
         let added = engine.add_policy(module.name.to_string(), module.text.to_string());
         added.map_err(|error| brief(&error.to_string()))?;
@@ -230,7 +245,9 @@ fn missing(modules: &[&Module]) -> Vec<String> {
 
 fn engine_has(name: &str) -> bool {
     // `print` and `walk` are built into the engine itself.
-    matches!(name, "print" | "walk") || regorus::unstable::BUILTINS.contains_key(name)
+    matches!(name, "print" | "walk")
+        || regorus::unstable::BUILTINS.contains_key(name)
+        || extensions::has(name)
 }
 
 /// The names of `data.a.b` or `a/b`, without `data`.

@@ -47,6 +47,7 @@ listen: 127.0.0.1:0
 health_listen: 127.0.0.1:0
 workload_api: unix:$WORK/workload.sock
 source: {directory: $1}
+envoy_adapter: true
 YAML
     register "spiffe://$TRUST_DOMAIN/ns/secplane-system/sa/bundle-service" \
         --selector "unix:path:$BIN/bundle-service" --dns localhost

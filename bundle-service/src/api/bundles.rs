@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path, Query, State, rejection::QueryRejection},
     middleware::{from_fn, map_response_with_state},
     response::{IntoResponse, Response},
@@ -127,11 +127,12 @@ impl Bundles {
                 None => return Ok(not_modified(&bundle)),
             }
         }
-        let size = bundle.bytes().len();
+        let archive = bundle.bytes();
+        let size = archive.len();
         if size > self.size_limit {
             return Err(Failure::BundleTooLarge { size, limit: self.size_limit });
         }
-        Ok(whole(&bundle))
+        Ok(whole(&bundle, archive))
     }
 }
 
@@ -152,8 +153,8 @@ async fn other_bundle(
     }
 }
 
-fn whole(bundle: &Bundle) -> Response {
-    let mut response = Response::new(Body::from(bundle.bytes().clone()));
+fn whole(bundle: &Bundle, archive: Bytes) -> Response {
+    let mut response = Response::new(Body::from(archive));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     tagged(response, bundle)
 }

@@ -88,7 +88,7 @@ fn policy(namespace: &str, content: &str) -> Batch {
     let text = manifest.to_string();
     let content = FileContent::read("a.yaml", text.as_bytes(), &SourceOptions::default());
     let changes = content.objects.into_iter().map(|object| Change::Set(Arc::new(object)));
-    Batch { changes: changes.collect(), refusals: Vec::new() }
+    Batch { changes: changes.collect(), ..Batch::default() }
 }
 
 fn helper(value: u32) -> String {

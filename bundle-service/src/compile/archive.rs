@@ -3,10 +3,14 @@
 //! A tier is compressed once and shared by every bundle that has it; a bundle is members one after another, which
 //! gzip readers take for one stream.
 
-use std::{io::Write, sync::Arc};
+use std::{
+    io::Write,
+    sync::{Arc, LazyLock},
+};
 
-use aws_lc_rs::digest;
 use flate2::{Compression, GzBuilder};
+
+use crate::digest::Digest;
 
 /// The level is part of what makes equal content equal bytes on every replica.
 const LEVEL: u32 = 6;
@@ -19,7 +23,7 @@ const MAX_NAME_BYTES: usize = 100;
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
     pub(crate) bytes: Arc<[u8]>,
-    pub(crate) digest: [u8; 32],
+    pub(crate) digest: Digest,
 }
 
 impl Member {
@@ -33,8 +37,9 @@ impl Member {
     }
 
     /// The member that ends an archive.
-    pub(crate) fn end() -> Self {
-        Self::compress(&END)
+    pub(crate) fn end() -> &'static Self {
+        static MEMBER: LazyLock<Member> = LazyLock::new(|| Member::compress(&END));
+        &MEMBER
     }
 
     fn compress(tar: &[u8]) -> Self {
@@ -43,20 +48,8 @@ impl Member {
         // Writing to memory does not fail; if it did, the archive would be cut and no reader would take it.
         let written = gzip.write_all(tar).and_then(|()| gzip.finish());
         let bytes: Arc<[u8]> = written.unwrap_or_default().into();
-        Self { digest: sha256(&[&bytes]), bytes }
+        Self { digest: Digest::of(&[&bytes]), bytes }
     }
-}
-
-/// The hash of byte strings, each preceded by its length so that no two lists give the same input.
-pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    let mut hash = [0; 32];
-    hash.copy_from_slice(context.finish().as_ref());
-    hash
 }
 
 /// Appends one regular file. The tar crate refuses names with a leading slash, which OPA matches names with, so the
@@ -82,8 +75,8 @@ fn entry(tar: &mut Vec<u8>, name: &str, content: &[u8]) {
 /// A name in an archive that nobody but us chooses: `/authbridge/<folder>/<n>-<owner>/<path>`. Of the path only what
 /// is harmless is kept, and of a long one its end.
 pub(crate) fn entry_name(folder: &str, number: usize, owner: &str, path: &str) -> String {
-    let hash = hex::encode(sha256(&[owner.as_bytes()]));
-    let start = format!("/authbridge/{folder}/{number}-{}/", hash.get(..8).unwrap_or_default());
+    let hash = Digest::of(&[owner.as_bytes()]);
+    let start = format!("/authbridge/{folder}/{number}-{hash:.8}/");
     let stem = path.strip_suffix(".rego").unwrap_or(path);
     let harmless = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '/' { c } else { '_' };
     let stem: String = stem.chars().map(harmless).collect();

@@ -14,7 +14,10 @@ pub(crate) const DECISION_POINTS: [[&str; 2]; 4] =
     [["inbound", "request"], ["inbound", "response"], ["outbound", "request"], ["outbound", "response"]];
 
 /// Packages below `authbridge` that the global tier does not own.
-const RESERVED: [&str; 3] = ["ns", "client", "settings"];
+pub(crate) const RESERVED: [&str; 4] = ["ns", "client", "settings", "identity"];
+
+/// Where every bundle says whose it is. Data without rules, so nobody's policy depends on another's by it.
+const IDENTITY: [&str; 2] = ["authbridge", "identity"];
 
 /// Functions that reach outside, tell of the sidecar, leak to logs, or cost without bound. A name that ends in `.`
 /// stands for all below it.
@@ -130,8 +133,8 @@ fn decision(kind: TierKind, module: &Module, rule: &Rule) -> Option<Refusal> {
 
 fn import(kind: TierKind, module: &Module, import: &Import) -> Option<Refusal> {
     let (root, path) = import.path.split_first()?;
-    let inside = path.iter().map(AsRef::as_ref).collect::<Vec<&str>>().starts_with(kind.root());
-    if root.as_ref() != "data" || inside {
+    let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
+    if root.as_ref() != "data" || path.starts_with(kind.root()) || path.starts_with(&IDENTITY) {
         return None;
     }
     let message = format!("a {kind} policy may not import `{}`", import.path.join("."));
@@ -173,9 +176,11 @@ fn forbidden_builtin(meaning: &Meaning, found: &Reference) -> Option<String> {
     (forbidden && !variable).then_some(name)
 }
 
+/// Below the tier's own root, or what a bundle says of the identity that it is for.
 fn is_inside(kind: TierKind, path: &[Segment]) -> bool {
-    let root = kind.root();
-    path.len() >= root.len() && path.iter().zip(root).all(|(segment, name)| segment.name() == Some(name))
+    [kind.root(), &IDENTITY].into_iter().any(|root| {
+        path.len() >= root.len() && path.iter().zip(root).all(|(segment, name)| segment.name() == Some(name))
+    })
 }
 
 fn outside(kind: TierKind, refusal: Refusal) -> Refusal {
@@ -221,6 +226,8 @@ mod tests {
     #[case("package authbridge.ns.inbound.request\nallow := true")]
     #[case("package authbridge[\"ns\"].inbound[\"request\"]\nallow := true")]
     #[case("package authbridge.ns\ninbound.request.allow := true")]
+    #[case("package authbridge.ns.x\nimport data.authbridge.identity\ny := identity.namespace")]
+    #[case("package authbridge.ns.x\ny := data.authbridge.identity.spiffe_id")]
     #[case("package authbridge.ns.lib\nf(x) := x\ny := f(1)")]
     #[case("package authbridge.ns.inbound.request\nimport data.authbridge.ns.lib\nallow if lib.f(input.x)")]
     #[case("package authbridge.ns.inbound.request\nallow if { trace := input.trace; trace == 1 }")]
@@ -318,6 +325,7 @@ mod tests {
     #[case("package authbridge\nns.inbound.request.allow := true")]
     #[case("package authbridge\nclient := 1")]
     #[case("package authbridge.settings\nrequire_client_policy := false")]
+    #[case("package authbridge.identity\nspiffe_id := \"spiffe://example.org/x\"")]
     #[case("package authbridge\nsettings[x] := 1 if some x in input.y")]
     #[case("package authbridge\ninbound := {}")]
     #[case("package other\nallow := true")]

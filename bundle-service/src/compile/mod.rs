@@ -4,8 +4,13 @@
 //! |---|---|
 //! | [`policies`] | every resource with its last good version, and the tiers that they make |
 //! | [`verdict`] | what became of a resource |
+//! | [`resource`] | the versions of one resource |
+//! | `merge`, `testing` | which versions stand together in a tier, and what their tests say |
+//! | `parts`, `documents` | what a version brings: modules, JSON documents, tests |
 //! | [`tier`] | one tier, checked and packed |
 //! | [`bundle`] | the tiers of an identity, checked together and joined |
+//! | [`freshness`] | until when a bundle may be used |
+//! | [`publication`] | what came into force, for the history |
 //! | [`read`] | looking into an archive |
 //!
 //! A resource that does not compile keeps its last good version; without one its tier denies and says why. Nothing is
@@ -15,13 +20,20 @@ mod archive;
 pub mod bundle;
 mod confine;
 mod denial;
+mod documents;
+pub mod freshness;
+mod merge;
+mod parts;
 pub mod policies;
 mod preview;
+pub mod publication;
 pub mod read;
+pub mod resource;
+mod testing;
 pub mod tier;
 pub mod verdict;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use secplane_identity::{SpiffeId, TrustDomain};
 
@@ -43,13 +55,22 @@ pub struct Settings {
     pub selection: Selection,
     /// Whether the shipped global policy demands a client policy.
     pub require_client_policy: bool,
+    /// Whether bundles answer Envoy's external authorization too.
+    pub envoy_adapter: bool,
+    /// How long a bundle may be used; `None` for ever.
+    pub bundle_lifetime: Option<Duration>,
 }
 
 impl Settings {
     /// The defaults for a trust domain.
     #[must_use]
     pub fn new(trust_domain: TrustDomain) -> Self {
-        Self { selection: Selection::new(trust_domain), require_client_policy: false }
+        Self {
+            selection: Selection::new(trust_domain),
+            require_client_policy: false,
+            envoy_adapter: false,
+            bundle_lifetime: None,
+        }
     }
 }
 
@@ -72,7 +93,7 @@ pub fn compile(objects: &[Object], id: &SpiffeId, settings: &Settings) -> Compil
     policies.apply(&changes);
     let mut refusals = policies.refusals();
     let bundle = policies.bundle(id).unwrap_or_else(|refused| {
-        let denied = policies.denied(&refused);
+        let denied = policies.denied(id, &refused);
         refusals.extend(refused);
         denied
     });
@@ -81,3 +102,6 @@ pub fn compile(objects: &[Object], id: &SpiffeId, settings: &Settings) -> Compil
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod content_tests;

@@ -2,18 +2,25 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Weak},
+    sync::{Arc, LazyLock, Weak},
+    time::SystemTime,
 };
 
 use secplane_identity::SpiffeId;
 
 use super::{
     Settings,
-    bundle::{Bundle, Combination},
-    tier::{ParsedModule, Tier, check_together, completed, warnings_of},
+    bundle::{Bundle, Combination, Owner, combined},
+    freshness,
+    parts::Parts,
+    publication::{Causes, Journal, Publication},
+    resource::{Pin, RememberedResource, Resource, StoredVersion, Version},
+    tier::{Tier, completed, warnings_of},
 };
 use crate::{
+    digest::Digest,
     policy::ResourceKey,
+    policy_tests::Tester,
     refusal::Refusal,
     source::{Change, Object, SourceOptions, manifests::FileContent},
     tiers::{TierKey, TierKind},
@@ -29,69 +36,171 @@ pub struct Policies {
     pub(super) resources: BTreeMap<ResourceKey, Resource>,
     /// The resources that have, or had, a version in a tier.
     pub(super) members: BTreeMap<TierKey, BTreeSet<ResourceKey>>,
-    tiers: BTreeMap<TierKey, Arc<Tier>>,
-    global: Arc<Tier>,
-    /// Bundles in use, by revision.
-    bundles: HashMap<String, Weak<Bundle>>,
+    pub(super) tiers: BTreeMap<TierKey, Arc<Tier>>,
+    pub(super) global: Arc<Tier>,
+    /// From before the start, until the source speaks of them.
+    remembered: BTreeMap<ResourceKey, RememberedResource>,
+    /// Resources that stand only by what is remembered: the file that they were in cannot be read.
+    unread: BTreeSet<ResourceKey>,
+    /// What last came into force in each tier, and whether it denied.
+    pub(super) published: BTreeMap<TierKey, PublishedTier>,
+    journal: Journal,
+    /// Tiers that were checked together, by what they hold, for as long as somebody has them.
+    combinations: HashMap<Digest, Weak<Combination>>,
+    /// Tiers that do not stand together, by what they hold, until something changes.
+    unfit: HashMap<Digest, Vec<Refusal>>,
+    /// What runs the tests of resources; without it they are not run.
+    pub(super) tester: Option<Arc<dyn Tester>>,
+    /// What tests came to, by what was tested.
+    pub(super) tested: HashMap<Digest, Vec<Refusal>>,
+    /// The time by which bundles end.
+    now: SystemTime,
 }
 
-pub(super) type Modules = Arc<[ParsedModule]>;
+/// What is kept of a tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishedTier {
+    /// What identifies its content; `None` when it had no resource.
+    pub digest: Option<Digest>,
+    /// Whether it denied.
+    pub denied: bool,
+    /// What identifies the versions in it: they may change in what is not part of its content, such as tests.
+    pub versions: Digest,
+}
 
-#[derive(Debug)]
-pub(super) struct Resource {
-    file: String,
-    /// As its source counts.
-    pub(super) generation: Option<i64>,
-    /// The tier that its newest version belongs to; `None` when it belongs to none.
-    pub(super) tier: Option<TierKey>,
-    /// Its newest version, if that compiles by itself.
-    pub(super) newest: Option<Modules>,
-    /// Whether the newest version stands in its tier.
-    pub(super) accepted: bool,
-    /// The last version that stood in a tier.
-    pub(super) good: Option<(TierKey, Modules)>,
-    /// What is wrong with the newest version.
-    pub(super) refusals: Vec<Refusal>,
-    /// What its author should look at, although it takes effect.
-    pub(super) warnings: Vec<Refusal>,
+impl PublishedTier {
+    /// Of a publication.
+    #[must_use]
+    pub fn of<'a>(
+        digest: Option<Digest>,
+        denied: bool,
+        members: impl IntoIterator<Item = (&'a ResourceKey, Digest)>,
+    ) -> Self {
+        let named = |(key, hash): (&ResourceKey, Digest)| format!("{key} {hash}");
+        let mut names: Vec<String> = members.into_iter().map(named).collect();
+        names.sort();
+        Self { digest, denied, versions: Digest::of(&names.iter().map(String::as_bytes).collect::<Vec<_>>()) }
+    }
+}
+
+/// What an administrator wants of a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// This version.
+    Version(StoredVersion),
+    /// Nothing of it in its tier.
+    LeftOut,
+    /// Whatever is newest, as without a choice.
+    Newest,
+}
+
+/// What is kept from before a start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// The resources.
+    pub resources: BTreeMap<ResourceKey, RememberedResource>,
+    /// The tiers.
+    pub tiers: BTreeMap<TierKey, PublishedTier>,
 }
 
 impl Policies {
     /// No resources: every identity gets the default global policy.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let global = Arc::new(default_global());
-        let (resources, members) = (BTreeMap::new(), BTreeMap::new());
-        Self { settings, resources, members, tiers: BTreeMap::new(), global, bundles: HashMap::new() }
+        Self {
+            settings,
+            resources: BTreeMap::new(),
+            members: BTreeMap::new(),
+            tiers: BTreeMap::new(),
+            global: default_global(),
+            remembered: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            published: BTreeMap::new(),
+            journal: Journal::default(),
+            combinations: HashMap::new(),
+            unfit: HashMap::new(),
+            tester: None,
+            tested: HashMap::new(),
+            now: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    /// As before, and tests that resources bring must pass before anything of them is published.
+    #[must_use]
+    pub fn with_tester(self, tester: Arc<dyn Tester>) -> Self {
+        Self { tester: Some(tester), ..self }
+    }
+
+    /// Takes in what was in force before a start, before anything else. A version that belongs to another tier by
+    /// now, as the settings were changed, is not taken.
+    pub fn restore(&mut self, remembered: Remembered) {
+        for (key, mut resource) in remembered.resources {
+            resource.good = resource.good.filter(|good| self.is_still_in_its_tier(good));
+            let still = |to: &StoredVersion| self.is_still_in_its_tier(to);
+            resource.pin = resource.pin.filter(|pin| pin.to.as_ref().is_none_or(still));
+            self.remembered.insert(key, resource);
+        }
+        self.published = remembered.tiers;
     }
 
     /// Takes changes in and rebuilds the tiers that they touch, which it returns.
     pub fn apply(&mut self, changes: &[Change]) -> BTreeSet<TierKey> {
-        let mut touched = BTreeSet::new();
-        for change in changes {
-            match change {
-                Change::Set(object) => self.set(object, &mut touched),
-                Change::Gone(key) => self.remove(key, &mut touched),
-            }
-        }
-        let mut waiting = touched.clone();
-        while let Some(tier) = waiting.pop_first() {
-            // A version that is refused in its new tier goes on standing in its old one.
-            let fell_back = self.rebuild(&tier);
-            touched.extend(fell_back.iter().cloned());
-            waiting.extend(fell_back);
-        }
-        touched
+        let mut touched = BTreeMap::new();
+        self.change(changes, &mut touched);
+        self.rebuild_all(touched)
     }
 
-    fn set(&mut self, object: &Object, touched: &mut BTreeSet<TierKey>) {
+    /// As [`Policies::apply`], for all that a source has to say at this moment. What is remembered and not there any
+    /// more goes, except what lies in a file that cannot be read now.
+    pub fn take_in(&mut self, changes: &[Change], unreadable: &[String]) -> BTreeSet<TierKey> {
+        let mut touched = BTreeMap::new();
+        self.change(changes, &mut touched);
+        for (key, remembered) in std::mem::take(&mut self.remembered) {
+            if remembered.pin.is_some() {
+                self.journal.released.push(key.clone());
+            }
+            let file = remembered.good.as_ref().map(|good| Arc::clone(&good.origin));
+            match file.and_then(|file| unreadable.iter().find(|name| lies_in(&file, name)).map(|_| file)) {
+                Some(file) => self.keep_unread(key, file, remembered, &mut touched),
+                None => {
+                    let tiers = remembered.good.map(|good| good.tier).into_iter();
+                    touch(&mut touched, tiers, &format!("{key} is gone"));
+                }
+            }
+        }
+        let unread = std::mem::take(&mut self.unread);
+        for key in unread {
+            let file = self.resources.get(&key).map(|resource| Arc::clone(&resource.file));
+            if file.is_some_and(|file| unreadable.iter().any(|name| lies_in(&file, name))) {
+                self.unread.insert(key);
+            } else {
+                self.remove(&key, &mut touched);
+            }
+        }
+        self.rebuild_all(touched)
+    }
+
+    fn change(&mut self, changes: &[Change], touched: &mut Touched) {
+        for change in changes {
+            match change {
+                Change::Set(object) => self.set(object, touched),
+                Change::Gone(key) => self.remove(key, touched),
+            }
+        }
+    }
+
+    fn set(&mut self, object: &Object, touched: &mut Touched) {
+        let key = &object.key;
         let selection = &self.settings.selection;
         let client_id = object.client_id.as_deref();
-        let placed = selection.tier(&object.key, object.scope, client_id);
+        let placed = selection.tier(key, object.scope, client_id);
+        let state = state(object);
         let mut refusals = Vec::new();
         let newest = match (&object.policy, &placed) {
             (Ok(policy), Ok(tier)) => {
-                ParsedModule::read(policy, tier.kind()).map_err(|found| refusals.extend(found)).ok()
+                let (policy, tier, origin) = (Arc::clone(policy), tier.clone(), object.file.as_str().into());
+                let stored = StoredVersion { tier, policy, hash: state, origin };
+                Version::read(stored).map_err(|found| refusals.extend(found)).ok()
             }
             (policy, placed) => {
                 refusals.extend(policy.as_ref().err().map(|refusal| refusal.as_ref().clone()));
@@ -99,162 +208,246 @@ impl Policies {
                 None
             }
         };
-        let mut warnings: Vec<Refusal> = newest.as_deref().map(warnings_of).unwrap_or_default();
-        warnings.extend(selection.disagreement(&object.key, object.scope, client_id));
+        let parts = newest.as_ref().map(|newest| newest.parts.modules.as_slice());
+        let mut warnings: Vec<Refusal> = parts.map(warnings_of).unwrap_or_default();
+        warnings.extend(selection.disagreement(key, object.scope, client_id));
+
+        let before = self.resources.remove(key);
+        self.unread.remove(key);
+        let remembered = self.remembered.remove(key);
+        let what = if before.is_none() && remembered.is_none() { "is new" } else { "changed" };
+        let cause = format!("{key} {what}");
+        let (good, pin) = match (before, remembered) {
+            (Some(before), _) => {
+                touch(touched, before.tiers().cloned(), &cause);
+                (before.good, before.pin)
+            }
+            (None, Some(remembered)) => recall(remembered, newest.as_ref(), &mut warnings),
+            (None, None) => (None, None),
+        };
+        // An administrator chose instead of the version that was there then.
+        let (pin, outlived) = match pin {
+            Some(pin) if pin.of == state => (Some(pin), false),
+            other => (None, other.is_some()),
+        };
+        if outlived {
+            self.journal.released.push(key.clone());
+        }
         let resource = Resource {
-            file: object.file.clone(),
+            file: object.file.as_str().into(),
             generation: object.generation,
+            state,
             tier: placed.ok(),
-            newest: newest.map(Into::into),
+            newest,
             accepted: false,
-            good: self.resources.get(&object.key).and_then(|before| before.good.clone()),
+            good,
+            pin,
             refusals,
             warnings,
         };
-        touched.extend(self.resources.get(&object.key).and_then(|before| before.tier.clone()));
-        for tier in resource.tier.iter().chain(resource.good.iter().map(|(tier, _)| tier)) {
-            self.members.entry(tier.clone()).or_default().insert(object.key.clone());
-            touched.insert(tier.clone());
-        }
-        self.resources.insert(object.key.clone(), resource);
+        self.enlist(key, resource, &cause, touched);
     }
 
-    fn remove(&mut self, key: &ResourceKey, touched: &mut BTreeSet<TierKey>) {
-        if let Some(resource) = self.resources.remove(key) {
-            touched.extend(resource.tier);
-            touched.extend(resource.good.map(|(tier, _)| tier));
+    /// Puts a resource in its place.
+    fn enlist(&mut self, key: &ResourceKey, resource: Resource, cause: &str, touched: &mut Touched) {
+        for tier in resource.tiers() {
+            self.members.entry(tier.clone()).or_default().insert(key.clone());
         }
+        touch(touched, resource.tiers().cloned(), cause);
+        self.resources.insert(key.clone(), resource);
+    }
+
+    fn keep_unread(
+        &mut self,
+        key: ResourceKey,
+        file: Arc<str>,
+        remembered: RememberedResource,
+        touched: &mut Touched,
+    ) {
+        let mut warnings = Vec::new();
+        let (good, pin) = recall(remembered, None, &mut warnings);
+        let message = "the file that it was in cannot be read, so its last good version stays in force";
+        let refusal = Refusal::new("unreadable", message).of(&key).in_file(&file, 0, 0);
+        let resource = Resource {
+            file,
+            generation: None,
+            state: Digest::of(&[b"unread"]),
+            tier: good.as_ref().map(|good| good.tier().clone()),
+            newest: None,
+            accepted: false,
+            good,
+            pin,
+            refusals: vec![refusal],
+            warnings,
+        };
+        self.enlist(&key, resource, &format!("{key} is kept: its file cannot be read"), touched);
+        self.unread.insert(key);
+    }
+
+    fn remove(&mut self, key: &ResourceKey, touched: &mut Touched) {
+        self.unread.remove(key);
+        if let Some(resource) = self.resources.remove(key) {
+            if resource.pin.is_some() {
+                self.journal.released.push(key.clone());
+            }
+            touch(touched, resource.tiers().cloned(), &format!("{key} is gone"));
+        }
+    }
+
+    /// Makes choices of an administrator, all of them or none. They stand until they are changed or the resource is.
+    ///
+    /// # Errors
+    /// When there is no such resource, or the versions do not stand in their tiers today; then nothing has changed.
+    pub fn choose(
+        &mut self,
+        choices: &[(ResourceKey, Choice)],
+        by: &str,
+    ) -> Result<BTreeSet<TierKey>, Vec<Refusal>> {
+        let mut before = Vec::new();
+        let mut after = Vec::new();
+        for (key, choice) in choices {
+            let unknown = || vec![Refusal::new("unknown", "there is no such resource").of(key)];
+            let resource = self.resources.get(key).ok_or_else(unknown)?;
+            let of = resource.state;
+            let pin = |to| Pin { to, of, by: by.to_owned() };
+            before.push((key.clone(), resource.pin.clone(), resource.refusals.clone()));
+            let pin = match choice {
+                Choice::Newest => None,
+                Choice::LeftOut => Some(pin(None)),
+                Choice::Version(version) if self.is_still_in_its_tier(version) => {
+                    Some(pin(Some(Version::read(version.clone())?)))
+                }
+                Choice::Version(version) => {
+                    let message =
+                        format!("version {:.12} may not be in the tier {}", version.hash, version.tier);
+                    return Err(vec![Refusal::new("scope", message).of(key)]);
+                }
+            };
+            after.push((key.clone(), pin));
+        }
+        let touched = self.repin(after, by);
+        let refused: Vec<Refusal> =
+            choices.iter().flat_map(|(key, choice)| self.unmet(key, choice)).collect();
+        if refused.is_empty() {
+            return Ok(touched);
+        }
+        let pins = before.iter().map(|(key, pin, _)| (key.clone(), pin.clone())).collect();
+        self.repin(pins, "taken back, as it cannot be");
+        for (key, _, refusals) in before {
+            if let Some(resource) = self.resources.get_mut(&key).filter(|resource| !resource.accepted) {
+                resource.refusals = refusals;
+            }
+        }
+        Err(refused)
+    }
+
+    /// Why a choice has not come about.
+    fn unmet(&self, key: &ResourceKey, choice: &Choice) -> Vec<Refusal> {
+        let Choice::Version(version) = choice else { return Vec::new() };
+        let Some(resource) = self.resources.get(key) else { return Vec::new() };
+        let stands = resource.good.as_ref().is_some_and(|good| good.stored.hash == version.hash);
+        if resource.accepted && stands { Vec::new() } else { resource.refusals.clone() }
+    }
+
+    fn is_still_in_its_tier(&self, version: &StoredVersion) -> bool {
+        let policy = &version.policy;
+        let tier = self.settings.selection.tier(&policy.key, policy.scope, policy.client_id.as_deref());
+        tier.as_ref() == Ok(&version.tier)
+    }
+
+    fn repin(&mut self, pins: Vec<(ResourceKey, Option<Pin<Version>>)>, by: &str) -> BTreeSet<TierKey> {
+        let mut touched = BTreeMap::new();
+        for (key, pin) in pins {
+            let Some(mut resource) = self.resources.remove(&key) else { continue };
+            let cause = match pin.as_ref().map(|pin| &pin.to) {
+                Some(Some(version)) => format!("{key} rolled back to {:.12}: {by}", version.stored.hash),
+                Some(None) => format!("{key} left out: {by}"),
+                None => format!("{key} released: {by}"),
+            };
+            touch(&mut touched, resource.tiers().cloned(), &cause);
+            resource.pin = pin;
+            self.enlist(&key, resource, &cause, &mut touched);
+        }
+        self.rebuild_all(touched)
+    }
+
+    /// What an administrator has chosen of a resource instead of its newest version.
+    #[must_use]
+    pub fn pin(&self, key: &ResourceKey) -> Option<Pin<StoredVersion>> {
+        let Pin { to, of, by } = self.resources.get(key)?.pin.as_ref()?;
+        let to = to.as_ref().map(|version| version.stored.clone());
+        Some(Pin { to, of: *of, by: by.clone() })
+    }
+
+    /// The resources of a tier, those included that do not stand in it.
+    pub fn members(&self, tier: &TierKey) -> impl Iterator<Item = &ResourceKey> {
+        self.members.get(tier).into_iter().flatten()
+    }
+
+    fn rebuild_all(&mut self, mut waiting: Touched) -> BTreeSet<TierKey> {
+        let mut touched = BTreeSet::new();
+        self.unfit.clear();
+        while let Some((tier, causes)) = waiting.pop_first() {
+            // A version that is refused in its new tier goes on standing in its old one.
+            let moved = self.rebuild(&tier, causes.clone());
+            for other in moved {
+                let mut why = causes.clone();
+                why.add(&format!("a resource moved from or to {tier}"));
+                waiting.entry(other).or_insert(why);
+            }
+            touched.insert(tier);
+        }
+        touched
     }
 
     /// Rebuilds one tier. Returns other tiers whose members changed by that.
-    fn rebuild(&mut self, key: &TierKey) -> BTreeSet<TierKey> {
+    fn rebuild(&mut self, key: &TierKey, causes: Causes) -> BTreeSet<TierKey> {
         let mut members = self.members.remove(key).unwrap_or_default();
-        members.retain(|name| self.resources.get(name).is_some_and(|resource| resource.belongs_to(key)));
-        let mut fell_back = BTreeSet::new();
-        let stood = self.stands(key, &members);
-        let standing = self.merge(key, &members, stood, &mut fell_back);
+        let belongs = |name: &ResourceKey| {
+            self.resources.get(name).is_some_and(|resource| resource.tiers().any(|tier| tier == key))
+        };
+        members.retain(belongs);
+        let mut moved = BTreeSet::new();
+        let standing = self.merge(key, &members, &mut moved);
+        let kind = key.kind();
+        let (tier, denied, members_in_force) = match standing {
+            Ok(standing) => {
+                let parts = Parts::together(standing.values().map(|version| version.parts.as_ref()));
+                let tier = (!parts.is_empty()).then(|| {
+                    Tier::new(kind, if kind == TierKind::Global { completed(parts) } else { parts })
+                });
+                (tier, None, standing.into_values().map(|version| version.stored).collect())
+            }
+            Err(reason) => {
+                let good =
+                    |name| self.resources.get(name).and_then(|resource: &Resource| resource.good.as_ref());
+                let good = members.iter().filter_map(good).filter(|good| good.tier() == key);
+                let good: Vec<StoredVersion> = good.map(|good| good.stored.clone()).collect();
+                (Some(Tier::denied(kind, &reason)), Some(reason), good)
+            }
+        };
         if !members.is_empty() {
             self.members.insert(key.clone(), members);
         }
-        let kind = key.kind();
-        let tier = match standing {
-            Ok(modules) if modules.is_empty() => None,
-            Ok(modules) => {
-                let modules = if kind == TierKind::Global { completed(modules) } else { modules };
-                Some(Arc::new(Tier::new(kind, modules)))
-            }
-            Err(reason) => Some(Arc::new(Tier::denied(kind, &reason))),
-        };
+        let tier = tier.map(Arc::new);
+        let digest = tier.as_ref().map(|tier| tier.member.digest);
         match (key, tier) {
-            (TierKey::Global, tier) => self.global = tier.unwrap_or_else(|| Arc::new(default_global())),
+            (TierKey::Global, tier) => self.global = tier.unwrap_or_else(default_global),
             (_, Some(tier)) => drop(self.tiers.insert(key.clone(), tier)),
             (_, None) => drop(self.tiers.remove(key)),
         }
-        fell_back
-    }
-
-    /// Whether a tier is in force by resources of its own, as it was before this change.
-    fn stands(&self, key: &TierKey, members: &BTreeSet<ResourceKey>) -> bool {
-        let has_stood =
-            |name| self.resources.get(name).is_some_and(|resource: &Resource| resource.good.is_some());
-        self.tier(key).is_some_and(|tier| tier.denied.is_none()) && members.iter().any(has_stood)
-    }
-
-    /// The modules that stand together in a tier, or why the tier denies.
-    ///
-    /// A resource that does not stand and never did is left out where the tier stood without it: what was in force
-    /// stays in force. Where nothing was in force yet, what its author meant is unknown, and the tier denies.
-    ///
-    /// First all newest versions are tried together. When they do not stand together they are added one by one, those
-    /// first that stood before: the one that does not fit is the one that changed.
-    fn merge(
-        &mut self,
-        key: &TierKey,
-        members: &BTreeSet<ResourceKey>,
-        stood: bool,
-        fell_back: &mut BTreeSet<TierKey>,
-    ) -> Result<Vec<ParsedModule>, String> {
-        let newest: Vec<(ResourceKey, Modules)> = members
-            .iter()
-            .filter_map(|name| Some((name.clone(), self.resources.get(name)?.newest_in(key)?)))
-            .collect();
-        let fits = |modules: &[Modules]| {
-            let all: Vec<ParsedModule> = modules.iter().flat_map(|modules| modules.iter().cloned()).collect();
-            // What completes the global tier has to fit as well.
-            let all = if key.kind() == TierKind::Global { completed(all) } else { all };
-            check_together(all.iter())
-        };
-        let all: Vec<Modules> = newest.iter().map(|(_, modules)| Arc::clone(modules)).collect();
-        let mut standing: BTreeMap<ResourceKey, Modules> = BTreeMap::new();
-        if fits(&all).is_empty() {
-            for (name, modules) in newest {
-                self.accept(&name, key, &modules, fell_back);
-                standing.insert(name, modules);
-            }
-        } else {
-            let accepted = |(name, _): &(ResourceKey, Modules)| {
-                !self.resources.get(name).is_some_and(|resource| resource.accepted)
-            };
-            let mut order = newest;
-            order.sort_by_key(accepted);
-            for (name, modules) in order {
-                let with: Vec<Modules> = standing.values().chain([&modules]).cloned().collect();
-                let refusals = fits(&with);
-                if refusals.is_empty() {
-                    self.accept(&name, key, &modules, fell_back);
-                    standing.insert(name, modules);
-                } else {
-                    self.refuse(&name, key, refusals, fell_back);
-                }
-            }
+        let versions = members_in_force.iter().map(|version| (&version.policy.key, version.hash));
+        let published = PublishedTier::of(digest, denied.is_some(), versions);
+        if self.published.insert(key.clone(), published) != Some(published) {
+            let (tier, members, causes) = (key.clone(), members_in_force, causes.list());
+            self.journal.publications.push(Publication { tier, digest, denied, members, causes });
         }
-        // Those whose newest version does not stand here: their last good one, or a denial.
-        for name in members.iter().filter(|name| !standing.contains_key(*name)).cloned().collect::<Vec<_>>() {
-            let Some(resource) = self.resources.get(&name) else { continue };
-            match resource.fallback_in(key) {
-                Fallback::Elsewhere => {}
-                Fallback::Broken if stood => {}
-                Fallback::Broken => return Err(resource.reason(&name, key.kind())),
-                Fallback::Good(modules) => {
-                    let with: Vec<Modules> = standing.values().chain([&modules]).cloned().collect();
-                    if fits(&with).is_empty() {
-                        standing.insert(name, modules);
-                    } else {
-                        return Err(resource.reason(&name, key.kind()));
-                    }
-                }
-            }
-        }
-        Ok(standing.into_values().flat_map(|modules| modules.to_vec()).collect())
+        moved
     }
 
-    fn accept(
-        &mut self,
-        name: &ResourceKey,
-        key: &TierKey,
-        modules: &Modules,
-        moved: &mut BTreeSet<TierKey>,
-    ) {
-        let Some(resource) = self.resources.get_mut(name) else { return };
-        resource.accepted = true;
-        resource.refusals.clear();
-        let before = resource.good.replace((key.clone(), Arc::clone(modules)));
-        moved.extend(before.map(|(tier, _)| tier).filter(|tier| tier != key));
-    }
-
-    fn refuse(
-        &mut self,
-        name: &ResourceKey,
-        key: &TierKey,
-        refusals: Vec<Refusal>,
-        fell_back: &mut BTreeSet<TierKey>,
-    ) {
-        let Some(resource) = self.resources.get_mut(name) else { return };
-        let first_time = resource.accepted || resource.refusals.is_empty();
-        resource.accepted = false;
-        resource.refusals = refusals.into_iter().map(|refusal| refusal.of(name)).collect();
-        let good = resource.good.as_ref().map(|(tier, _)| tier.clone());
-        fell_back.extend(good.filter(|tier| first_time && tier != key));
+    /// What happened since the last time that this was asked.
+    pub fn take_journal(&mut self) -> Journal {
+        std::mem::take(&mut self.journal)
     }
 
     /// The bundle of an identity.
@@ -262,46 +455,105 @@ impl Policies {
     /// # Errors
     /// When its tiers do not stand together, although each does alone.
     pub fn bundle(&mut self, id: &SpiffeId) -> Result<Arc<Bundle>, Vec<Refusal>> {
-        let (namespace, client) = self.tiers_for(id);
-        let combination = Combination {
-            global: &self.global,
-            namespace: namespace.as_deref(),
-            client: client.as_deref(),
+        let workload = self.settings.selection.workload(id);
+        let namespace = workload
+            .as_ref()
+            .and_then(|workload| self.tiers.get(&TierKey::Namespace(workload.namespace.clone())).cloned());
+        let client = workload
+            .as_ref()
+            .and_then(|workload| self.tiers.get(&TierKey::Client(workload.clone())).cloned());
+        let tiers = self.combination(Combination {
+            global: Arc::clone(&self.global),
+            namespace,
+            client,
             require_client_policy: self.settings.require_client_policy,
-        };
-        let revision = combination.revision();
-        if let Some(bundle) = self.bundles.get(&revision).and_then(Weak::upgrade) {
-            return Ok(bundle);
-        }
-        let bundle = Arc::new(combination.assemble()?);
-        self.bundles.retain(|_, bundle| bundle.strong_count() > 0);
-        self.bundles.insert(revision, Arc::downgrade(&bundle));
-        Ok(bundle)
+            envoy_adapter: self.settings.envoy_adapter,
+        })?;
+        Ok(Arc::new(self.joined(id, tiers)))
     }
 
-    /// A bundle that denies everything because of refusals.
+    /// Tiers that stand together, checked once for everybody who has them.
+    fn combination(&mut self, tiers: Combination) -> Result<Arc<Combination>, Vec<Refusal>> {
+        let digest = tiers.digest();
+        if let Some(known) = self.combinations.get(&digest).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        if let Some(refusals) = self.unfit.get(&digest) {
+            return Err(refusals.clone());
+        }
+        let refusals = tiers.check();
+        if !refusals.is_empty() {
+            self.unfit.insert(digest, refusals.clone());
+            return Err(refusals);
+        }
+        let tiers = Arc::new(tiers);
+        if self.combinations.len() == self.combinations.capacity() {
+            self.combinations.retain(|_, tiers| tiers.strong_count() > 0);
+        }
+        self.combinations.insert(digest, Arc::downgrade(&tiers));
+        Ok(tiers)
+    }
+
+    fn joined(&self, id: &SpiffeId, tiers: Arc<Combination>) -> Bundle {
+        let lifetime = self.settings.bundle_lifetime;
+        let not_after = lifetime.map(|lifetime| freshness::not_after(&tiers.digest(), lifetime, self.now));
+        let owner = Owner { id: id.clone(), workload: self.settings.selection.workload(id) };
+        Bundle::join(owner, tiers, not_after)
+    }
+
+    /// A bundle that denies an identity everything because of refusals.
     #[must_use]
-    pub fn denied(&self, refusals: &[Refusal]) -> Arc<Bundle> {
+    pub fn denied(&self, id: &SpiffeId, refusals: &[Refusal]) -> Arc<Bundle> {
         let first = refusals.first().map(ToString::to_string).unwrap_or_default();
         let global = Tier::denied(TierKind::Global, &format!("the policies do not fit together: {first}"));
-        let require_client_policy = self.settings.require_client_policy;
-        let combination =
-            Combination { global: &global, namespace: None, client: None, require_client_policy };
-        Arc::new(combination.join())
+        let Settings { require_client_policy, envoy_adapter, .. } = self.settings;
+        let global = Arc::new(global);
+        let tiers =
+            Combination { global, namespace: None, client: None, require_client_policy, envoy_adapter };
+        Arc::new(self.joined(id, Arc::new(tiers)))
+    }
+
+    /// Sets the time by which bundles that are made from now on end.
+    pub fn set_time(&mut self, now: SystemTime) {
+        self.now = now;
     }
 
     /// The kinds of the tiers that apply to an identity.
     #[must_use]
     pub fn tiers_of(&self, id: &SpiffeId) -> Vec<TierKind> {
-        let (namespace, client) = self.tiers_for(id);
-        let present = [namespace, client].into_iter().flatten().map(|tier| tier.kind);
-        std::iter::once(TierKind::Global).chain(present).collect()
+        let present = self.tier_keys_of(id).into_iter().filter(|key| self.tiers.contains_key(key));
+        std::iter::once(TierKind::Global).chain(present.map(|key| key.kind())).collect()
     }
 
-    fn tiers_for(&self, id: &SpiffeId) -> (Option<Arc<Tier>>, Option<Arc<Tier>>) {
-        let Some(workload) = self.settings.selection.workload(id) else { return (None, None) };
-        let namespace = self.tiers.get(&TierKey::Namespace(workload.namespace.clone())).cloned();
-        (namespace, self.tiers.get(&TierKey::Client(workload)).cloned())
+    /// The tiers that an identity has or would have, the global one first.
+    #[must_use]
+    pub fn tier_keys_of(&self, id: &SpiffeId) -> Vec<TierKey> {
+        let workload = self.settings.selection.workload(id);
+        let own = workload
+            .map(|workload| [TierKey::Namespace(workload.namespace.clone()), TierKey::Client(workload)]);
+        std::iter::once(TierKey::Global).chain(own.into_iter().flatten()).collect()
+    }
+
+    /// The revision that the bundle of an identity has when its tiers are these; `None` when bundles end, and so have
+    /// more than one for the same tiers.
+    #[must_use]
+    pub fn revision_of(&self, id: &SpiffeId, tiers: &BTreeMap<TierKey, Option<Digest>>) -> Option<Digest> {
+        let workload = self.settings.selection.workload(id);
+        let of = |tier: &TierKey| tiers.get(tier).copied().flatten();
+        let namespace =
+            workload.as_ref().and_then(|workload| of(&TierKey::Namespace(workload.namespace.clone())));
+        let client = workload.as_ref().and_then(|workload| of(&TierKey::Client(workload.clone())));
+        let global = of(&TierKey::Global).unwrap_or_else(|| default_global().member.digest);
+        let settings = (self.settings.require_client_policy, self.settings.envoy_adapter);
+        let together = combined(settings, global, namespace, client);
+        let owner = Owner { id: id.clone(), workload };
+        self.settings.bundle_lifetime.is_none().then(|| owner.revision(together, None))
+    }
+
+    /// Whether there is a resource of that name.
+    #[must_use]
+    pub fn contains(&self, key: &ResourceKey) -> bool {
+        self.resources.contains_key(key)
     }
 
     /// Whether a change of a tier may change what an identity gets.
@@ -318,15 +570,7 @@ impl Policies {
     /// All that is refused of the resources, and the warnings, in the order of their names.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
-        let of = |resource: &Resource| {
-            let file = resource.file.clone();
-            let all: Vec<Refusal> = resource.refusals.iter().chain(&resource.warnings).cloned().collect();
-            all.into_iter().map(move |refusal| Refusal {
-                file: Some(refusal.file.clone().unwrap_or_else(|| file.clone())),
-                ..refusal
-            })
-        };
-        self.resources.values().flat_map(of).collect()
+        self.resources.iter().flat_map(|(name, resource)| resource.findings(name)).collect()
     }
 
     /// A tier that is in force; `None` when there is none.
@@ -344,60 +588,68 @@ impl Policies {
     }
 }
 
-enum Fallback {
-    /// Its last good version stands in another tier.
-    Elsewhere,
-    /// It has none, and this tier is its own.
-    Broken,
-    Good(Modules),
+/// Tiers to rebuild, and why.
+type Touched = BTreeMap<TierKey, Causes>;
+
+fn touch(touched: &mut Touched, tiers: impl Iterator<Item = TierKey>, cause: &str) {
+    for tier in tiers {
+        touched.entry(tier).or_default().add(cause);
+    }
 }
 
-impl Resource {
-    fn belongs_to(&self, tier: &TierKey) -> bool {
-        self.tier.as_ref() == Some(tier) || self.good.as_ref().is_some_and(|(good, _)| good == tier)
+/// What a resource is: its version, or what makes it invalid.
+fn state(object: &Object) -> Digest {
+    match &object.policy {
+        Ok(policy) => policy.version(),
+        Err(refusal) => Digest::of(&[b"invalid", refusal.message.as_bytes()]),
     }
+}
 
-    fn newest_in(&self, tier: &TierKey) -> Option<Modules> {
-        self.newest.clone().filter(|_| self.tier.as_ref() == Some(tier))
-    }
-
-    fn fallback_in(&self, tier: &TierKey) -> Fallback {
-        match &self.good {
-            // It stands elsewhere, or is about to be tried there.
-            Some((good, _)) if good != tier => Fallback::Elsewhere,
-            Some(_)
-                if self.newest.is_some() && self.tier.as_ref() != Some(tier) && self.refusals.is_empty() =>
-            {
-                Fallback::Elsewhere
-            }
-            Some((_, modules)) => Fallback::Good(Arc::clone(modules)),
-            None => Fallback::Broken,
+/// What stood before a start, checked as if it were new. The version that is there now need not be read twice.
+fn recall(
+    remembered: RememberedResource,
+    newest: Option<&Version>,
+    warnings: &mut Vec<Refusal>,
+) -> (Option<Version>, Option<Pin<Version>>) {
+    let mut read = |stored: StoredVersion| match newest {
+        Some(newest) if newest.stored.hash == stored.hash && *newest.tier() == stored.tier => {
+            Some(newest.clone())
         }
-    }
-
-    /// What a workload is told while the tier denies.
-    fn reason(&self, name: &ResourceKey, kind: TierKind) -> String {
-        let first = self.refusals.first();
-        let place = first.map(|refusal| match (&refusal.path, refusal.line) {
-            (Some(path), 0) => format!("{path}: "),
-            (Some(path), line) => format!("{path}:{line}: "),
-            (None, _) => String::new(),
-        });
-        format!(
-            "the {kind} policy {name} is not usable and denies until it is corrected: {}{}",
-            place.unwrap_or_default(),
-            first.map(|refusal| refusal.message.as_str()).unwrap_or_default(),
-        )
-    }
+        _ => {
+            let (key, hash) = (stored.policy.key.clone(), stored.hash);
+            let version = Version::read(stored);
+            if let Err(refusals) = &version {
+                let first = refusals.first().map(ToString::to_string).unwrap_or_default();
+                let message =
+                    format!("version {hash:.12}, which was in force, is not accepted any more: {first}");
+                warnings.push(Refusal::new("last_good", message).of(&key).warning());
+            }
+            version.ok()
+        }
+    };
+    let pin = match remembered.pin {
+        Some(Pin { to: Some(to), of, by }) => read(to).map(|to| Pin { to: Some(to), of, by }),
+        Some(Pin { to: None, of, by }) => Some(Pin { to: None, of, by }),
+        None => None,
+    };
+    (remembered.good.and_then(&mut read), pin)
 }
 
-/// The shipped global policy; a denial should it ever not compile, which a test keeps from happening.
-fn default_global() -> Tier {
-    let content = FileContent::read("default", DEFAULT_GLOBAL.as_bytes(), &SourceOptions::default());
-    let policy = content.objects.first().and_then(|object| object.policy.as_ref().ok());
-    let modules = policy.and_then(|policy| ParsedModule::read(policy, TierKind::Global).ok());
-    match modules {
-        Some(modules) => Tier::new(TierKind::Global, completed(modules)),
-        None => Tier::denied(TierKind::Global, "the default global policy cannot be read"),
-    }
+/// Whether a file is the one of that name, or lies in the folder of that name.
+pub(crate) fn lies_in(file: &str, name: &str) -> bool {
+    file.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The shipped global policy, compiled once; a denial should it ever not compile, which a test keeps from happening.
+fn default_global() -> Arc<Tier> {
+    static TIER: LazyLock<Arc<Tier>> = LazyLock::new(|| {
+        let content = FileContent::read("default", DEFAULT_GLOBAL.as_bytes(), &SourceOptions::default());
+        let policy = content.objects.first().and_then(|object| object.policy.as_ref().ok());
+        let parts = policy.and_then(|policy| Parts::read(policy, TierKind::Global).ok());
+        Arc::new(match parts {
+            Some(parts) => Tier::new(TierKind::Global, completed(parts)),
+            None => Tier::denied(TierKind::Global, "the default global policy cannot be read"),
+        })
+    });
+    Arc::clone(&TIER)
 }

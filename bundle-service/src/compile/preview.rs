@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    policies::{Modules, Policies},
-    tier::{ParsedModule, check_together, completed, warnings_of},
+    documents::conflicts,
+    parts::Parts,
+    policies::Policies,
+    tier::{check_together, completed, warnings_of},
 };
 use crate::{
     policy::ResourceKey,
@@ -20,7 +22,7 @@ pub(crate) struct Preview {
     /// Its tier, or why it has none.
     placed: Result<TierKey, Box<Refusal>>,
     /// What stands in that tier of other resources.
-    others: Vec<Modules>,
+    others: Vec<Arc<Parts>>,
     disagreement: Option<Refusal>,
 }
 
@@ -38,10 +40,10 @@ impl Policies {
         Preview { object, placed, others, disagreement }
     }
 
-    fn others_in(&self, tier: &TierKey, but: &ResourceKey) -> Vec<Modules> {
+    fn others_in(&self, tier: &TierKey, but: &ResourceKey) -> Vec<Arc<Parts>> {
         let others = self.members.get(tier).into_iter().flatten().filter(|name| *name != but);
         let standing = others.filter_map(|name| self.resources.get(name)?.good.as_ref());
-        standing.filter(|(good, _)| good == tier).map(|(_, modules)| Arc::clone(modules)).collect()
+        standing.filter(|good| good.tier() == tier).map(|good| Arc::clone(&good.parts)).collect()
     }
 }
 
@@ -52,8 +54,8 @@ impl Preview {
         refusals.extend(self.disagreement.clone());
         refusals.extend(self.placed.as_ref().err().map(|refusal| refusal.as_ref().clone()));
         match (&self.object.policy, &self.placed) {
-            (Ok(policy), Ok(tier)) => match ParsedModule::read(policy, tier.kind()) {
-                Ok(modules) => refusals.extend(self.together(tier.kind(), modules)),
+            (Ok(policy), Ok(tier)) => match Parts::read(policy, tier.kind()) {
+                Ok(parts) => refusals.extend(self.together(tier.kind(), &parts)),
                 Err(found) => refusals.extend(found),
             },
             (policy, _) => refusals.extend(policy.as_ref().err().map(|refusal| refusal.as_ref().clone())),
@@ -61,12 +63,13 @@ impl Preview {
         refusals
     }
 
-    fn together(&self, kind: TierKind, own: Vec<ParsedModule>) -> Vec<Refusal> {
-        let mut found = warnings_of(&own);
-        let all: Vec<ParsedModule> =
-            self.others.iter().flat_map(|modules| modules.iter().cloned()).chain(own).collect();
+    /// Its tests run when it is stored, not while its author waits for an answer.
+    fn together(&self, kind: TierKind, own: &Parts) -> Vec<Refusal> {
+        let mut found = warnings_of(&own.modules);
+        let all = Parts::together(self.others.iter().map(AsRef::as_ref).chain([own]));
         let all = if kind == TierKind::Global { completed(all) } else { all };
-        found.extend(check_together(all.iter()));
+        found.extend(check_together(all.modules.iter().chain(&all.tests)));
+        found.extend(conflicts(kind, &all.documents, &all.modules));
         found
     }
 }

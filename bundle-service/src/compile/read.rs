@@ -1,13 +1,15 @@
 //! Looks into an archive that came from anywhere.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     io::{self, Read},
 };
 
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use super::tier::{ORIGINS, Origin};
 
 /// The most bytes that an archive may unpack to.
 pub const MAX_UNPACKED_BYTES: u64 = 256 * 1024 * 1024;
@@ -27,6 +29,8 @@ pub struct Archive {
     pub modules: Vec<ArchivedModule>,
     /// Its data, merged.
     pub data: Value,
+    /// Where each module comes from, by the name of its entry; empty for bundles that do not say.
+    pub origins: BTreeMap<String, Origin>,
 }
 
 /// The `.manifest` of a bundle.
@@ -41,6 +45,9 @@ pub struct BundleManifest {
     /// The version of Rego that its modules are in.
     #[serde(default)]
     pub rego_version: Option<u8>,
+    /// What else it says of itself.
+    #[serde(default)]
+    pub metadata: Value,
 }
 
 fn everything() -> Vec<String> {
@@ -109,12 +116,28 @@ impl Archive {
                 "it unpacks to more than {MAX_UNPACKED_BYTES} bytes"
             )));
         }
-        let Found { mut manifests, entries, modules, data, .. } = found;
+        let Found { mut manifests, entries, modules, data, origins, .. } = found;
         let count = manifests.len();
         match manifests.pop() {
-            Some(manifest) if count == 1 => Ok(Self { manifest, entries, modules, data }),
+            Some(manifest) if count == 1 => Ok(Self { manifest, entries, modules, data, origins }),
             _ => Err(ArchiveError::Manifests(count)),
         }
+    }
+}
+
+impl Archive {
+    /// The data that an OPA with this bundle has: its own, and what the OPA adds, which is the manifest of each bundle
+    /// by its name.
+    #[must_use]
+    pub fn documents(&self) -> Value {
+        let BundleManifest { revision, roots, metadata, .. } = &self.manifest;
+        let manifest = json!({ "revision": revision, "roots": roots, "metadata": metadata });
+        let mut documents = self.data.clone();
+        if let Some(documents) = documents.as_object_mut() {
+            let system = json!({ "bundles": { "authz": { "manifest": manifest } } });
+            documents.entry("system").or_insert(system);
+        }
+        documents
     }
 }
 
@@ -125,12 +148,20 @@ struct Found {
     entries: Vec<ArchiveEntry>,
     modules: Vec<ArchivedModule>,
     data: Value,
+    origins: BTreeMap<String, Origin>,
 }
 
 impl Default for Found {
     fn default() -> Self {
         let data = Value::Object(serde_json::Map::new());
-        Self { places: HashSet::new(), manifests: Vec::new(), entries: Vec::new(), modules: Vec::new(), data }
+        Self {
+            places: HashSet::new(),
+            manifests: Vec::new(),
+            entries: Vec::new(),
+            modules: Vec::new(),
+            data,
+            origins: BTreeMap::new(),
+        }
     }
 }
 
@@ -163,6 +194,10 @@ impl Found {
         } else if file == "data.json" {
             let value = serde_json::from_slice(&content).map_err(|error| refuse(error.to_string()))?;
             place(&mut self.data, folder, value);
+        } else if file == ORIGINS {
+            let origins: BTreeMap<String, Origin> =
+                serde_json::from_slice(&content).map_err(|error| refuse(error.to_string()))?;
+            self.origins.extend(origins);
         }
         Ok(())
     }

@@ -1,19 +1,28 @@
 //! One tier: its modules, checked together and packed.
 
+use std::collections::BTreeMap;
+
 use secplane_rego::{
-    Module,
+    Code, Module,
     check::{check, warnings},
 };
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
     archive::{Member, entry_name},
     denial::{self, Made},
+    documents::merged,
+    parts::Parts,
 };
 use crate::{
-    policy::{AuthorizationPolicy, ResourceKey},
+    policy::{PolicyModule, ResourceKey},
     refusal::Refusal,
     tiers::TierKind,
 };
+
+/// The name of the file in a tier's folder that says where each of its modules comes from.
+pub(crate) const ORIGINS: &str = "origins.json";
 
 /// One module of a resource that parsed and stays in its tier.
 #[derive(Debug, Clone)]
@@ -25,25 +34,34 @@ pub(crate) struct ParsedModule {
 }
 
 impl ParsedModule {
-    /// Reads the modules of a policy for a tier of a kind.
-    pub(crate) fn read(policy: &AuthorizationPolicy, kind: TierKind) -> Result<Vec<Self>, Vec<Refusal>> {
-        let mut modules = Vec::new();
-        let mut refusals = Vec::new();
-        for (index, part) in policy.modules.iter().enumerate() {
-            // The name tells modules apart: two of one resource may have the same path.
-            let name = format!("{}:{index}:{}", policy.key, part.path);
-            let refusals_of = |found: Vec<secplane_rego::Refusal>| {
-                found.into_iter().map(|refusal| Refusal::of_rego(refusal, &part.path).of(&policy.key))
-            };
-            match Module::parse(&name, part.content.as_bytes()) {
-                Ok(module) => {
-                    refusals.extend(refusals_of(super::confine::confine(kind, &module)));
-                    modules.push(Self { owner: Some(policy.key.clone()), path: part.path.clone(), module });
-                }
-                Err(refusal) => refusals.extend(refusals_of(vec![refusal])),
-            }
+    /// Reads the module at an index of a resource, for a tier of a kind. Tests may replace functions; nothing else may.
+    pub(crate) fn read(
+        owner: &ResourceKey,
+        index: usize,
+        part: &PolicyModule,
+        kind: TierKind,
+        is_test: bool,
+    ) -> Result<Self, Vec<Refusal>> {
+        // The name tells modules apart: two of one resource may have the same path.
+        let name = format!("{owner}:{index}:{}", part.path);
+        let refused = |found: Vec<secplane_rego::Refusal>| {
+            found.into_iter().map(|refusal| Refusal::of_rego(refusal, &part.path).of(owner)).collect()
+        };
+        let module =
+            Module::parse(&name, part.content.as_bytes()).map_err(|refusal| refused(vec![refusal]))?;
+        let mut refusals = super::confine::confine(kind, &module);
+        refusals.retain(|refusal| !is_test || refusal.code != Code::With);
+        if refusals.is_empty() {
+            Ok(Self { owner: Some(owner.clone()), path: part.path.clone(), module })
+        } else {
+            Err(refused(refusals))
         }
-        if refusals.is_empty() { Ok(modules) } else { Err(refusals) }
+    }
+
+    /// The module that answers Envoy. It parses, as tests see to.
+    pub(crate) fn envoy_adapter(text: &str) -> Option<Self> {
+        let module = Module::parse("envoy:authz.rego", text.as_bytes()).ok()?;
+        Some(Self { owner: None, path: "authz.rego".to_owned(), module })
     }
 
     /// A module of our own making. It parses, as tests see to.
@@ -85,7 +103,6 @@ fn owned<'a>(
 /// A tier that can go into bundles.
 #[derive(Debug)]
 pub struct Tier {
-    pub(crate) kind: TierKind,
     pub(crate) modules: Vec<ParsedModule>,
     pub(crate) member: Member,
     /// Why it denies, when it is broken.
@@ -93,36 +110,49 @@ pub struct Tier {
 }
 
 impl Tier {
-    /// A tier of modules that stand together.
-    pub(crate) fn new(kind: TierKind, modules: Vec<ParsedModule>) -> Self {
-        Self { member: pack(kind, &modules), kind, modules, denied: None }
+    /// A tier of parts that stand together.
+    pub(crate) fn new(kind: TierKind, parts: Parts) -> Self {
+        Self { member: pack(kind, &parts), modules: parts.modules, denied: None }
     }
 
     /// A tier that denies everything, and says why.
     pub(crate) fn denied(kind: TierKind, reason: &str) -> Self {
         let made = denial::tier(kind, reason);
         let modules = made.iter().filter_map(|made| ParsedModule::made(kind, made)).collect();
-        Self { denied: Some(reason.to_owned()), ..Self::new(kind, modules) }
+        Self { denied: Some(reason.to_owned()), ..Self::new(kind, Parts { modules, ..Parts::default() }) }
     }
 }
 
-/// The modules that a global tier of these modules still needs.
-pub(crate) fn completed(mut modules: Vec<ParsedModule>) -> Vec<ParsedModule> {
-    let parsed: Vec<&Module> = modules.iter().map(|part| &part.module).collect();
+/// A global tier of these parts, with the modules that it still needs.
+pub(crate) fn completed(mut parts: Parts) -> Parts {
+    let parsed: Vec<&Module> = parts.modules.iter().map(|part| &part.module).collect();
     let made = denial::completion(&parsed);
-    modules.extend(made.iter().filter_map(|made| ParsedModule::made(TierKind::Global, made)));
-    modules
+    parts.modules.extend(made.iter().filter_map(|made| ParsedModule::made(TierKind::Global, made)));
+    parts
 }
 
-fn pack(kind: TierKind, modules: &[ParsedModule]) -> Member {
-    let names: Vec<String> = modules
-        .iter()
-        .enumerate()
-        .map(|(number, part)| {
-            let owner = part.owner.as_ref().map(ToString::to_string).unwrap_or_default();
-            entry_name(kind.folder(), number, &owner, &part.path)
-        })
-        .collect();
-    let texts = modules.iter().map(|part| part.module.text().as_bytes());
-    Member::pack(names.iter().map(String::as_str).zip(texts))
+/// Where a module of an archive comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The resource; `None` for a module that the service made.
+    pub resource: Option<ResourceKey>,
+    /// The path in it.
+    pub path: String,
+}
+
+fn pack(kind: TierKind, parts: &Parts) -> Member {
+    let modules = parts.modules.iter().enumerate().map(|(number, part)| {
+        let owner = part.owner.as_ref().map(ToString::to_string).unwrap_or_default();
+        let origin = Origin { resource: part.owner.clone(), path: part.path.clone() };
+        (entry_name(kind.folder(), number, &owner, &part.path), origin, part.module.text())
+    });
+    let modules: Vec<_> = modules.collect();
+    let origins: BTreeMap<&str, &Origin> =
+        modules.iter().map(|(name, origin, _)| (name.as_str(), origin)).collect();
+    // OPA passes over a file of this name; it is for whoever looks into the bundle.
+    let origins = (format!("/authbridge/{}/{ORIGINS}", kind.folder()), json!(origins).to_string());
+    let data = merged(&parts.documents).map(|text| (format!("/{}/data.json", kind.root().join("/")), text));
+    let entries = modules.iter().map(|(name, _, text)| (name.as_str(), *text));
+    let made = std::iter::once(&origins).chain(&data).map(|(name, text)| (name.as_str(), text.as_str()));
+    Member::pack(entries.chain(made).map(|(name, text)| (name, text.as_bytes())))
 }

@@ -1,6 +1,6 @@
 //! What became of a resource: what is refused of it, and which version of it is in force where.
 
-use super::policies::{Policies, Resource};
+use super::{policies::Policies, resource::Resource};
 use crate::{policy::ResourceKey, refusal::Refusal, tiers::TierKey};
 
 /// What became of a resource.
@@ -52,7 +52,7 @@ impl Policies {
     pub fn verdict(&self, key: &ResourceKey) -> Option<Verdict> {
         let resource = self.resources.get(key)?;
         let refusals = if resource.accepted { Vec::new() } else { resource.refusals.clone() };
-        let warnings = resource.warnings.clone();
+        let warnings = resource.warnings.iter().cloned().chain(resource.pinned(key)).collect();
         Some(Verdict {
             generation: resource.generation,
             refusals,
@@ -64,19 +64,19 @@ impl Policies {
     fn standing(&self, resource: &Resource) -> Standing {
         // The version in force is in the tier that it was good in, which may be another one than the newest asks for.
         let key = match &resource.good {
-            Some((tier, _)) => tier,
+            Some(good) => good.tier(),
             None => match &resource.tier {
                 Some(tier) => tier,
                 None => return Standing::Nothing,
             },
         };
         let Some(tier) = self.tier(key) else { return Standing::Nothing };
-        let (key, hash) = (key.clone(), tier.member.digest);
+        let (key, hash) = (key.clone(), *tier.member.digest.as_bytes());
         match (&tier.denied, resource.accepted, &resource.good) {
             (Some(reason), ..) => Standing::Denied { tier: key, hash, reason: reason.clone() },
-            (None, true, _) => Standing::Newest { tier: key, hash },
-            (None, false, Some(_)) => Standing::Earlier { tier: key, hash },
-            (None, false, None) => Standing::Nothing,
+            (None, true, _) if resource.pin.is_none() => Standing::Newest { tier: key, hash },
+            (None, _, Some(_)) => Standing::Earlier { tier: key, hash },
+            (None, _, None) => Standing::Nothing,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{directory::Files, manifests::Object};
-use crate::{policy::ResourceKey, refusal::Refusal};
+use crate::{compile::policies::lies_in, policy::ResourceKey, refusal::Refusal};
 
 /// One whole-object change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// All that is refused now and is no object's own fault, not only what is new.
     pub refusals: Vec<Refusal>,
+    /// Files and folders that cannot be read now. What was in them may still be there.
+    pub unreadable: Vec<String>,
 }
 
 /// Remembers the objects of the last reading.
@@ -75,13 +77,9 @@ impl Changes {
                 batch.changes.push(Change::Gone(key));
             }
         }
+        batch.unreadable = unreadable;
         batch
     }
-}
-
-/// Whether a file is the one of that name, or lies in the folder of that name.
-fn lies_in(file: &str, name: &str) -> bool {
-    file.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn twice(second: &Object, first: &Object) -> Refusal {

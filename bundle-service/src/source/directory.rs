@@ -31,7 +31,7 @@ const MAX_DEPTH: usize = 16;
 /// # Errors
 /// When the folder itself cannot be read. What is wrong with one file is a refusal.
 pub fn read(folder: &Path, options: &SourceOptions) -> Result<Manifests, ReadError> {
-    let Batch { changes, refusals } = Changes::default().update(read_files(folder, options)?);
+    let Batch { changes, refusals, .. } = Changes::default().update(read_files(folder, options)?);
     let objects = changes.into_iter().filter_map(|change| match change {
         Change::Set(object) => Some(object.as_ref().clone()),
         Change::Gone(_) => None,

@@ -1,4 +1,5 @@
-//! What lies in the folder of `secctl dev`: the CA's data in `ca/`, the wrapping key, the sockets, the log.
+//! What lies in the folder of `secctl dev`: the CA's data in `ca/`, the history of policies in `bundle/`, the wrapping
+//! key, the sockets, the log.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -69,6 +70,16 @@ impl DevFolder {
     /// The Workload API's socket.
     pub(super) fn workload_api(&self) -> PathBuf {
         self.absolute.join("workload.sock")
+    }
+
+    /// What the bundle service remembers.
+    pub(super) fn bundle_data(&self) -> PathBuf {
+        self.absolute.join("bundle")
+    }
+
+    /// The bundle service's admin socket.
+    pub(super) fn bundle_admin(&self) -> PathBuf {
+        self.absolute.join("bundle.sock")
     }
 
     /// The folder of policies, as a person would type it.

@@ -134,6 +134,8 @@ fn bundle_config(args: &DevArgs, folder: &DevFolder, id: &SpiffeId) -> bundle_se
         listen: loopback(args.bundle_port),
         health_listen: loopback(args.health_port),
         spiffe_id: Some(id.clone()),
+        data_dir: Some(folder.bundle_data()),
+        admin_socket: Some(folder.bundle_admin()),
         ..bundle_service::Config::new(&workload_api, &folder.policies)
     }
 }

@@ -15,7 +15,9 @@ const READY: &str = "Ctrl-C ends it.";
 
 pub(crate) fn secctl() -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("secctl"));
-    command.env_remove("SECCTL_ADMIN_SOCKET").env_remove("SECCTL_BUNDLE_SERVICE");
+    for name in ["SECCTL_ADMIN_SOCKET", "SECCTL_BUNDLE_SERVICE", "SECCTL_BUNDLE_ADMIN_SOCKET"] {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -80,7 +82,12 @@ pub(crate) struct Running {
 impl Running {
     /// Starts it and reads what it prints until it says that everything works.
     pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
-        let mut child = home.dev(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_command(&mut home.dev(arguments))
+    }
+
+    /// As [`Running::start`], of a command of one's own.
+    pub(crate) fn start_command(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut printed = Vec::new();
         for line in lines {

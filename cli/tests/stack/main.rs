@@ -11,4 +11,5 @@ mod card_server;
 mod cards;
 mod dev;
 mod entries;
+mod history;
 mod home;

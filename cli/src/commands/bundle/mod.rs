@@ -1,15 +1,18 @@
-//! `secctl bundle`: policy bundles as workloads get them.
+//! `secctl bundle`: policy bundles as workloads get them, and what was in force before.
+
+mod history;
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use bundle_service::compile::Archive;
+use bundle_service::{compile::Archive, policy::ResourceKey};
 use clap::{Args, Subcommand};
 use secplane_identity::{SpiffeId, TrustDomain, tls::ExpectedServer};
 use serde::Serialize;
 
+use super::policy::built;
 use crate::{
     bundle_client::{BundleAnswer, BundleRequest, MAX_ARCHIVE_BYTES, pull},
     client_identity::IdentityOptions,
@@ -33,10 +36,37 @@ pub(crate) enum BundleCommand {
                             spiffe://example.org/ns/demo/sa/web --out web.tar.gz"
     )]
     Pull(Box<PullArgs>),
+    /// Build the bundle of an identity from a folder of manifests, as the service would serve it
+    #[command(after_help = "Example:\n  secctl bundle build --policies policies --spiffe-id \
+                            spiffe://example.org/ns/travel/sa/booking --out booking.tar.gz")]
+    Build(BuildArgs),
     /// Show what a bundle's archive holds: manifest, tiers and modules
     #[command(after_help = "Examples:\n  secctl bundle inspect web.tar.gz\n  secctl --output yaml bundle \
                             inspect web.tar.gz --source")]
     Inspect(InspectArgs),
+    /// What came into force when and why: of an identity, a tier or a resource
+    #[command(
+        after_help = "Examples:\n  secctl bundle history --tier namespace/travel\n  secctl bundle history \
+                            --identity spiffe://example.org/ns/travel/sa/booking\n  secctl bundle history \
+                            --resource travel/booking --bundle-admin-socket /run/secplane/bundle.sock"
+    )]
+    History(history::HistoryArgs),
+    /// What differs between two points of a history
+    #[command(
+        after_help = "Examples:\n  secctl bundle diff --tier namespace/travel --from 1\n  secctl bundle diff \
+                            --resource travel/booking --from 0a1b2c3d4e5f --to 6a7b8c9d0e1f"
+    )]
+    Diff(history::DiffArgs),
+    /// Bring back what was in force, until it is released or the resource changes
+    ///
+    /// Other replicas of the service do not follow: each is told by itself.
+    #[command(after_help = "Examples:\n  secctl bundle rollback --tier namespace/travel --to 3 --reason \
+                            incident-17\n  secctl bundle rollback --resource travel/booking --to 0a1b2c3d4e5f \
+                            --reason incident-17")]
+    Rollback(history::RollbackArgs),
+    /// Let the newest versions count again
+    #[command(after_help = "Example:\n  secctl bundle release --resource travel/booking --reason fixed")]
+    Release(history::ReleaseArgs),
 }
 
 #[derive(Debug, Args)]
@@ -64,6 +94,19 @@ pub(crate) struct PullArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// The folder, read with everything below it
+    #[arg(long, value_name = "DIR")]
+    policies: PathBuf,
+    /// The identity whose bundle it is
+    #[arg(long, value_name = "ID")]
+    spiffe_id: SpiffeId,
+    /// The file for the archive; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// The archive; `-` for standard input
     #[arg(value_name = "FILE")]
@@ -77,12 +120,40 @@ impl BundleCommand {
     pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
         match self {
             Self::Pull(args) => pull_bundle(output, &args).await,
+            Self::Build(args) => build(output, args).await,
             Self::Inspect(args) => {
                 let archive = read_archive(&args.file)?;
                 output.report(&InspectedBundle::new(archive, args.source))
             }
+            Self::History(args) => history::history(output, &args).await,
+            Self::Diff(args) => history::diff(output, &args).await,
+            Self::Rollback(args) => history::roll_back(output, &args).await,
+            Self::Release(args) => history::release(output, &args).await,
         }
     }
+}
+
+async fn build(output: Output, args: BuildArgs) -> Result<(), Failure> {
+    let BuildArgs { policies, spiffe_id, out } = args;
+    let id = spiffe_id.clone();
+    // Compiling takes its time: it does not belong on the async runtime.
+    let archive = tokio::task::spawn_blocking(move || built(&policies, &id))
+        .await
+        .map_err(|error| Failure::new(Kind::Other, "build the bundle", error))??;
+    if out == Path::new("-") {
+        return output.bytes(&archive);
+    }
+    files::write(&out, &archive, PUBLIC)?;
+    let read =
+        Archive::read(&archive).map_err(|error| Failure::new(Kind::Other, "read what was built", error))?;
+    output.report(&PulledBundle {
+        identity: spiffe_id,
+        changed: true,
+        etag: Some(format!("\"{}\"", read.manifest.revision)),
+        revision: Some(read.manifest.revision),
+        bytes: archive.len(),
+        file: Some(out),
+    })
 }
 
 async fn pull_bundle(output: Output, args: &PullArgs) -> Result<(), Failure> {
@@ -178,6 +249,10 @@ struct InspectedModule {
     path: String,
     tier: &'static str,
     package: String,
+    /// The resource that it comes from; none for a module that the service made.
+    resource: Option<ResourceKey>,
+    /// Its path in the resource.
+    origin: Option<String>,
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
@@ -187,7 +262,10 @@ impl InspectedBundle {
     fn new(archive: Archive, with_source: bool) -> Self {
         let is_shown_elsewhere = |name: &str| name.ends_with(".rego") || name.ends_with(".manifest");
         let other = archive.entries.into_iter().map(|entry| entry.name);
+        let mut origins = archive.origins;
         let modules = archive.modules.into_iter().map(|module| InspectedModule {
+            resource: origins.get(&module.name).and_then(|origin| origin.resource.clone()),
+            origin: origins.remove(&module.name).map(|origin| origin.path),
             tier: tier(&module.name),
             package: declared_package(&module.text).to_owned(),
             bytes: module.text.len(),
@@ -201,6 +279,15 @@ impl InspectedBundle {
             rego_version: archive.manifest.rego_version,
             other: other.filter(|name| !is_shown_elsewhere(name)).collect(),
         }
+    }
+}
+
+/// Where a module comes from, in words.
+fn from(module: &InspectedModule) -> String {
+    match (&module.resource, &module.origin) {
+        (Some(resource), Some(path)) => format!("{resource}: {path}"),
+        (None, Some(_)) => "the bundle service".to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -228,11 +315,12 @@ impl Report for InspectedBundle {
             ("Other entries", self.other.join("\n")),
         ]);
         let modules = rows(
-            ["TIER", "PACKAGE", "MODULE", "BYTES"],
+            ["TIER", "PACKAGE", "FROM", "MODULE", "BYTES"],
             self.modules.iter().map(|module| {
                 [
                     module.tier.to_owned(),
                     module.package.clone(),
+                    from(module),
                     module.path.clone(),
                     module.bytes.to_string(),
                 ]

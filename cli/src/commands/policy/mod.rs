@@ -1,5 +1,7 @@
 //! `secctl policy`: checking and trying AuthorizationPolicy manifests before anybody depends on them.
 
+mod test;
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -8,6 +10,7 @@ use std::{
 
 use bundle_service::{
     compile::{Archive, Policies, Settings, compile},
+    policy_tests::{ChildTester, TestLimits},
     refusal::{Refusal, Severity},
     source::{Change, Manifests, SourceOptions, directory},
 };
@@ -37,6 +40,16 @@ pub(crate) enum PolicyCommand {
     #[command(after_help = "Examples:\n  secctl policy check policies\n  secctl --output json policy check \
                             policies")]
     Check(CheckArgs),
+    /// Run the tests of policies; exit status 7 when one fails
+    ///
+    /// Those that travel in resources, as modules whose paths end in `_test.rego`: the bundle service runs them too, and
+    /// publishes nothing that fails them. And those in files named so, each against the bundle of the identity that
+    /// its first line names: `# identity: spiffe://…`. They run in a process of their own, with limits.
+    #[command(
+        after_help = "Examples:\n  secctl policy test policies\n  secctl --output json policy test policies \
+                            --uncovered"
+    )]
+    Test(test::TestArgs),
     /// Decide one request, with the bundle of an identity or with one that was pulled
     #[command(after_help = "Examples:\n  secctl policy eval --policies policies --spiffe-id \
                             spiffe://example.org/ns/travel/sa/booking --decision inbound/request --input \
@@ -82,6 +95,7 @@ impl PolicyCommand {
         // Parsing, compiling and evaluating take their time: none of it belongs on the async runtime.
         tokio::task::spawn_blocking(move || match self {
             Self::Check(args) => check(output, &args),
+            Self::Test(args) => test::test(output, &args),
             Self::Eval(args) => eval(output, &args),
         })
         .await
@@ -92,8 +106,10 @@ impl PolicyCommand {
 fn check(output: Output, args: &CheckArgs) -> Result<(), Failure> {
     let manifests = read_manifests(&args.policies)?;
     let mut policies = Policies::new(Settings::new(args.trust_domain.clone()));
-    let changes: Vec<_> = manifests.objects.iter().cloned().map(Arc::new).map(Change::Set).collect();
-    policies.apply(&changes);
+    let tester = ChildTester::this_program(TestLimits::default())
+        .map_err(|error| Failure::from_io("find out which program this is", &error))?;
+    policies = policies.with_tester(Arc::new(tester));
+    policies.apply(&changes(&manifests));
     let mut refusals: BTreeSet<Refusal> = manifests.refusals.iter().cloned().collect();
     refusals.extend(policies.refusals());
     // Tiers that are right by themselves may still not stand together.
@@ -111,6 +127,11 @@ fn check(output: Output, args: &CheckArgs) -> Result<(), Failure> {
     let what = format!("pass the policies in `{}`", args.policies.display());
     Err(Failure::new(Kind::CheckFailed, what, format_args!("refused: {refused}"))
         .remedy("correct what is named above; until then the service keeps the last good version, or denies"))
+}
+
+/// What was read, as if it were new.
+fn changes(manifests: &Manifests) -> Vec<Change> {
+    manifests.objects.iter().cloned().map(Arc::new).map(Change::Set).collect()
 }
 
 /// Every identity that a client policy names, and one of each namespace that none names.
@@ -135,7 +156,7 @@ fn read_manifests(folder: &Path) -> Result<Manifests, Failure> {
 fn eval(output: Output, args: &EvalArgs) -> Result<(), Failure> {
     let bundle = match (&args.bundle, &args.policies, &args.spiffe_id) {
         (Some(file), _, _) => read_archive(file)?,
-        (None, Some(folder), Some(id)) => compiled(folder, id)?,
+        (None, Some(folder), Some(id)) => compiled_in(folder, id)?,
         _ => {
             return Err(Failure::usage("decide", "no bundle is given")
                 .remedy("give --bundle FILE, or --policies DIR with --spiffe-id ID"));
@@ -166,8 +187,15 @@ fn eval(output: Output, args: &EvalArgs) -> Result<(), Failure> {
     Err(Failure::new(Kind::CheckFailed, format!("allow the request at {}", args.decision), why))
 }
 
-/// The bundle that the service would serve to an identity.
-fn compiled(folder: &Path, id: &SpiffeId) -> Result<Archive, Failure> {
+/// The bundle that the service would serve to an identity, read back.
+fn compiled_in(folder: &Path, id: &SpiffeId) -> Result<Archive, Failure> {
+    let bytes = built(folder, id)?;
+    Archive::read(&bytes)
+        .map_err(|error| Failure::new(Kind::Other, format!("read the bundle of {id}"), error))
+}
+
+/// The bytes of the bundle that the service would serve to an identity.
+pub(crate) fn built(folder: &Path, id: &SpiffeId) -> Result<Vec<u8>, Failure> {
     let manifests = read_manifests(folder)?;
     let compiled = compile(&manifests.objects, id, &Settings::new(id.trust_domain().clone()));
     let refused = manifests.refusals.iter().chain(&compiled.refusals);
@@ -175,7 +203,14 @@ fn compiled(folder: &Path, id: &SpiffeId) -> Result<Archive, Failure> {
         let folder = folder.display();
         note(format_args!("note: some policies are refused; `secctl policy check {folder}` says which"));
     }
-    Archive::read(compiled.bundle.bytes())
+    Ok(compiled.bundle.bytes().to_vec())
+}
+
+/// The bundle of an identity with all that may be in one, for tests.
+fn compiled(manifests: &Manifests, id: &SpiffeId) -> Result<Archive, Failure> {
+    let settings = Settings { envoy_adapter: true, ..Settings::new(id.trust_domain().clone()) };
+    let compiled = compile(&manifests.objects, id, &settings);
+    Archive::read(&compiled.bundle.bytes())
         .map_err(|error| Failure::new(Kind::Other, format!("read the bundle of {id}"), error))
 }
 

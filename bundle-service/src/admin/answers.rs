@@ -1,0 +1,248 @@
+//! What the administrator's questions come to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secplane_identity::SpiffeId;
+
+use super::{
+    AdminFailure,
+    wire::{
+        ChoiceAnswer, HistoryAnswer, HistoryEntry, SnapshotAnswer, SnapshotResource, StandingPin, Target,
+    },
+};
+use crate::{
+    catalog::{Catalog, Interrupted, State},
+    compile::{policies::Choice, resource::StoredVersion},
+    digest::Digest,
+    history::{History, HistoryError, Published, query::QueryError},
+    policy::ResourceKey,
+    tiers::TierKey,
+};
+
+impl From<Interrupted> for AdminFailure {
+    fn from(error: Interrupted) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<HistoryError> for AdminFailure {
+    fn from(error: HistoryError) -> Self {
+        QueryError::from(error).into()
+    }
+}
+
+fn kept(state: &State) -> Result<&History, AdminFailure> {
+    state.history.as_ref().ok_or_else(|| {
+        AdminFailure::Unavailable(
+            "this service keeps no history; set data_dir in its configuration".to_owned(),
+        )
+    })
+}
+
+/// Asks without changing anything.
+async fn ask<T: Send + 'static>(
+    catalog: &Catalog,
+    question: impl FnOnce(&State) -> Result<T, AdminFailure> + Send + 'static,
+) -> Result<T, AdminFailure> {
+    catalog.with_state(move |state, _| (question(state), BTreeSet::new())).await?
+}
+
+pub(super) async fn history(catalog: &Catalog, of: Target) -> Result<HistoryAnswer, AdminFailure> {
+    ask(catalog, move |state| {
+        let history = kept(state)?;
+        let plain = |published: Vec<Published>| -> Vec<HistoryEntry> {
+            published.into_iter().map(|published| HistoryEntry { published, revision: None }).collect()
+        };
+        let (entries, resources) = match &of {
+            Target::Resource(key) => (plain(history.of_resource(key)?), vec![key.clone()]),
+            Target::Tier(tier) => (plain(history.of_tier(tier)?), members(state, tier)),
+            Target::Identity(id) => {
+                let tiers = state.policies.tier_keys_of(id);
+                (timeline(state, history, id)?, tiers.iter().flat_map(|tier| members(state, tier)).collect())
+            }
+        };
+        Ok(HistoryAnswer { entries, pins: pins(state, &resources) })
+    })
+    .await
+}
+
+fn members(state: &State, tier: &TierKey) -> Vec<ResourceKey> {
+    state.policies.members(tier).cloned().collect()
+}
+
+fn pins(state: &State, resources: &[ResourceKey]) -> Vec<StandingPin> {
+    let pin = |resource: &ResourceKey| {
+        let pin = state.policies.pin(resource)?;
+        let to = pin.to.map(|version| version.hash);
+        Some(StandingPin { resource: resource.clone(), to, instead_of: pin.of, by: pin.by })
+    };
+    resources.iter().filter_map(pin).collect()
+}
+
+/// What came into force for an identity, and the revision of its bundle from each moment on.
+fn timeline(state: &State, history: &History, id: &SpiffeId) -> Result<Vec<HistoryEntry>, AdminFailure> {
+    let mut published = Vec::new();
+    for tier in state.policies.tier_keys_of(id) {
+        published.extend(history.of_tier(&tier)?);
+    }
+    published.sort_by_key(|published| published.at);
+    // A tier of which the first publication is kept had nothing before it; of another nobody knows.
+    let mut now: BTreeMap<TierKey, Option<Digest>> = BTreeMap::new();
+    let mut unknown: BTreeSet<TierKey> = BTreeSet::new();
+    for first in published.iter().rev() {
+        if first.number == 1 {
+            unknown.remove(&first.tier)
+        } else {
+            unknown.insert(first.tier.clone())
+        };
+    }
+    let mut entries = Vec::new();
+    for published in published {
+        unknown.remove(&published.tier);
+        now.insert(published.tier.clone(), published.digest);
+        let revision = unknown.is_empty().then(|| state.policies.revision_of(id, &now)).flatten();
+        entries.push(HistoryEntry { published, revision });
+    }
+    Ok(entries)
+}
+
+pub(super) async fn snapshot(
+    catalog: &Catalog,
+    of: Target,
+    at: String,
+) -> Result<SnapshotAnswer, AdminFailure> {
+    ask(catalog, move |state| {
+        let history = kept(state)?;
+        let versions = match &of {
+            Target::Resource(key) => vec![history.version(key, &at)?],
+            Target::Tier(tier) => history.publication(tier, number(&at)?)?,
+            Target::Identity(id) => of_identity(state, history, id, &at)?,
+        };
+        let resource = |version: StoredVersion| SnapshotResource {
+            tier: version.tier,
+            version: version.hash,
+            policy: version.policy.as_ref().clone(),
+        };
+        Ok(SnapshotAnswer { resources: versions.into_iter().map(resource).collect() })
+    })
+    .await
+}
+
+/// What an identity had when its bundle had a revision, the last time that it had.
+fn of_identity(
+    state: &State,
+    history: &History,
+    id: &SpiffeId,
+    revision: &str,
+) -> Result<Vec<StoredVersion>, AdminFailure> {
+    let timeline = timeline(state, history, id)?;
+    let fits = |entry: &HistoryEntry| {
+        revision.len() >= 6 && entry.revision.is_some_and(|own| own.to_string().starts_with(revision))
+    };
+    let last = timeline.iter().rposition(fits).ok_or_else(|| {
+        AdminFailure::NotFound(format!("no bundle of {id} with the revision `{revision}` is in the history"))
+    })?;
+    let mut tiers: BTreeMap<&TierKey, u64> = BTreeMap::new();
+    for entry in timeline.iter().take(last + 1) {
+        tiers.insert(&entry.published.tier, entry.published.number);
+    }
+    let mut versions = Vec::new();
+    for (tier, number) in tiers {
+        versions.extend(history.publication(tier, number)?);
+    }
+    Ok(versions)
+}
+
+fn number(text: &str) -> Result<u64, AdminFailure> {
+    text.parse().map_err(|_| {
+        AdminFailure::Malformed(format!(
+            "`{text}` is not the number of a publication; the history of the tier has them"
+        ))
+    })
+}
+
+pub(super) async fn rollback(
+    catalog: &Catalog,
+    of: Target,
+    to: String,
+    by: String,
+) -> Result<ChoiceAnswer, AdminFailure> {
+    choose(catalog, by, move |state| match &of {
+        Target::Resource(key) => {
+            let version = kept(state)?.version(key, &to)?;
+            Ok((vec![(key.clone(), Choice::Version(version))], Vec::new()))
+        }
+        Target::Tier(tier) => {
+            let versions = kept(state)?.publication(tier, number(&to)?)?;
+            let mut left: BTreeSet<ResourceKey> = members(state, tier).into_iter().collect();
+            let (mut choices, mut missing) = (Vec::new(), Vec::new());
+            for version in versions {
+                let key = version.policy.key.clone();
+                left.remove(&key);
+                match state.policies.contains(&key) {
+                    true => choices.push((key, Choice::Version(version))),
+                    false => missing.push(key),
+                }
+            }
+            choices.extend(left.into_iter().map(|key| (key, Choice::LeftOut)));
+            Ok((choices, missing))
+        }
+        Target::Identity(_) => Err(shared()),
+    })
+    .await
+}
+
+pub(super) async fn release(catalog: &Catalog, of: Target, by: String) -> Result<ChoiceAnswer, AdminFailure> {
+    choose(catalog, by, move |state| {
+        let resources = match &of {
+            Target::Resource(key) => vec![key.clone()],
+            Target::Tier(tier) => members(state, tier),
+            Target::Identity(_) => return Err(shared()),
+        };
+        let pinned: Vec<_> = resources.into_iter().filter(|key| state.policies.pin(key).is_some()).collect();
+        if pinned.is_empty() {
+            return Err(AdminFailure::NotFound(format!(
+                "nothing of {of} was rolled back, so there is nothing to release"
+            )));
+        }
+        Ok((pinned.into_iter().map(|key| (key, Choice::Newest)).collect(), Vec::new()))
+    })
+    .await
+}
+
+fn shared() -> AdminFailure {
+    AdminFailure::Malformed(
+        "the tiers of an identity are shared with others; name the tier or the resource that is meant"
+            .to_owned(),
+    )
+}
+
+type Choices = (Vec<(ResourceKey, Choice)>, Vec<ResourceKey>);
+
+/// Makes choices, keeps them, and publishes what comes of them.
+async fn choose(
+    catalog: &Catalog,
+    by: String,
+    choices: impl FnOnce(&State) -> Result<Choices, AdminFailure> + Send + 'static,
+) -> Result<ChoiceAnswer, AdminFailure> {
+    catalog
+        .with_state(move |state, now| {
+            let (choices, missing) = match choices(state) {
+                Ok(choices) => choices,
+                Err(failure) => return (Err(failure), BTreeSet::new()),
+            };
+            let tiers = match state.policies.choose(&choices, &by) {
+                Ok(tiers) => tiers,
+                Err(refusals) => return (Err(AdminFailure::Refused(refusals)), BTreeSet::new()),
+            };
+            for (resource, _) in &choices {
+                tracing::warn!(%resource, by, "an administrator chose which version is in force");
+            }
+            let resources: Vec<ResourceKey> = choices.into_iter().map(|(key, _)| key).collect();
+            let durable = state.keep_choices(&resources, &by, now);
+            let pins = pins(state, &resources);
+            let answer = ChoiceAnswer { tiers: tiers.iter().cloned().collect(), pins, missing, durable };
+            (Ok(answer), tiers)
+        })
+        .await?
+}

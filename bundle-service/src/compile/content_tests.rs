@@ -1,0 +1,337 @@
+//! What goes into a bundle beside modules, until when it may be used, and what its tests keep out of it.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::{
+    tests::{allowed, decide, gone, id, object, policies, set, settings},
+    *,
+};
+use crate::{
+    policy::ResourceKey,
+    policy_tests::{TestFailure, TestReport, TestRequest, Tester, worker},
+};
+
+const BY_ROLE: &str = "package authbridge.ns.inbound.request\n\ndefault allow := false\n\n\
+                       allow if input.user in data.authbridge.ns.roles.admins\n";
+
+#[test]
+fn policies_decide_by_the_documents_beside_them() {
+    let mut policies = policies();
+    let roles = |users: &str| {
+        set("team-a/p:namespace", &[("inbound/request.rego", BY_ROLE), ("roles/admins.json.rego", users)])
+    };
+    policies.apply(&[roles("[\"ann\"]")]);
+    let bundle = policies.bundle(&id("team-a", "agent")).unwrap();
+    let allows =
+        |bundle: &Bundle, user: &str| decide(bundle, "inbound.request.allow", &json!({"user": user}));
+    assert_eq!(allows(&bundle, "ann"), Some(json!(true)));
+    assert_eq!(allows(&bundle, "eve"), Some(json!(false)));
+    let archive = Archive::read(&bundle.bytes()).unwrap();
+    assert!(
+        archive.entries.iter().any(|entry| entry.name == "/authbridge/ns/data.json"),
+        "{:?}",
+        archive.entries
+    );
+    policies.apply(&[roles("[\"eve\"]")]);
+    let after = policies.bundle(&id("team-a", "agent")).unwrap();
+    assert_eq!(allows(&after, "eve"), Some(json!(true)));
+    assert_ne!(after.revision(), bundle.revision());
+}
+
+#[test]
+fn a_document_in_anothers_place_is_refused_where_it_came_from() {
+    let mut policies = policies();
+    policies.apply(&[set(
+        "team-a/p:namespace",
+        &[("inbound/request.rego", BY_ROLE), ("roles/admins.json.rego", "[]")],
+    )]);
+    let before = policies.bundle(&id("team-a", "agent")).unwrap();
+    policies.apply(&[set("team-a/a-second:namespace", &[("roles.json.rego", "{\"admins\": [\"eve\"]}")])]);
+    let refusals = policies.refusals();
+    assert_eq!(refusals[0].code, "conflict", "{refusals:?}");
+    assert_eq!(refusals[0].resource, Some(ResourceKey::new("team-a", "a-second")));
+    assert_eq!(policies.bundle(&id("team-a", "agent")).unwrap().revision(), before.revision());
+}
+
+#[test]
+fn a_bundle_says_whose_it_is() {
+    let text = "package authbridge.ns.inbound.request\n\nimport data.authbridge.identity\n\ndefault allow := false\n\n\
+                allow if identity.service_account == input.only\n";
+    let mut policies = policies();
+    policies.apply(&[set("team-a/p:namespace", &[("inbound/request.rego", text)])]);
+    let (one, two) =
+        (policies.bundle(&id("team-a", "one")).unwrap(), policies.bundle(&id("team-a", "two")).unwrap());
+    let allows = |bundle: &Bundle| decide(bundle, "inbound.request.allow", &json!({"only": "one"}));
+    assert_eq!((allows(&one), allows(&two)), (Some(json!(true)), Some(json!(false))));
+    let foreign = SpiffeId::parse("spiffe://other.org/x").unwrap();
+    let identity =
+        Archive::read(&policies.bundle(&foreign).unwrap().bytes()).unwrap().data["authbridge"]["identity"]
+            .clone();
+    assert_eq!(identity, json!({"spiffe_id": "spiffe://other.org/x", "trust_domain": "other.org"}));
+}
+
+#[test]
+fn a_bundle_tells_where_each_module_comes_from() {
+    let mut policies = policies();
+    policies.apply(&[set("team-a/p:namespace", &[("inbound/request.rego", BY_ROLE)])]);
+    let archive = Archive::read(&policies.bundle(&id("team-a", "agent")).unwrap().bytes()).unwrap();
+    for module in &archive.modules {
+        let origin = &archive.origins[&module.name];
+        assert_eq!(origin.resource.is_some(), !module.name.contains("completed"), "{}", module.name);
+    }
+    let own =
+        archive.origins.values().find(|origin| origin.resource == Some(ResourceKey::new("team-a", "p")));
+    assert_eq!(own.unwrap().path, "inbound/request.rego");
+}
+
+/// A tier is compressed once, whoever has it: bundles are its very bytes, one member after another.
+#[test]
+fn bundles_are_members_of_tiers_one_after_another() {
+    let mut policies = policies();
+    policies.apply(&[set("team-a/p:namespace", &[("inbound/request.rego", BY_ROLE)])]);
+    let bytes =
+        |policies: &mut Policies, account: &str| policies.bundle(&id("team-a", account)).unwrap().bytes();
+    let (one, two) = (bytes(&mut policies, "one"), bytes(&mut policies, "two"));
+    let gzip = [0x1f, 0x8b, 8];
+    let members = one.windows(3).filter(|window| *window == gzip).count();
+    assert!(members >= 4, "head, global, namespace, end: {members}");
+    let shared = one.iter().rev().zip(two.iter().rev()).take_while(|(a, b)| a == b).count();
+    assert!(shared > one.len() / 2, "all but the head is the same: {shared} of {}", one.len());
+    assert_eq!(bytes(&mut policies, "one"), one, "the same content gives the same bytes");
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_bundle_ends_and_every_replica_agrees_when() {
+    let hour = Settings { bundle_lifetime: Some(Duration::from_secs(3600)), ..settings() };
+    let allow = "package authbridge.ns.inbound.request\n\nallow := true\n";
+    let replica = |now: u64| {
+        let mut policies = Policies::new(hour.clone());
+        policies.set_time(at(now));
+        policies.apply(&[set("team-a/p:namespace", &[("inbound/request.rego", allow)])]);
+        policies.bundle(&id("team-a", "agent")).unwrap()
+    };
+    let bundle = replica(1_800_000_000);
+    let end = bundle.not_after().unwrap();
+    assert!((1_800_001_800..=1_800_003_600).contains(&end), "{end}");
+    assert_eq!(replica(end - 1801).bytes(), bundle.bytes());
+    assert_ne!(
+        replica(end - 1800).etag(),
+        bundle.etag(),
+        "half a lifetime before its end there is a new one"
+    );
+    let archive = Archive::read(&bundle.bytes()).unwrap();
+    assert_eq!(archive.manifest.metadata, json!({"not_after": end}));
+    // These bundles end in 2027, as seen by the clock of today, or ended then.
+    let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert_eq!(decide(&replica(today), "inbound.request.allow", &json!({})), Some(json!(true)));
+    let old = replica(today - 7200);
+    assert_eq!(decide(&old, "inbound.request.allow", &json!({})), Some(json!(false)));
+    let reason = decide(&old, "inbound.request.reason", &json!({})).unwrap();
+    assert!(reason.as_str().unwrap().contains("out of date"), "{reason}");
+}
+
+#[test]
+fn without_a_lifetime_nothing_ends() {
+    let mut policies = policies();
+    let bundle = policies.bundle(&id("team-a", "agent")).unwrap();
+    assert_eq!(bundle.not_after(), None);
+    assert_eq!(Archive::read(&bundle.bytes()).unwrap().manifest.metadata, Value::Null);
+}
+
+/// Runs tests in this process, and counts how often.
+#[derive(Debug, Default)]
+struct Here {
+    runs: Mutex<usize>,
+    busy: bool,
+}
+
+impl Tester for Here {
+    fn run(&self, request: &TestRequest) -> Result<TestReport, TestFailure> {
+        *self.runs.lock().unwrap() += 1;
+        match self.busy {
+            true => Err(TestFailure::Limits("5s were over".to_owned())),
+            false => worker::report(request).map_err(TestFailure::Load),
+        }
+    }
+}
+
+fn tested() -> (Policies, Arc<Here>) {
+    let here = Arc::new(Here::default());
+    (policies().with_tester(Arc::clone(&here) as Arc<dyn Tester>), here)
+}
+
+const ALLOW_GET: &str =
+    "package authbridge.ns.inbound.request\n\ndefault allow := false\n\nallow if input.method == \"GET\"\n";
+const TEST_GET: &str = "package authbridge.ns.inbound.request_test\n\nimport data.authbridge.ns.inbound.request\n\n\
+                        test_get if request.allow with input as {\"method\": \"GET\"}\n\n\
+                        test_post if not request.allow with input as {\"method\": \"POST\"}\n";
+
+#[test]
+fn tests_run_and_stay_out_of_the_bundle() {
+    let (mut policies, here) = tested();
+    policies.apply(&[set(
+        "team-a/p:namespace",
+        &[("inbound/request.rego", ALLOW_GET), ("a_test.rego", TEST_GET)],
+    )]);
+    assert_eq!(policies.refusals(), []);
+    assert!(allowed(&mut policies, &id("team-a", "agent")));
+    assert_eq!(*here.runs.lock().unwrap(), 1);
+    let archive = Archive::read(&policies.bundle(&id("team-a", "agent")).unwrap().bytes()).unwrap();
+    assert!(archive.modules.iter().all(|module| !module.text.contains("test_get")));
+    policies.apply(&[set("team-b/q:namespace", &[("inbound/request.rego", ALLOW_GET)])]);
+    assert_eq!(*here.runs.lock().unwrap(), 1, "another's change is no reason to run them again");
+}
+
+#[test]
+fn a_failing_test_keeps_what_was_in_force() {
+    let (mut policies, _) = tested();
+    let with = |policy: &str| {
+        set(
+            "team-a/p:namespace",
+            &[("inbound/request.rego", policy), ("inbound/request_test.rego", TEST_GET)],
+        )
+    };
+    policies.apply(&[with(ALLOW_GET)]);
+    let before = policies.bundle(&id("team-a", "agent")).unwrap();
+    policies.apply(&[with(&ALLOW_GET.replace("GET", "POST"))]);
+    let refusals = policies.refusals();
+    assert_eq!(refusals.len(), 2, "{refusals:?}");
+    assert_eq!((refusals[0].code.as_str(), refusals[0].line), ("test", 5));
+    assert!(
+        refusals[0].message.contains("test_get") && refusals[0].source_line.contains("test_get"),
+        "{}",
+        refusals[0]
+    );
+    assert_eq!(refusals[0].path.as_deref(), Some("inbound/request_test.rego"));
+    assert_eq!(policies.bundle(&id("team-a", "agent")).unwrap().revision(), before.revision());
+    policies.apply(&[with(ALLOW_GET)]);
+    assert_eq!(policies.refusals(), []);
+}
+
+#[test]
+fn a_policy_whose_tests_never_passed_denies() {
+    let (mut policies, _) = tested();
+    let wrong = ALLOW_GET.replace("GET", "POST");
+    policies
+        .apply(&[set("team-a/p:namespace", &[("inbound/request.rego", &wrong), ("a_test.rego", TEST_GET)])]);
+    assert!(!allowed(&mut policies, &id("team-a", "agent")));
+}
+
+/// Who changes a policy that another's test is about is who has to look at it.
+#[test]
+fn a_change_that_fails_anothers_test_is_refused() {
+    let (mut policies, _) = tested();
+    let lib = |answer: &str| {
+        set(
+            "team-a/lib:namespace",
+            &[("lib.rego", &format!("package authbridge.ns.lib\n\nanswer := {answer}\n"))],
+        )
+    };
+    let test = "package authbridge.ns.lib_test\n\ntest_answer if data.authbridge.ns.lib.answer == 42\n";
+    policies.apply(&[
+        lib("42"),
+        set(
+            "team-a/tests:namespace",
+            &[("x_test.rego", test), ("x.rego", "package authbridge.ns.x\n\ny := 1\n")],
+        ),
+    ]);
+    assert_eq!(policies.refusals(), []);
+    policies.apply(&[lib("41")]);
+    let refusals = policies.refusals();
+    assert_eq!(refusals[0].resource, Some(ResourceKey::new("team-a", "lib")), "{refusals:?}");
+    policies.apply(&[gone("team-a", "tests")]);
+    policies.apply(&[lib("41")]);
+    assert_eq!(policies.refusals(), []);
+}
+
+/// What goes can no longer be refused: the policy whose test was about it stays in force, and its author is told.
+#[test]
+fn what_goes_takes_no_other_with_it() {
+    let (mut policies, _) = tested();
+    let lib = "package authbridge.ns.lib\n\nanswer := 42\n";
+    let test = "package authbridge.ns.x_test\n\ntest_answer if data.authbridge.ns.lib.answer == 42\n";
+    policies.apply(&[
+        set("team-a/lib:namespace", &[("lib.rego", lib)]),
+        set("team-a/p:namespace", &[("inbound/request.rego", ALLOW_GET), ("x_test.rego", test)]),
+    ]);
+    assert_eq!(policies.refusals(), []);
+    policies.apply(&[gone("team-a", "lib")]);
+    let refusals = policies.refusals();
+    assert_eq!(
+        (refusals.len(), refusals[0].severity),
+        (1, crate::refusal::Severity::Warning),
+        "{refusals:?}"
+    );
+    assert!(allowed(&mut policies, &id("team-a", "agent")));
+}
+
+/// A change that needs another one of the same reading is made after it.
+#[test]
+fn changes_that_need_one_another_are_made_together() {
+    let (mut policies, _) = tested();
+    let wrong = "package authbridge.ns.y_test\n\ntest_never if false\n";
+    let (answer, more) =
+        ("package authbridge.ns.lib\n\nanswer := 42\n", "package authbridge.ns.y\n\nz := 1\n");
+    let test = "package authbridge.ns.x_test\n\ntest_answer if data.authbridge.ns.lib.answer == 42\n";
+    policies.apply(&[set("team-a/stood:namespace", &[("inbound/request.rego", ALLOW_GET)])]);
+    policies.apply(&[
+        set(
+            "team-a/a:namespace",
+            &[("a.rego", "package authbridge.ns.a\n\nb := 1\n"), ("x_test.rego", test)],
+        ),
+        set("team-a/lib:namespace", &[("lib.rego", answer)]),
+        set("team-a/wrong:namespace", &[("y.rego", more), ("y_test.rego", wrong)]),
+    ]);
+    let refused: Vec<_> = policies.refusals().into_iter().filter_map(|refusal| refusal.resource).collect();
+    assert_eq!(refused, [ResourceKey::new("team-a", "wrong")]);
+}
+
+#[test]
+fn tests_that_could_not_run_are_run_again_with_the_next_change() {
+    let busy = Arc::new(Here { busy: true, ..Here::default() });
+    let mut policies = policies().with_tester(Arc::clone(&busy) as Arc<dyn Tester>);
+    let change =
+        [set("team-a/p:namespace", &[("inbound/request.rego", ALLOW_GET), ("a_test.rego", TEST_GET)])];
+    policies.apply(&change);
+    assert_eq!(policies.refusals()[0].code, "test_limits");
+    let before = *busy.runs.lock().unwrap();
+    policies.apply(&change);
+    assert!(*busy.runs.lock().unwrap() > before);
+}
+
+#[rstest]
+#[case::the_clock("test_a if time.now_ns() == 1 with time.now_ns as 1", true)]
+#[case::documents("test_a if data.authbridge.ns.x == 1 with data.authbridge.ns.x as 1", true)]
+#[case::whose_it_is(
+    "test_a if data.authbridge.identity.namespace == \"a\" with data.authbridge.identity as {\"namespace\": \"a\"}",
+    true
+)]
+#[case::another_tier("test_a if data.authbridge.client.x == 1 with data.authbridge.client.x as 1", false)]
+#[case::the_outside("test_a if http.send({\"method\": \"get\", \"url\": \"http://x\"})", false)]
+fn a_test_may_replace(#[case] test: &str, #[case] may: bool) {
+    let (mut policies, _) = tested();
+    let test = format!("package authbridge.ns.t\n\n{test}\n");
+    policies
+        .apply(&[set("team-a/p:namespace", &[("inbound/request.rego", ALLOW_GET), ("a_test.rego", &test)])]);
+    assert_eq!(policies.refusals().is_empty(), may, "{:?}", policies.refusals());
+}
+
+#[test]
+fn tests_alone_make_no_tier() {
+    let (mut policies, _) = tested();
+    let test = "package authbridge.ns.t\n\ntest_a if true\n";
+    policies.apply(&[set("team-a/p:namespace", &[("a_test.rego", test)])]);
+    assert_eq!(policies.refusals(), []);
+    assert_eq!(policies.tiers_of(&id("team-a", "agent")), [TierKind::Global]);
+    assert_eq!(object("team-a/p:namespace", &[("a_test.rego", test)]).key.name, "p");
+}

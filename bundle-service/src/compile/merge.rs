@@ -1,0 +1,213 @@
+//! Which versions of a tier's resources stand together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Policies,
+    documents::conflicts,
+    parts::Parts,
+    resource::{Fallback, Resource, Version},
+    tier::{check_together, completed},
+};
+use crate::{
+    policy::ResourceKey,
+    refusal::Refusal,
+    tiers::{TierKey, TierKind},
+};
+
+impl Policies {
+    /// The versions that stand together in a tier, or why the tier denies. Other tiers whose members changed by that
+    /// are added to `moved`.
+    ///
+    /// A resource that does not stand and never did is left out where the tier stood without it: what was in force
+    /// stays in force. Where nothing was in force yet, what its author meant is unknown, and the tier denies.
+    pub(super) fn merge(
+        &mut self,
+        key: &TierKey,
+        members: &BTreeSet<ResourceKey>,
+        moved: &mut BTreeSet<TierKey>,
+    ) -> Result<BTreeMap<ResourceKey, Version>, String> {
+        let stood = self.stands(key, members);
+        let fitting = self.fitting(key, members, moved);
+        let mut standing = self.passing(key, fitting, moved);
+        // Those whose wanted version does not stand here: their last good one, or a denial.
+        for name in members {
+            let Some(resource) = self.resources.get(name).filter(|_| !standing.contains_key(name)) else {
+                continue;
+            };
+            match resource.fallback_in(key) {
+                Fallback::Elsewhere => {}
+                Fallback::Broken if stood => {}
+                Fallback::Broken => return Err(resource.reason(name, key.kind())),
+                Fallback::Good(version) => {
+                    if !conflicts_of(key.kind(), standing.values().chain([&version])).is_empty() {
+                        return Err(resource.reason(name, key.kind()));
+                    }
+                    standing.insert(name.clone(), version);
+                }
+            }
+        }
+        Ok(standing)
+    }
+
+    /// The wanted versions that OPA would take together. When that is not all of them they are added one by one, those
+    /// first that stood before: the one that does not fit is the one that changed.
+    fn fitting(
+        &mut self,
+        key: &TierKey,
+        members: &BTreeSet<ResourceKey>,
+        moved: &mut BTreeSet<TierKey>,
+    ) -> BTreeMap<ResourceKey, Version> {
+        let wanted: BTreeMap<ResourceKey, Version> = members
+            .iter()
+            .filter_map(|name| Some((name.clone(), self.resources.get(name)?.wanted_in(key)?.clone())))
+            .collect();
+        if conflicts_of(key.kind(), wanted.values()).is_empty() {
+            return wanted;
+        }
+        let mut order: Vec<(ResourceKey, Version)> = wanted.into_iter().collect();
+        order.sort_by_key(|(name, version)| !self.has_stood(name, version));
+        let mut fitting: BTreeMap<ResourceKey, Version> = BTreeMap::new();
+        for (name, version) in order {
+            let refusals = conflicts_of(key.kind(), fitting.values().chain([&version]));
+            if refusals.is_empty() {
+                fitting.insert(name, version);
+            } else {
+                self.refuse(&name, key, refusals, moved);
+            }
+        }
+        fitting
+    }
+
+    /// Of versions that fit together, those with which the tests hold. When not all can stay, what was in force is
+    /// the ground, and changes are tried on it one by one, until none of the rest can be made.
+    fn passing(
+        &mut self,
+        key: &TierKey,
+        fitting: BTreeMap<ResourceKey, Version>,
+        moved: &mut BTreeSet<TierKey>,
+    ) -> BTreeMap<ResourceKey, Version> {
+        let failures = self.failures_of(key.kind(), fitting.values());
+        let (unchanged, mut changed): (BTreeMap<_, _>, BTreeMap<_, _>) = match failures.is_empty() {
+            true => (fitting, BTreeMap::new()),
+            false => fitting.into_iter().partition(|(name, version)| self.has_stood(name, version)),
+        };
+        let mut standing = unchanged;
+        for (name, version) in &standing.clone() {
+            self.accept(name, version, moved);
+        }
+        if changed.is_empty() {
+            // Nobody changed anything who could be refused: something went that a test was about.
+            self.tell(&failures);
+            return standing;
+        }
+        for name in changed.keys() {
+            if let Some(Fallback::Good(good)) =
+                self.resources.get(name).map(|resource| resource.fallback_in(key))
+            {
+                standing.insert(name.clone(), good);
+            }
+        }
+        loop {
+            let before = changed.len();
+            let mut left = BTreeMap::new();
+            for (name, version) in changed {
+                let replaced = standing.insert(name.clone(), version.clone());
+                let mut refusals = conflicts_of(key.kind(), standing.values());
+                if refusals.is_empty() {
+                    refusals = self.failures_of(key.kind(), standing.values());
+                }
+                if refusals.is_empty() {
+                    self.accept(&name, &version, moved);
+                    continue;
+                }
+                match replaced {
+                    Some(good) => drop(standing.insert(name.clone(), good)),
+                    None => drop(standing.remove(&name)),
+                }
+                left.insert(name, (version, refusals));
+            }
+            if left.is_empty() || left.len() == before {
+                for (name, (_, refusals)) in left {
+                    self.refuse(&name, key, refusals, moved);
+                }
+                return standing;
+            }
+            changed = left.into_iter().map(|(name, (version, _))| (name, version)).collect();
+        }
+    }
+
+    /// Whether a version is the one that last stood.
+    fn has_stood(&self, name: &ResourceKey, version: &Version) -> bool {
+        let good = self.resources.get(name).and_then(|resource| resource.good.as_ref());
+        good.is_some_and(|good| good.stored.hash == version.stored.hash)
+    }
+
+    /// What the tests that versions bring say against them.
+    fn failures_of<'a>(
+        &mut self,
+        kind: TierKind,
+        versions: impl Iterator<Item = &'a Version>,
+    ) -> Vec<Refusal> {
+        self.failed_tests(kind, &together(kind, versions))
+    }
+
+    /// Tells resources what their tests say, although nothing of them is refused.
+    fn tell(&mut self, failures: &[Refusal]) {
+        for failure in failures {
+            let resource = failure.resource.as_ref().and_then(|name| self.resources.get_mut(name));
+            if let Some(resource) = resource {
+                resource.refusals.push(failure.clone().warning());
+            }
+        }
+    }
+
+    /// Whether a tier is in force by resources of its own, as it was before this change, or before the start.
+    fn stands(&self, key: &TierKey, members: &BTreeSet<ResourceKey>) -> bool {
+        let has_stood =
+            |name| self.resources.get(name).is_some_and(|resource: &Resource| resource.good.is_some());
+        self.published.get(key).is_some_and(|tier| tier.digest.is_some() && !tier.denied)
+            && members.iter().any(has_stood)
+    }
+
+    fn accept(&mut self, name: &ResourceKey, version: &Version, moved: &mut BTreeSet<TierKey>) {
+        let Some(resource) = self.resources.get_mut(name) else { return };
+        resource.accepted = true;
+        // Of a version that somebody chose, nothing says that the newest is right by now.
+        if resource.pin.is_none() {
+            resource.refusals.clear();
+        }
+        let before = resource.good.replace(version.clone());
+        moved.extend(before.map(|before| before.tier().clone()).filter(|tier| tier != version.tier()));
+    }
+
+    fn refuse(
+        &mut self,
+        name: &ResourceKey,
+        key: &TierKey,
+        refusals: Vec<Refusal>,
+        moved: &mut BTreeSet<TierKey>,
+    ) {
+        let Some(resource) = self.resources.get_mut(name) else { return };
+        let first_time = resource.accepted || resource.refusals.is_empty();
+        resource.accepted = false;
+        resource.refusals = refusals.into_iter().map(|refusal| refusal.of(name)).collect();
+        let good = resource.good.as_ref().map(|good| good.tier().clone());
+        moved.extend(good.filter(|tier| first_time && tier != key));
+    }
+}
+
+fn together<'a>(kind: TierKind, versions: impl Iterator<Item = &'a Version>) -> Parts {
+    let parts = Parts::together(versions.map(|version| version.parts.as_ref()));
+    // What completes the global tier has to fit as well.
+    if kind == TierKind::Global { completed(parts) } else { parts }
+}
+
+/// Why an OPA would not take versions together.
+fn conflicts_of<'a>(kind: TierKind, versions: impl Iterator<Item = &'a Version>) -> Vec<Refusal> {
+    let parts = together(kind, versions);
+    // Tests are not part of a bundle, but a test that cannot be compiled says nothing.
+    let mut refusals = check_together(parts.modules.iter().chain(&parts.tests));
+    refusals.extend(conflicts(kind, &parts.documents, &parts.modules));
+    refusals
+}

@@ -1,0 +1,168 @@
+//! One resource: its newest version, the last one that stood, and the one that an administrator chose instead.
+
+use std::sync::Arc;
+
+use super::parts::Parts;
+use crate::{
+    digest::Digest,
+    policy::{AuthorizationPolicy, ResourceKey},
+    refusal::Refusal,
+    tiers::{TierKey, TierKind},
+};
+
+/// A version of a resource, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// The tier that it belongs to.
+    pub tier: TierKey,
+    /// Its fields.
+    pub policy: Arc<AuthorizationPolicy>,
+    /// What identifies it.
+    pub hash: Digest,
+    /// Where it was read: a file of the source.
+    pub origin: Arc<str>,
+}
+
+/// A version that compiles by itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Version {
+    pub(crate) stored: StoredVersion,
+    pub(crate) parts: Arc<Parts>,
+}
+
+impl Version {
+    pub(crate) fn read(stored: StoredVersion) -> Result<Self, Vec<Refusal>> {
+        let parts = Arc::new(Parts::read(&stored.policy, stored.tier.kind())?);
+        Ok(Self { stored, parts })
+    }
+
+    pub(crate) fn tier(&self) -> &TierKey {
+        &self.stored.tier
+    }
+}
+
+/// An administrator's choice of a version, which stands until it is released or the resource changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin<V> {
+    /// The version; `None` leaves the resource out of its tier.
+    pub to: Option<V>,
+    /// What the resource was when the choice was made.
+    pub of: Digest,
+    /// Who chose, and why.
+    pub by: String,
+}
+
+/// What is kept of a resource from before a start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RememberedResource {
+    /// The version that was in force.
+    pub good: Option<StoredVersion>,
+    /// The administrator's choice.
+    pub pin: Option<Pin<StoredVersion>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Resource {
+    pub(super) file: Arc<str>,
+    /// As its source counts.
+    pub(super) generation: Option<i64>,
+    /// What it is now; of an invalid one, what is wrong with it.
+    pub(super) state: Digest,
+    /// The tier that its newest version belongs to; `None` when it belongs to none.
+    pub(super) tier: Option<TierKey>,
+    /// Its newest version, if that compiles by itself.
+    pub(super) newest: Option<Version>,
+    /// Whether the version that it should have stands in its tier.
+    pub(super) accepted: bool,
+    /// The last version that stood in a tier.
+    pub(super) good: Option<Version>,
+    pub(super) pin: Option<Pin<Version>>,
+    /// What is wrong with the newest version.
+    pub(super) refusals: Vec<Refusal>,
+    /// What its author should look at, although it takes effect.
+    pub(super) warnings: Vec<Refusal>,
+}
+
+pub(super) enum Fallback {
+    /// It has no part in this tier: its last good version stands in another, or it was left out on purpose.
+    Elsewhere,
+    /// It has no good version, and this tier is its own.
+    Broken,
+    Good(Version),
+}
+
+impl Resource {
+    /// The tiers that it may have a version in.
+    pub(super) fn tiers(&self) -> impl Iterator<Item = &TierKey> {
+        let good = self.good.as_ref().map(Version::tier);
+        let pinned = self.pin.as_ref().and_then(|pin| pin.to.as_ref()).map(Version::tier);
+        self.tier.iter().chain(good).chain(pinned)
+    }
+
+    /// The version that it should have in a tier: the chosen one, or its newest.
+    pub(super) fn wanted_in(&self, tier: &TierKey) -> Option<&Version> {
+        let wanted = match &self.pin {
+            Some(pin) => pin.to.as_ref(),
+            None => self.newest.as_ref(),
+        };
+        wanted.filter(|version| version.tier() == tier)
+    }
+
+    /// What stands for it in a tier where the version that it should have does not.
+    pub(super) fn fallback_in(&self, tier: &TierKey) -> Fallback {
+        if let Some(pin) = &self.pin
+            && pin.to.as_ref().map(Version::tier) != Some(tier)
+        {
+            return Fallback::Elsewhere;
+        }
+        match &self.good {
+            // It stands elsewhere, or is about to be tried there.
+            Some(good) if good.tier() != tier => Fallback::Elsewhere,
+            Some(_)
+                if self.newest.is_some() && self.tier.as_ref() != Some(tier) && self.refusals.is_empty() =>
+            {
+                Fallback::Elsewhere
+            }
+            Some(good) => Fallback::Good(good.clone()),
+            None => Fallback::Broken,
+        }
+    }
+
+    /// What a workload is told while the tier denies.
+    pub(super) fn reason(&self, name: &ResourceKey, kind: TierKind) -> String {
+        let first = self.refusals.first();
+        let place = first.map(|refusal| match (&refusal.path, refusal.line) {
+            (Some(path), 0) => format!("{path}: "),
+            (Some(path), line) => format!("{path}:{line}: "),
+            (None, _) => String::new(),
+        });
+        format!(
+            "the {kind} policy {name} is not usable and denies until it is corrected: {}{}",
+            place.unwrap_or_default(),
+            first.map(|refusal| refusal.message.as_str()).unwrap_or_default(),
+        )
+    }
+
+    /// What an administrator chose instead of the newest version, for its author to know.
+    pub(super) fn pinned(&self, name: &ResourceKey) -> Option<Refusal> {
+        let pin = self.pin.as_ref()?;
+        let what = match &pin.to {
+            Some(version) => format!("version {:.12} is in force", version.stored.hash),
+            None => "the resource is left out of its tier".to_owned(),
+        };
+        let message = format!("{what} instead of the newest version, {:.12}: {}", pin.of, pin.by);
+        let advice =
+            format!("release it with `secctl bundle release --resource {name}`, or change the resource");
+        Some(Refusal::new("pinned", message).of(name).warning().suggest(advice))
+    }
+
+    /// All that its author should know, each with the file that it is about.
+    pub(super) fn findings(&self, name: &ResourceKey) -> Vec<Refusal> {
+        let all = self.refusals.iter().chain(&self.warnings).cloned().chain(self.pinned(name));
+        let file = |refusal: Refusal| Refusal {
+            file: Some(refusal.file.clone().unwrap_or_else(|| self.file.to_string())),
+            ..refusal
+        };
+        all.map(file).collect()
+    }
+}

@@ -1,0 +1,128 @@
+//! Running the tests that a tier's resources bring, before the tier is published.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Policies,
+    documents::merged,
+    parts::Parts,
+    tier::{ParsedModule, completed},
+};
+use crate::{
+    digest::Digest,
+    policy_tests::{NamedModule, Outcome, TestEnd, TestFailure, TestReport, TestRequest},
+    refusal::Refusal,
+    tiers::{TierKey, TierKind},
+};
+
+/// How many contents are remembered with what their tests came to.
+const MAX_REMEMBERED: usize = 10_000;
+/// How long one test may take.
+const ONE_MS: u64 = 1000;
+
+impl Policies {
+    /// The tests that each tier's resources bring, ready to run, for tiers that have some.
+    #[must_use]
+    pub fn tests(&self) -> Vec<(TierKey, TestRequest)> {
+        let of_tier = |tier: &TierKey| {
+            let resources = self.members(tier).filter_map(|key| self.resources.get(key));
+            let good =
+                resources.filter_map(|resource| resource.good.as_ref()).filter(|good| good.tier() == tier);
+            let parts = Parts::together(good.map(|good| good.parts.as_ref()));
+            let parts = if tier.kind() == TierKind::Global { completed(parts) } else { parts };
+            (!parts.tests.is_empty()).then(|| (tier.clone(), request(tier.kind(), &parts)))
+        };
+        self.members.keys().filter_map(of_tier).collect()
+    }
+
+    /// What the tests among parts say against them. The same content is tested once.
+    pub(super) fn failed_tests(&mut self, kind: TierKind, parts: &Parts) -> Vec<Refusal> {
+        let Some(tester) = self.tester.clone().filter(|_| !parts.tests.is_empty()) else { return Vec::new() };
+        let request = request(kind, parts);
+        let content = identify(&request);
+        if let Some(known) = self.tested.get(&content) {
+            return known.clone();
+        }
+        let refusals = match tester.run(&request) {
+            Ok(report) => {
+                tracing::info!(
+                    tests = report.outcomes.len(),
+                    covered = report.covered_percent(),
+                    "policies tested"
+                );
+                failures(&report, &parts.tests)
+            }
+            // A busy machine is no property of the content: it is tried again with the next change.
+            Err(failure @ (TestFailure::Limits(_) | TestFailure::Start(_))) => {
+                return vec![
+                    Refusal::new("test_limits", failure.to_string())
+                        .suggest("make the tests smaller, or try again"),
+                ];
+            }
+            Err(failure) => vec![Refusal::new("test", failure.to_string())],
+        };
+        if self.tested.len() == MAX_REMEMBERED {
+            self.tested.clear();
+        }
+        self.tested.insert(content, refusals.clone());
+        refusals
+    }
+}
+
+/// What tests of a tier see: the tier, its documents, and no other tier.
+fn request(kind: TierKind, parts: &Parts) -> TestRequest {
+    let named = |modules: &[ParsedModule]| {
+        let named = |part: &ParsedModule| NamedModule {
+            name: part.module.name().to_string(),
+            text: part.module.text().to_owned(),
+        };
+        modules.iter().map(named).collect()
+    };
+    TestRequest {
+        modules: named(&parts.modules),
+        tests: named(&parts.tests),
+        data: data(kind, parts),
+        one_ms: ONE_MS,
+    }
+}
+
+fn data(kind: TierKind, parts: &Parts) -> Value {
+    let documents = merged(&parts.documents).and_then(|text| serde_json::from_str(&text).ok());
+    let mut data: Value = documents.unwrap_or_else(|| Value::Object(Map::new()));
+    for name in kind.root().iter().rev() {
+        data = json!({ *name: data });
+    }
+    data["authbridge"]["settings"] = json!({ "require_client_policy": false, "require_fresh_bundle": false });
+    data["authbridge"]["identity"] = json!({});
+    data
+}
+
+fn identify(request: &TestRequest) -> Digest {
+    let head = [request.modules.len().to_string(), request.data.to_string()];
+    let modules = request.modules.iter().chain(&request.tests);
+    let texts = modules.flat_map(|module| [module.name.as_bytes(), module.text.as_bytes()]);
+    Digest::of(&head.iter().map(String::as_bytes).chain(texts).collect::<Vec<_>>())
+}
+
+/// A refusal for each test that failed, where it is.
+fn failures(report: &TestReport, tests: &[ParsedModule]) -> Vec<Refusal> {
+    let refusal = |outcome: &Outcome| {
+        let why = match &outcome.result {
+            TestEnd::Passed | TestEnd::Skipped => return None,
+            TestEnd::Failed => "fails".to_owned(),
+            TestEnd::Error(why) => format!("cannot be evaluated: {why}"),
+        };
+        let refusal = Refusal::new("test", format!("the test `{}` {why}", outcome.test))
+            .suggest("correct the policy or its test; until then what was in force stays so");
+        let part = tests.iter().find(|part| part.module.name().as_ref() == outcome.module);
+        let refusal = match part {
+            Some(ParsedModule { owner: Some(owner), path, .. }) => refusal.of(owner).in_module(path),
+            _ => refusal,
+        };
+        let line = usize::try_from(outcome.line).ok().and_then(|line| line.checked_sub(1));
+        let source = part.zip(line).and_then(|(part, line)| part.module.text().lines().nth(line));
+        let source_line = source.unwrap_or_default().to_owned();
+        Some(Refusal { line: outcome.line, source_line, ..refusal })
+    };
+    report.outcomes.iter().filter_map(refusal).collect()
+}

@@ -1,0 +1,5 @@
+package authbridge.inbound.response
+
+default allow := false
+
+allow if data.authbridge.inbound.request.allow

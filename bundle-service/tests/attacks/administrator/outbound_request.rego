@@ -1,0 +1,5 @@
+package authbridge.outbound.request
+
+default allow := false
+
+allow if data.authbridge.inbound.request.allow

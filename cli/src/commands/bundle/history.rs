@@ -1,0 +1,343 @@
+//! `secctl bundle history|diff|rollback|release`: what was in force, and going back to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bundle_service::{
+    admin::wire::{
+        ChoiceAnswer, HistoryAnswer, HistoryEntry, ReleaseRequest, RollbackRequest, SnapshotAnswer,
+        StandingPin, Target,
+    },
+    policy::{PolicyModule, ResourceKey},
+    tiers::TierKey,
+};
+use clap::Args;
+use secplane_identity::SpiffeId;
+use serde::Serialize;
+use similar::TextDiff;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    bundle_admin::AdminOptions,
+    failure::Failure,
+    output::{Output, Report, facts, note, rows, visible},
+};
+
+/// How many digits of a version are shown.
+const SHOWN: usize = 12;
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    #[command(flatten)]
+    of: OfAny,
+    #[command(flatten)]
+    admin: AdminOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    #[command(flatten)]
+    of: OfAny,
+    /// From: a publication's number of a tier, a version of a resource, or a revision of an identity
+    #[arg(long, value_name = "POINT")]
+    from: String,
+    /// To; what came last otherwise
+    #[arg(long, value_name = "POINT")]
+    to: Option<String>,
+    #[command(flatten)]
+    admin: AdminOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    #[command(flatten)]
+    of: OfShared,
+    /// To what: a publication's number of a tier, or a version of a resource
+    #[arg(long, value_name = "POINT")]
+    to: String,
+    /// Why: it is kept in the history and shown to the policy's author
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    admin: AdminOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    #[command(flatten)]
+    of: OfShared,
+    /// Why: it is kept in the history
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    admin: AdminOptions,
+}
+
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+struct OfAny {
+    /// An identity: all its tiers
+    #[arg(long, value_name = "ID")]
+    identity: Option<SpiffeId>,
+    /// A tier: global, namespace/NAMESPACE or client/NAMESPACE/CLIENT
+    #[arg(long, value_name = "TIER")]
+    tier: Option<TierKey>,
+    /// A resource
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    resource: Option<ResourceKey>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+struct OfShared {
+    /// A tier: global, namespace/NAMESPACE or client/NAMESPACE/CLIENT
+    #[arg(long, value_name = "TIER")]
+    tier: Option<TierKey>,
+    /// A resource
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    resource: Option<ResourceKey>,
+}
+
+impl OfAny {
+    fn target(&self) -> Result<Target, Failure> {
+        let identity = self.identity.clone().map(Target::Identity);
+        let tier = self.tier.clone().map(Target::Tier);
+        let target = identity.or(tier).or_else(|| self.resource.clone().map(Target::Resource));
+        target.ok_or_else(nothing_named)
+    }
+}
+
+impl OfShared {
+    fn target(&self) -> Result<Target, Failure> {
+        let tier = self.tier.clone().map(Target::Tier);
+        tier.or_else(|| self.resource.clone().map(Target::Resource)).ok_or_else(nothing_named)
+    }
+}
+
+fn nothing_named() -> Failure {
+    Failure::usage("look back", "nothing is named").remedy("give --tier, --resource or --identity")
+}
+
+pub(super) async fn history(output: Output, args: &HistoryArgs) -> Result<(), Failure> {
+    let answer = args.admin.admin().history(&args.of.target()?).await?;
+    output.report(&Told(answer))
+}
+
+pub(super) async fn diff(output: Output, args: &DiffArgs) -> Result<(), Failure> {
+    let (admin, of) = (args.admin.admin(), args.of.target()?);
+    let to = match &args.to {
+        Some(to) => to.clone(),
+        None => last(&of, &admin.history(&of).await?)?,
+    };
+    let (before, after) = (admin.snapshot(&of, &args.from).await?, admin.snapshot(&of, &to).await?);
+    output.report(&Difference::between(args.from.clone(), to, &before, &after))
+}
+
+/// The last point of a history.
+fn last(of: &Target, history: &HistoryAnswer) -> Result<String, Failure> {
+    let nothing = || Failure::refused("compare with what came last", "nothing of it is in the history");
+    let entry = history.entries.last().ok_or_else(nothing)?;
+    match of {
+        Target::Tier(_) => Ok(entry.published.number.to_string()),
+        Target::Resource(_) => {
+            entry.published.members.first().map(|member| member.version.to_string()).ok_or_else(nothing)
+        }
+        Target::Identity(_) => entry.revision.map(|revision| revision.to_string()).ok_or_else(nothing),
+    }
+}
+
+pub(super) async fn roll_back(output: Output, args: &RollbackArgs) -> Result<(), Failure> {
+    let request = RollbackRequest { of: args.of.target()?, to: args.to.clone(), reason: args.reason.clone() };
+    chosen(output, args.admin.admin().roll_back(&request).await?)
+}
+
+pub(super) async fn release(output: Output, args: &ReleaseArgs) -> Result<(), Failure> {
+    let request = ReleaseRequest { of: args.of.target()?, reason: args.reason.clone() };
+    chosen(output, args.admin.admin().release(&request).await?)
+}
+
+fn chosen(output: Output, answer: ChoiceAnswer) -> Result<(), Failure> {
+    if !answer.durable {
+        note("WARNING: it is in force, but not on disk: a restart of the service forgets it");
+    }
+    for key in &answer.missing {
+        note(format_args!(
+            "WARNING: {key} was in force then and is in no source any more; it does not come back"
+        ));
+    }
+    output.report(&Chosen(answer))
+}
+
+fn at(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    let time = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|time| time.format(&Rfc3339).ok());
+    time.unwrap_or_else(|| seconds.to_string())
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Told(HistoryAnswer);
+
+impl Report for Told {
+    fn table(&self) -> String {
+        let row = |entry: &HistoryEntry| {
+            let HistoryEntry { published, revision } = entry;
+            let members = published.members.iter();
+            let members = members
+                .map(|member| format!("{} {:.SHOWN$} ({})", member.resource, member.version, member.origin));
+            let members: Vec<String> = members.collect();
+            let state = match &published.denied {
+                Some(reason) => format!("denies: {reason}"),
+                None if members.is_empty() => "nothing".to_owned(),
+                None => members.join("\n"),
+            };
+            let revision = revision.map(|revision| format!("{revision:.SHOWN$}")).unwrap_or_default();
+            [
+                at(published.at),
+                published.tier.to_string(),
+                published.number.to_string(),
+                state,
+                revision,
+                published.causes.join("\n"),
+            ]
+        };
+        let heading = ["WHEN", "TIER", "NUMBER", "IN FORCE", "REVISION", "WHY"];
+        let history = rows(heading, self.0.entries.iter().map(row), "nothing came into force that is kept");
+        let pins = pins(&self.0.pins);
+        if pins.is_empty() { history } else { format!("{history}\n\n{pins}") }
+    }
+}
+
+fn pins(pins: &[StandingPin]) -> String {
+    let line = |pin: &StandingPin| match &pin.to {
+        Some(to) => {
+            format!(
+                "{}: {to:.SHOWN$} instead of {:.SHOWN$}, by {}",
+                pin.resource,
+                pin.instead_of,
+                visible(&pin.by)
+            )
+        }
+        None => format!("{}: left out, by {}", pin.resource, visible(&pin.by)),
+    };
+    pins.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Chosen(ChoiceAnswer);
+
+impl Report for Chosen {
+    fn table(&self) -> String {
+        let tiers = self.0.tiers.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        facts([("Tiers built anew", tiers), ("Not the newest", pins(&self.0.pins))])
+    }
+}
+
+#[derive(Serialize)]
+struct Difference {
+    from: String,
+    to: String,
+    resources: Vec<ChangedResource>,
+}
+
+#[derive(Serialize)]
+struct ChangedResource {
+    tier: TierKey,
+    resource: ResourceKey,
+    change: &'static str,
+    /// A unified diff of its modules.
+    diff: String,
+}
+
+impl Difference {
+    fn between(from: String, to: String, before: &SnapshotAnswer, after: &SnapshotAnswer) -> Self {
+        let index = |snapshot: &SnapshotAnswer| -> BTreeMap<(TierKey, ResourceKey), Vec<PolicyModule>> {
+            let resources = snapshot.resources.iter();
+            let entry = resources.map(|r| ((r.tier.clone(), r.policy.key.clone()), r.policy.modules.clone()));
+            entry.collect()
+        };
+        let (before, after) = (index(before), index(after));
+        let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        let changed = keys.into_iter().filter_map(|key| {
+            let (old, new) = (before.get(key), after.get(key));
+            let change = match (old, new) {
+                (Some(old), Some(new)) if old == new => return None,
+                (Some(_), Some(_)) => "changed",
+                (None, _) => "added",
+                (_, None) => "removed",
+            };
+            let none = Vec::new();
+            let diff = diff_modules(old.unwrap_or(&none), new.unwrap_or(&none));
+            Some(ChangedResource { tier: key.0.clone(), resource: key.1.clone(), change, diff })
+        });
+        Self { resources: changed.collect(), from, to }
+    }
+}
+
+/// Modules as one text each, told apart by path and by their place among those of one path.
+fn diff_modules(before: &[PolicyModule], after: &[PolicyModule]) -> String {
+    let index = |modules: &[PolicyModule]| {
+        let mut texts: BTreeMap<(String, usize), String> = BTreeMap::new();
+        for module in modules {
+            let number = texts.keys().filter(|(path, _)| *path == module.path).count();
+            texts.insert((module.path.clone(), number), module.content.clone());
+        }
+        texts
+    };
+    let (before, after) = (index(before), index(after));
+    let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let diff = |key: &(String, usize)| {
+        let text = |texts: &BTreeMap<(String, usize), String>| texts.get(key).cloned().unwrap_or_default();
+        let (old, new) = (text(&before), text(&after));
+        (old != new)
+            .then(|| TextDiff::from_lines(&old, &new).unified_diff().header(&key.0, &key.0).to_string())
+    };
+    paths.into_iter().filter_map(diff).collect()
+}
+
+impl Report for Difference {
+    fn table(&self) -> String {
+        if self.resources.is_empty() {
+            return format!("nothing differs between {} and {}", self.from, self.to);
+        }
+        let one = |changed: &ChangedResource| {
+            let ChangedResource { tier, resource, change, diff } = changed;
+            format!("{resource} in {tier}: {change}\n{}", visible(diff.trim_end()))
+        };
+        self.resources.iter().map(one).collect::<Vec<_>>().join("\n\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(path: &str, content: &str) -> PolicyModule {
+        PolicyModule { path: path.to_owned(), content: content.to_owned() }
+    }
+
+    #[test]
+    fn shows_the_lines_that_differ() {
+        let before = [module("a.rego", "package a\nx := 1\n"), module("b.rego", "package b\n")];
+        let after = [module("a.rego", "package a\nx := 2\n"), module("b.rego", "package b\n")];
+        let diff = diff_modules(&before, &after);
+        assert!(
+            diff.contains("-x := 1") && diff.contains("+x := 2") && !diff.contains("package b"),
+            "{diff}"
+        );
+        assert_eq!(diff_modules(&before, &before), "");
+        assert!(diff_modules(&before, &[]).contains("-package b"));
+    }
+
+    #[test]
+    fn tells_modules_of_one_path_apart() {
+        let before = [module("a.rego", "package a\n"), module("a.rego", "package b\n")];
+        assert!(diff_modules(&before, &before[..1]).contains("-package b"));
+    }
+
+    #[test]
+    fn tells_when() {
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert!(!at(u64::MAX).is_empty());
+    }
+}
