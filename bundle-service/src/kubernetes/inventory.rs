@@ -212,7 +212,7 @@ impl Inventory {
         self.begun = true;
         let changes = std::mem::take(&mut self.changes).into_values().collect();
         let refusals = self.twice.iter().filter_map(|key| self.refuse_twice(key)).collect();
-        Some(Batch { changes, refusals })
+        Some(Batch { changes, refusals, ..Batch::default() })
     }
 
     /// Whether everything was listed that has to be.
