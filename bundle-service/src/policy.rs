@@ -201,7 +201,6 @@ impl AuthorizationPolicy {
         }
     }
 
-impl AuthorizationPolicy {
     /// What identifies this version of the resource: a hash of all its fields, the same on every replica.
     #[must_use]
     pub fn version(&self) -> Digest {
