@@ -13,7 +13,7 @@ fn secctl(arguments: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-const POLICY: &str = "package authbridge.ns.inbound.request\n\ndefault allow := false\n\nallow if input.x == 1\n\nallow if {\n\tinput.y == 2\n}\n";
+const POLICY: &str = "package authbridge.ns.inbound.request\n\ndefault allow := false\n\nallow if input.x == 1\n\nallow if {\n\tinput.y == 2\n\tinput.z == 3\n}\n";
 
 fn folder(test: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -49,7 +49,7 @@ fn tells_what_passed_and_what_was_not_gone_through() {
     let (status, report) = tested(&folder("test_a if request.allow with input as {\"x\": 1}"));
     assert_eq!((status, &report["tests"]), (0, &json!(1)), "{report}");
     let uncovered = &report["suites"][0]["uncovered"][0];
-    assert!(uncovered["lines"].as_array().unwrap().contains(&json!(8)), "{report}");
+    assert!(uncovered["lines"].as_array().unwrap().contains(&json!(9)), "{report}");
 }
 
 #[test]
