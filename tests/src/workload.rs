@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use http_body_util::StreamBody;
+use http_body_util::{Either, Empty, StreamBody};
 use hyper::body::{Bytes, Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use secplane_identity::PrivateKey;
@@ -107,15 +107,17 @@ pub async fn begin_and_never_finish(socket: &Path) -> impl Sized {
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
-    let request = http::Request::post("http://workload/SpiffeWorkloadAPI/FetchX509SVID")
-        .header("content-type", "application/grpc")
-        .header("workload.spiffe.io", "true")
-        .body(body)
-        .unwrap();
-    let call = tokio::spawn(sender.send_request(request));
+    let request = |path| {
+        http::Request::post(format!("http://workload{path}"))
+            .header("content-type", "application/grpc")
+            .header("workload.spiffe.io", "true")
+    };
+    let endless = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+    let endless = request("/SpiffeWorkloadAPI/FetchX509SVID").body(Either::Left(endless)).unwrap();
+    let call = tokio::spawn(sender.send_request(endless));
     // The server has the call once it has answered what was sent after it.
-    sender.ready().await.unwrap();
+    let next = request("/nothing/Here").body(Either::Right(Empty::<Bytes>::new())).unwrap();
+    sender.send_request(next).await.unwrap();
     (sender, connection, call)
 }
 
