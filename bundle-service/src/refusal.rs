@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn reads_as_one_line() {
         let key = ResourceKey::new("team-a", "agent");
-        let refusal = Refusal::new("syntax", "expecting `]`").of(&key).in_module("inbound/request.rego");
+        let refusal = Refusal::new("rego_parse_error", "expecting `]`").of(&key).in_module("inbound/request.rego");
         let refusal = Refusal { line: 3, column: 5, ..refusal }.suggest("close it");
         assert_eq!(
             refusal.to_string(),

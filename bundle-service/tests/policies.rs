@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     fs, iter,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bundle_service::{
@@ -17,7 +18,7 @@ use bundle_service::{
 use rstest::rstest;
 use secplane_identity::SpiffeId;
 use secplane_rego::{
-    Module,
+    Gate, Module,
     evaluate::{Evaluator, Limits, TestResult},
 };
 use serde_json::{Value, json};
@@ -101,7 +102,8 @@ fn failures(policies: &Path, file: &Path) -> Result<Vec<String>, Vec<String>> {
         .next()
         .and_then(|line| line.strip_prefix("# identity: "))
         .ok_or_else(|| vec!["the first line is not `# identity: spiffe://…`".to_owned()])?;
-    let tests = Module::parse("test.rego", text.as_bytes()).map_err(|refusal| vec![refusal.to_string()])?;
+    let tests = Gate::default().parse("test.rego", text.as_bytes());
+    let tests = tests.map_err(|refusals| vec![refusals.iter().map(ToString::to_string).collect()])?;
     let outcomes = Decider::for_identity(policies, id, Some(tests))?.evaluator.run_tests();
     if outcomes.is_empty() {
         return Ok(vec!["it has no tests".to_owned()]);
@@ -168,7 +170,7 @@ struct Decider {
 
 impl Decider {
     /// Compiles the bundle from the whole folder, and loads what its archive holds, with a test file beside it.
-    fn for_identity(policies: &Path, id: &str, tests: Option<Module>) -> Result<Self, Vec<String>> {
+    fn for_identity(policies: &Path, id: &str, tests: Option<Arc<Module>>) -> Result<Self, Vec<String>> {
         let id = SpiffeId::parse(id).map_err(|error| vec![format!("{id}: {error}")])?;
         let manifests =
             directory::read(policies, &SourceOptions::default()).map_err(|error| vec![error.to_string()])?;
@@ -179,13 +181,12 @@ impl Decider {
             return Err(compiled.refusals.iter().map(ToString::to_string).collect());
         }
         let archive = Archive::read(&compiled.bundle.bytes()).map_err(|error| vec![error.to_string()])?;
-        let modules =
-            archive.modules.iter().map(|module| Module::parse(&module.name, module.text.as_bytes()));
-        let modules: Vec<Module> = modules
+        let gate = Gate::default();
+        let modules = archive.modules.iter().map(|module| gate.parse(&module.name, module.text.as_bytes()));
+        let modules: Vec<_> = modules
             .chain(tests.map(Ok))
             .collect::<Result<_, _>>()
-            .map_err(|refusal| vec![refusal.to_string()])?;
-        let modules: Vec<&Module> = modules.iter().collect();
+            .map_err(|refusals| refusals.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let evaluator = Evaluator::new(&modules, &archive.documents(), Limits::default())
             .map_err(|error| vec![error.to_string()])?;
         match evaluator.missing_builtins() {
@@ -257,7 +258,7 @@ fn finds_no_fault_in_a_sound_folder() {
 #[case::without_identity("package t\ntest_one := true", "the first line is not")]
 #[case::of_another_identity(&TEST_ONE.replace("/ns/a/", "/ns/b/"), "data.t.test_one: Failed")]
 #[case::skipped(&TEST_ONE.replace("test_one", "todo_test_one"), "Skipped")]
-#[case::not_rego("# identity: spiffe://example.org/ns/a/sa/b\npackage", "syntax")]
+#[case::not_rego("# identity: spiffe://example.org/ns/a/sa/b\npackage", "rego_parse_error")]
 fn names_a_test_file_that_proves_nothing(#[case] test: &str, #[case] fault: &str) {
     let folder = small_folder(ALLOW_ONE, test, PAGE_ONE);
     let faults = failing_tests(&folder.path().join("policies"));

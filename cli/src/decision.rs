@@ -5,9 +5,9 @@ use std::fmt;
 use bundle_service::compile::Archive;
 use clap::ValueEnum;
 use secplane_rego::{
-    Module, Refusal,
-    check::warnings,
-    evaluate::{Evaluator, Limits},
+    Gate, Refusal,
+    capabilities::OpaVersion,
+    evaluate::{Evaluator, Limits, warnings},
 };
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -62,14 +62,15 @@ pub(crate) struct Decision {
 /// Decides with one bundle. It takes its time: never call it on the async runtime.
 pub(crate) fn decide(bundle: &Archive, point: DecisionPoint, input: &Value) -> Result<Decision, Failure> {
     let what = || format!("decide {point}");
+    // Whatever OPA it was made for, the newest one reads it.
+    let gate = Gate::new(OpaVersion::V1_22);
     let parsed = bundle
         .modules
         .iter()
-        .map(|module| Module::parse(&module.name, module.text.as_bytes()))
+        .map(|module| gate.parse(&module.name, module.text.as_bytes()))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|refusal| Failure::refused(what(), refusal))?;
-    let references: Vec<_> = parsed.iter().collect();
-    let mut evaluator = Evaluator::new(&references, &bundle.documents(), Limits::default())
+        .map_err(|refusals| Failure::refused(what(), first_of(refusals)))?;
+    let mut evaluator = Evaluator::new(&parsed, &bundle.documents(), Limits::default())
         .map_err(|error| Failure::refused(what(), error))?;
     let mut value = |name: &str| {
         let path = format!("authbridge/{point}/{name}");
@@ -81,7 +82,17 @@ pub(crate) fn decide(bundle: &Archive, point: DecisionPoint, input: &Value) -> R
         other => read_object(other.as_ref()),
     };
     let missing_builtins = evaluator.missing_builtins().to_vec();
-    Ok(Decision { allow, reason, missing_builtins, opa_may_differ: warnings(&references) })
+    Ok(Decision { allow, reason, missing_builtins, opa_may_differ: warnings(&parsed) })
+}
+
+/// What is wrong with a module in one line: the first thing, and how many more there are.
+fn first_of(refusals: Vec<Refusal>) -> String {
+    let more = refusals.len().saturating_sub(1);
+    match (refusals.first(), more) {
+        (Some(first), 0) => first.to_string(),
+        (Some(first), more) => format!("{first} (and {more} more)"),
+        (None, _) => String::new(),
+    }
 }
 
 /// The form `{"allow": bool, "reason": string}`; anything else denies.

@@ -1,7 +1,7 @@
 //! Decisions and `test_` rules, evaluated under limits.
 //!
 //! The engine is not OPA: it lacks some functions ([`Evaluator::missing_builtins`]) and takes some negations for true
-//! that OPA leaves undefined ([`warnings`](crate::check::warnings) names them). It is good for tests and for looking
+//! that OPA leaves undefined ([`warnings`] names them). It is good for tests and for looking
 //! at a decision; what decides at a sidecar is the sidecar's OPA. A call of a built-in function is not interrupted
 //! by the limit, so evaluate here only policies of people who may use the machine.
 
@@ -10,6 +10,7 @@ mod extensions;
 use std::{
     collections::BTreeSet,
     num::NonZeroU32,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,10 +19,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Location, Module,
-    isolate::isolated,
-    module::{Meaning, Segment},
-    read::parser_limits,
+    Location, Module, Refusal,
+    engine::{
+        Together,
+        isolate::isolated,
+        module::{Meaning, Module as Read, Segment},
+        negations,
+        read::parser_limits,
+    },
 };
 
 /// What an evaluation may take.
@@ -96,7 +101,7 @@ pub enum EvaluationError {
 /// # Errors
 /// As [`Evaluator::new`] and [`Evaluator::decide`].
 pub fn evaluate(
-    modules: &[&Module],
+    modules: &[Arc<Module>],
     data: &Value,
     decision: &str,
     input: &Value,
@@ -104,12 +109,31 @@ pub fn evaluate(
     Evaluator::new(modules, data, Limits::default())?.decide(decision, input)
 }
 
+/// Where the decision of an OPA may differ from one of [`evaluate`]: each a warning. An OPA activates modules that have
+/// them. Modules that the engine cannot read have none.
+#[must_use]
+pub fn warnings(modules: &[Arc<Module>]) -> Vec<Refusal> {
+    let read: Vec<Read> = modules.iter().filter_map(|module| read(module).ok()).collect();
+    negations(&Together::new(&read.iter().collect::<Vec<_>>()))
+}
+
+/// Reads a module as the engine does, within the limits of its parser.
+fn read(module: &Module) -> Result<Read, Refusal> {
+    Read::parse(module.file(), module.text().as_bytes())
+}
+
 impl Evaluator {
-    /// Loads modules and data. They should have passed [`check`](crate::check::check): here errors are coarser.
+    /// Loads modules and data. They should have passed the [`Gate`](crate::Gate): here errors are coarser.
     ///
     /// # Errors
-    /// When the engine refuses a module or the data.
-    pub fn new(modules: &[&Module], data: &Value, limits: Limits) -> Result<Self, EvaluationError> {
+    /// When the engine refuses a module or the data: some of what OPA takes is beyond it.
+    pub fn new(modules: &[Arc<Module>], data: &Value, limits: Limits) -> Result<Self, EvaluationError> {
+        let read: Vec<Read> = modules
+            .iter()
+            .map(|module| read(module))
+            .collect::<Result<_, _>>()
+            .map_err(|refusal| EvaluationError::Load(refusal.to_string()))?;
+        let modules = &read.iter().collect::<Vec<_>>();
         let engine = isolated(|| load(modules, data, limits)).and_then(|loaded| loaded);
         let tests = modules.iter().flat_map(|module| tests_of(module)).collect();
         Ok(Self { engine: engine.map_err(EvaluationError::Load)?, tests, missing: missing(modules) })
@@ -193,7 +217,7 @@ impl std::fmt::Debug for Evaluator {
     }
 }
 
-fn load(modules: &[&Module], data: &Value, limits: Limits) -> Result<Engine, String> {
+fn load(modules: &[&Read], data: &Value, limits: Limits) -> Result<Engine, String> {
     let mut engine = Engine::new();
     engine.set_policy_length_config(parser_limits());
     engine.set_execution_timer_config(ExecutionTimerConfig {
@@ -212,7 +236,7 @@ fn load(modules: &[&Module], data: &Value, limits: Limits) -> Result<Engine, Str
     Ok(engine)
 }
 
-fn tests_of(module: &Module) -> Vec<Test> {
+fn tests_of(module: &Read) -> Vec<Test> {
     let mut tests: Vec<Test> = Vec::new();
     for rule in module.rules() {
         let Some(name) = rule.path.last().and_then(Segment::name) else { continue };
@@ -229,7 +253,7 @@ fn tests_of(module: &Module) -> Vec<Test> {
     tests
 }
 
-fn missing(modules: &[&Module]) -> Vec<String> {
+fn missing(modules: &[&Read]) -> Vec<String> {
     let mut missing = BTreeSet::new();
     for module in modules {
         for rule in module.rules() {
@@ -283,8 +307,9 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str) -> Module {
-        Module::parse("t.rego", text.as_bytes()).unwrap()
+    fn parse(text: &str) -> Arc<Module> {
+        use crate::{Gate, capabilities::OpaVersion};
+        Gate::new(OpaVersion::V1_22).parse("t.rego", text.as_bytes()).unwrap()
     }
 
     #[rstest]
@@ -298,7 +323,7 @@ mod tests {
         let module = parse(
             "package a\ndefault allow := false\nallow if input.who == data.known\nnever if false\nset := {1, 2}",
         );
-        let found = evaluate(&[&module], &json!({"known": "me"}), decision, &json!({"who": "me"})).unwrap();
+        let found = evaluate(&[module], &json!({"known": "me"}), decision, &json!({"who": "me"})).unwrap();
         assert_eq!(found, expected);
     }
 
@@ -309,7 +334,7 @@ mod tests {
     #[case("")]
     fn refuses_what_is_no_path(#[case] decision: &str) {
         let module = parse("package a\nx := 1");
-        let found = evaluate(&[&module], &json!({}), decision, &json!({}));
+        let found = evaluate(&[module], &json!({}), decision, &json!({}));
         if decision == "data" {
             assert_eq!(found, Ok(None));
         } else {
@@ -328,7 +353,7 @@ mod tests {
              test_value := \"x\"",
         );
         let policy = parse("package a\nallow if input.x == 1");
-        let mut evaluator = Evaluator::new(&[&policy, &module], &json!({}), Limits::default()).unwrap();
+        let mut evaluator = Evaluator::new(&[policy, module], &json!({}), Limits::default()).unwrap();
         let outcomes = evaluator.run_tests();
         let found: Vec<_> = outcomes.iter().map(|o| (o.name.as_str(), &o.result, o.location.line)).collect();
         assert_eq!(
@@ -349,7 +374,7 @@ mod tests {
             "package a\nxs := numbers.range(1, 2000)\nx if { some a in xs; some b in xs; some c in xs; a + b + c == 0 }",
         );
         let limits = Limits { time: Duration::from_millis(50) };
-        let mut evaluator = Evaluator::new(&[&module], &json!({}), limits).unwrap();
+        let mut evaluator = Evaluator::new(&[module], &json!({}), limits).unwrap();
         let started = Instant::now();
         assert!(matches!(evaluator.decide("data.a.x", &json!({})), Err(EvaluationError::Evaluate(_))));
         assert!(started.elapsed() < Duration::from_secs(10));
@@ -358,7 +383,7 @@ mod tests {
     #[test]
     fn a_panic_of_the_engine_is_an_error() {
         let module = parse("package a\nx := strings.count(input.a, \"\")");
-        let found = evaluate(&[&module], &json!({}), "data.a.x", &json!({"a": "b"}));
+        let found = evaluate(&[module], &json!({}), "data.a.x", &json!({"a": "b"}));
         assert!(matches!(found, Err(EvaluationError::Evaluate(_))), "{found:?}");
     }
 
@@ -366,7 +391,7 @@ mod tests {
     fn names_functions_that_it_lacks() {
         let module =
             parse("package a\nx := io.jwt.encode_sign({}, {}, input.t)\ny := count([1])\nz if print(1)");
-        let evaluator = Evaluator::new(&[&module], &json!({}), Limits::default()).unwrap();
+        let evaluator = Evaluator::new(&[module], &json!({}), Limits::default()).unwrap();
         assert_eq!(evaluator.missing_builtins(), ["io.jwt.encode_sign"]);
     }
 }

@@ -2,34 +2,33 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`guard`] | limits on a text before any parser sees it |
-//! | [`module`] | one parsed module: package, imports, rules and what they refer to |
-//! | [`check`] | the checks of modules that are compiled together |
-//! | [`builtins`] | the functions that OPA has |
-//! | [`capabilities`] | what an OPA of a certain version can do |
+//! | [`gate`] | the one entrance: modules are parsed once, and checked together |
+//! | [`syntax`] | the text of a module and what it says |
+//! | [`check`] | OPA's compiler stages, each a file |
 //! | [`types`] | the types of values |
+//! | [`capabilities`] | what an OPA of a certain version can do |
 //! | [`evaluate`](mod@evaluate) | decisions and `test_` rules, under limits |
 //! | [`refusal`] | what is wrong, where, and what to do |
 //!
 //! ```
-//! use secplane_rego::{Module, check::check};
+//! use secplane_rego::Gate;
 //!
-//! let module = Module::parse("a.rego", b"package a\nallow if input.x == 1\n").unwrap();
-//! assert_eq!(module.package(), ["a"]);
-//! assert!(check(&[&module]).is_empty());
+//! let gate = Gate::default();
+//! let module = gate.parse("a.rego", b"package a\nallow if input.x == 1\n").unwrap();
+//! assert_eq!(module.package_names(), ["a"]);
+//! assert!(gate.check(&[module]).is_empty());
 //! ```
 
-pub mod builtins;
 pub mod capabilities;
 pub mod check;
+mod engine;
 pub mod evaluate;
-pub mod guard;
-mod isolate;
-pub mod module;
-mod read;
+pub mod gate;
 pub mod refusal;
+pub mod syntax;
 pub mod types;
 
 pub use evaluate::evaluate;
-pub use module::Module;
+pub use gate::Gate;
 pub use refusal::{Code, Location, Refusal};
+pub use syntax::Module;

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// A place in a module's text. Lines and columns begin at 1; 0 means that the place is the whole module.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Location {
-    /// The module's name, as it was given to [`Module::parse`](crate::Module::parse).
+    /// The module's name, as it was given to [`Gate::parse`](crate::Gate::parse).
     pub file: Arc<str>,
     /// The line.
     pub line: u32,
@@ -24,50 +24,48 @@ impl fmt::Display for Location {
     }
 }
 
-/// Which rule a module breaks.
+/// Which rule a module breaks. Those that OPA itself refuses have OPA's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Code {
-    /// Too long, too many lines, or a line too long.
+    /// Too long, or too much to be checked.
+    #[serde(rename = "too_large")]
     TooLarge,
-    /// Brackets nested, or an expression chained, beyond what is parsed.
+    /// Terms nested, or an expression chained, beyond what is read.
+    #[serde(rename = "too_deep")]
     TooDeep,
-    /// Not UTF-8, or a control character.
+    /// Not UTF-8, or a character that no text has.
+    #[serde(rename = "encoding")]
     Encoding,
     /// Not Rego.
-    Syntax,
-    /// The parser gave up on it.
-    ParserFailure,
-    /// An import that is not allowed or clashes with another one.
-    Import,
-    /// A name that a rule, an argument or a variable cannot have.
-    Name,
-    /// Two rules that cannot stand beside one another.
-    Conflict,
-    /// A function that does not exist.
-    UndefinedFunction,
-    /// A call with the wrong number of arguments.
-    Arity,
-    /// A variable that nothing binds.
-    UnsafeVariable,
-    /// A declared variable that nothing uses.
-    UnusedVariable,
-    /// A rule that depends on itself.
-    Recursion,
-    /// A `with` that replaces what cannot be replaced.
-    With,
-    /// A default that is not a constant.
-    Default,
-    /// The merged modules cannot be prepared for evaluation.
+    #[serde(rename = "rego_parse_error")]
+    Parse,
+    /// Rego that does not fit together: names, imports, variables, `with`.
+    #[serde(rename = "rego_compile_error")]
     Compile,
+    /// Rules, calls or values that contradict one another.
+    #[serde(rename = "rego_type_error")]
+    Type,
+    /// A variable that nothing binds.
+    #[serde(rename = "rego_unsafe_var_error")]
+    UnsafeVariable,
+    /// A rule that depends on itself.
+    #[serde(rename = "rego_recursion_error")]
+    Recursion,
+    /// The engine of evaluation gave up on it.
+    #[serde(rename = "parser_failure")]
+    ParserFailure,
     /// A module outside the packages that it may declare.
+    #[serde(rename = "confinement")]
     Confinement,
     /// A reference to documents that the module may not read.
+    #[serde(rename = "forbidden_reference")]
     ForbiddenReference,
-    /// A built-in function that the module may not call.
+    /// A built-in function that the module may not call, or replace.
+    #[serde(rename = "forbidden_builtin")]
     ForbiddenBuiltin,
     /// A `not` that OPA leaves undefined when something below it is: only a warning.
+    #[serde(rename = "undefined_negation")]
     UndefinedNegation,
 }
 
@@ -77,19 +75,12 @@ impl fmt::Display for Code {
             Self::TooLarge => "too_large",
             Self::TooDeep => "too_deep",
             Self::Encoding => "encoding",
-            Self::Syntax => "syntax",
+            Self::Parse => "rego_parse_error",
+            Self::Compile => "rego_compile_error",
+            Self::Type => "rego_type_error",
+            Self::UnsafeVariable => "rego_unsafe_var_error",
+            Self::Recursion => "rego_recursion_error",
             Self::ParserFailure => "parser_failure",
-            Self::Import => "import",
-            Self::Name => "name",
-            Self::Conflict => "conflict",
-            Self::UndefinedFunction => "undefined_function",
-            Self::Arity => "arity",
-            Self::UnsafeVariable => "unsafe_variable",
-            Self::UnusedVariable => "unused_variable",
-            Self::Recursion => "recursion",
-            Self::With => "with",
-            Self::Default => "default",
-            Self::Compile => "compile",
             Self::Confinement => "confinement",
             Self::ForbiddenReference => "forbidden_reference",
             Self::ForbiddenBuiltin => "forbidden_builtin",

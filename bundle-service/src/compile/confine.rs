@@ -4,7 +4,12 @@
 
 use secplane_rego::{
     Code, Module, Refusal,
-    module::{Import, Meaning, Place, Reference, Rule, RuleKind, Segment, ValueKind},
+    capabilities::{Builtin, Capabilities},
+    syntax::{
+        Name, Offset, RuleKind,
+        ast::{Import, Rule, TermId, Terms, Tree, Value},
+        visit::Node,
+    },
 };
 
 use crate::tiers::TierKind;
@@ -39,56 +44,68 @@ const FORBIDDEN_BUILTINS: [&str; 15] = [
     "graphql.",
 ];
 
+/// The most steps of a built-in function's name.
+const BUILTIN_STEPS: usize = 6;
+
 /// What a decision point is read for; none of it may be a function, or the reader no longer compiles.
 const READ_RULES: [&str; 4] = ["allow", "deny", "override", "reason"];
 
 /// The most refusals of one kind and module: whoever made more mistakes corrects some and asks again.
 const MOST: usize = 50;
 
-/// What a module of a tier does that it may not do.
-pub(crate) fn confine(kind: TierKind, module: &Module) -> Vec<Refusal> {
-    let rules = module.rules().iter();
-    let names = rules.clone().filter_map(|rule| rule_name(kind, module, rule));
-    let decisions = rules.clone().filter_map(|rule| decision(kind, module, rule));
+/// What a tenant's module may replace by `with`, besides `input`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replacing {
+    /// Documents of the own tier: a policy.
+    Documents,
+    /// Built-in functions too: a test.
+    Functions,
+}
+
+/// What a module of a tier does that it may not do. `functions` are those of the OPA that will load it.
+pub(crate) fn confine(
+    kind: TierKind,
+    module: &Module,
+    functions: &Capabilities,
+    replacing: Replacing,
+) -> Vec<Refusal> {
+    let rules = module.rules().iter().filter(|rule| !rule.is_else);
+    let names = rules.filter_map(|rule| rule_name(kind, module, rule));
+    let decisions = module.rules().iter().filter_map(|rule| decision(kind, module, rule, functions));
     let mut refusals: Vec<Refusal> =
         package(kind, module).into_iter().chain(names.take(MOST)).chain(decisions.take(MOST)).collect();
     if kind != TierKind::Global {
         refusals.extend(module.imports().iter().filter_map(|found| import(kind, module, found)).take(MOST));
-        let references = rules.flat_map(|rule| {
-            rule.references.iter().filter_map(move |found| reference(kind, module, rule, found))
-        });
-        refusals.extend(references.take(MOST));
+        refusals.extend(Reach { kind, module, functions, replacing, refusals: Vec::new() }.of_rules());
     }
     refusals
 }
 
 fn package(kind: TierKind, module: &Module) -> Option<Refusal> {
-    if module.package().starts_with(kind.root()) {
+    let declared = module.package_names();
+    if declared.starts_with(kind.root()) {
         return None;
     }
     let root = kind.root().join(".");
-    let message = format!(
-        "a {kind} policy may declare packages at or below `{root}`, not `{}`",
-        module.package().join(".")
-    );
+    let message =
+        format!("a {kind} policy may declare packages at or below `{root}`, not `{}`", declared.join("."));
     Some(
         module
-            .refuse(module.package_position(), Code::Confinement, message)
+            .refuse(module.package().at, Code::Confinement, message)
             .suggest(format!("declare `package {root}.inbound.request`, or another package below `{root}`")),
     )
 }
 
 /// A rule's whole name must not reach into another tier, nor stand where a decision point's package is.
 fn rule_name(kind: TierKind, module: &Module, rule: &Rule) -> Option<Refusal> {
-    let name: Vec<&str> =
-        module.package().into_iter().chain(rule.constant_path().map(AsRef::as_ref)).collect();
+    let name: Vec<&str> = module.rule_path(rule).into_iter().map_while(|step| step).collect();
     let below = name.strip_prefix(kind.root()).unwrap_or(&name);
     if kind == TierKind::Global
         && let Some(reserved) = below.first().filter(|first| RESERVED.contains(first))
     {
         let message =
             format!("a global policy may not define `authbridge.{reserved}`: it is not the global tier's");
-        return Some(module.refuse(rule.position, Code::Confinement, message).suggest("rename it"));
+        return Some(module.refuse(rule.at, Code::Confinement, message).suggest("rename it"));
     }
     let point = DECISION_POINTS.iter().find(|point| point.starts_with(below))?;
     let message = format!(
@@ -97,90 +114,208 @@ fn rule_name(kind: TierKind, module: &Module, rule: &Rule) -> Option<Refusal> {
         kind.root().join("."),
         point.join("."),
     );
-    Some(module.refuse(rule.position, Code::Confinement, message).suggest("rename the rule"))
+    Some(module.refuse(rule.at, Code::Confinement, message).suggest("rename the rule"))
 }
 
 /// What a decision point is read for has a form that can be read.
-fn decision(kind: TierKind, module: &Module, rule: &Rule) -> Option<Refusal> {
-    let path = module.full_path(rule);
-    let names: Vec<Option<&str>> = path.iter().map(Segment::name).collect();
+fn decision(kind: TierKind, module: &Module, rule: &Rule, functions: &Capabilities) -> Option<Refusal> {
+    let names = module.rule_path(rule);
     let (root, rest) = names.split_at_checked(kind.root().len())?;
     let in_tier = root.iter().zip(kind.root()).all(|(name, expected)| *name == Some(expected));
     let [Some(direction), Some(phase), Some(read), below @ ..] = rest else { return None };
     if !in_tier || !DECISION_POINTS.contains(&[direction, phase]) || !READ_RULES.contains(read) {
         return None;
     }
-    let refuse = |message: String| Some(module.refuse(rule.position, Code::Confinement, message));
-    if matches!(rule.kind, RuleKind::Function(_)) {
+    let refuse = |message: String| Some(module.refuse(rule.at, Code::Confinement, message));
+    let defines = module.rule_kind(rule);
+    if matches!(defines, RuleKind::Function(_)) {
         return refuse(format!("`{read}` of a decision point is read as a value and cannot be a function"));
     }
     if *read != "allow" {
         return None;
     }
-    if below.is_empty() && rule.kind != RuleKind::Complete || below.first() == Some(&None) {
+    if below.is_empty() && defines != RuleKind::Value || below.first() == Some(&None) {
         return refuse("`allow` of a decision point is one value, not a set or a map".to_owned());
     }
-    if !below.is_empty() {
-        return None;
-    }
-    rule.values.iter().find_map(|value| match value {
-        ValueKind::Other(found) => {
-            refuse(format!("`allow` of a decision point is a boolean or an object, not a {found}"))
+    let found = rule
+        .head
+        .value
+        .filter(|_| below.is_empty())
+        .and_then(|value| unreadable(module, value, functions))?;
+    refuse(format!("`allow` of a decision point is a boolean or an object, not {found}"))
+}
+
+/// What a value surely is, when that is neither a boolean nor an object.
+fn unreadable(module: &Module, value: TermId, functions: &Capabilities) -> Option<&'static str> {
+    let tree = module.tree();
+    Some(match tree.value(value) {
+        Value::Null => "null",
+        Value::Number(_) => "a number",
+        Value::String(_) | Value::Template(_) => "a string",
+        Value::Array(_) | Value::ArrayComprehension { .. } => "an array",
+        Value::Set(_) | Value::SetComprehension { .. } => "a set",
+        Value::Call(call) => {
+            let name = tree.dotted(tree.operator(call)?, module.names());
+            let result = functions.builtin(&name)?.declaration.result.as_ref()?.to_string();
+            // OPA declares some functions that make an object as `any`.
+            let readable = ["boolean", "object", "any"].iter().any(|kind| result.starts_with(kind));
+            (!readable).then_some("what this function returns")?
         }
-        ValueKind::Boolean | ValueKind::Object | ValueKind::Unknown => None,
+        _ => return None,
     })
 }
 
 fn import(kind: TierKind, module: &Module, import: &Import) -> Option<Refusal> {
-    let (root, path) = import.path.split_first()?;
-    let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
-    if root.as_ref() != "data" || path.starts_with(kind.root()) || path.starts_with(&IDENTITY) {
+    let Value::Ref(path) = module.tree().value(import.path) else { return None };
+    if module.tree().root(path) != Some(Name::DATA) || is_inside(kind, module, path) {
         return None;
     }
-    let message = format!("a {kind} policy may not import `{}`", import.path.join("."));
-    Some(outside(kind, module.refuse(import.position, Code::ForbiddenReference, message)))
+    let message = format!("a {kind} policy may not import `{}`", module.tree().dotted(path, module.names()));
+    Some(outside(kind, module.refuse(import.at, Code::ForbiddenReference, message)))
 }
 
-fn reference(kind: TierKind, module: &Module, rule: &Rule, found: &Reference) -> Option<Refusal> {
-    let meaning = module.meaning(rule, found);
-    if let Some(name) = forbidden_builtin(&meaning, found) {
-        let message = format!("a {kind} policy may not use `{name}`");
-        return Some(
-            module
-                .refuse(found.position, Code::ForbiddenBuiltin, message)
-                .suggest("decide from the input alone, or ask the administrator for a global policy"),
-        );
-    }
-    match meaning {
-        Meaning::Data(path) if !is_inside(kind, &path) => {
-            let message = format!("a {kind} policy may not refer to `{}`", written(&path));
-            Some(outside(kind, module.refuse(found.position, Code::ForbiddenReference, message)))
+/// What the rules of a module of a tenant reach.
+struct Reach<'a> {
+    kind: TierKind,
+    module: &'a Module,
+    functions: &'a Capabilities,
+    replacing: Replacing,
+    refusals: Vec<Refusal>,
+}
+
+impl Reach<'_> {
+    fn of_rules(mut self) -> Vec<Refusal> {
+        let module = self.module;
+        let tree = module.tree();
+        for rule in module.rules() {
+            let mut nodes = Vec::new();
+            let mut seen = |node: Node| {
+                nodes.push(node);
+                true
+            };
+            let head = &rule.head;
+            tree.visit_terms(head.reference, &mut seen);
+            tree.visit_terms(head.arguments, &mut seen);
+            for term in head.key.into_iter().chain(head.value) {
+                tree.visit_term(term, &mut seen);
+            }
+            tree.visit_body(rule.body, &mut seen);
+            for node in nodes {
+                self.node(node, tree);
+                if self.refusals.len() >= MOST {
+                    return self.refusals;
+                }
+            }
         }
-        Meaning::Builtin(name) if found.place == Place::WithTarget => {
-            let message = format!("a {kind} policy may not replace the function `{name}`");
-            Some(module.refuse(found.position, Code::With, message))
+        self.refusals.dedup();
+        self.refusals
+    }
+
+    fn node(&mut self, node: Node, tree: &Tree) {
+        match node {
+            Node::Term(term) => match tree.value(term) {
+                Value::Ref(path) => self.reference(path, tree.term(term).at),
+                Value::Call(call) => self.call(call),
+                _ => {}
+            },
+            Node::Expression(id) => {
+                if let secplane_rego::syntax::ast::ExpressionKind::Call(call) = tree.expression(id).kind {
+                    self.call(call);
+                }
+            }
+            Node::With(with) => {
+                for term in [with.target, with.value] {
+                    if let Value::Var(name) = tree.value(term) {
+                        self.spelled(self.module.names().text(name), tree.term(term).at);
+                    }
+                }
+                if self.replacing == Replacing::Documents {
+                    self.replaced(with.target);
+                }
+            }
         }
-        _ => None,
+    }
+
+    /// A reference of `data` begins inside the tier. What an import brings does: others are refused.
+    fn reference(&mut self, path: Terms, at: Offset) {
+        let (kind, module) = (self.kind, self.module);
+        if let Some(name) = builtin(module, path, self.functions).filter(|_| path.len() > 1) {
+            self.spelled(name.name, at);
+        }
+        if module.tree().root(path) == Some(Name::DATA) && !is_inside(kind, module, path) {
+            let message =
+                format!("a {kind} policy may not refer to `{}`", module.tree().dotted(path, module.names()));
+            self.refusals.push(outside(kind, module.refuse(at, Code::ForbiddenReference, message)));
+        }
+    }
+
+    /// A call of a function of one word; longer names are references as well.
+    fn call(&mut self, call: Terms) {
+        let tree = self.module.tree();
+        if let Some(path) = tree.operator(call).filter(|path| path.len() == 1)
+            && let Some(name) = builtin(self.module, path, self.functions)
+        {
+            let at = tree.nth(call, 0).map_or(Offset(0), |operator| tree.term(operator).at);
+            self.spelled(name.name, at);
+        }
+    }
+
+    /// The name of a function, whatever else its beginning may mean.
+    fn spelled(&mut self, name: &str, at: Offset) {
+        let forbidden = FORBIDDEN_BUILTINS.iter().any(|entry| match entry.strip_suffix('.') {
+            Some(namespace) => name.split('.').next() == Some(namespace),
+            None => name == *entry,
+        });
+        if forbidden && self.functions.builtin(name).is_some() {
+            let message = format!("a {} policy may not use `{name}`", self.kind);
+            let refusal = self.module.refuse(at, Code::ForbiddenBuiltin, message);
+            self.refusals.push(
+                refusal.suggest("decide from the input alone, or ask the administrator for a global policy"),
+            );
+        }
+    }
+
+    fn replaced(&mut self, target: TermId) {
+        let tree = self.module.tree();
+        let function = match tree.value(target) {
+            Value::Ref(path) => builtin(self.module, path, self.functions).map(|builtin| builtin.name),
+            Value::Var(name) => {
+                self.functions.builtin(self.module.names().text(name)).map(|builtin| builtin.name)
+            }
+            _ => None,
+        };
+        if let Some(name) = function {
+            let message = format!("a {} policy may not replace the function `{name}`", self.kind);
+            let refusal = self.module.refuse(tree.term(target).at, Code::ForbiddenBuiltin, message);
+            self.refusals.push(refusal.suggest("replace documents of the own tier, or `input`"));
+        }
     }
 }
 
-/// The forbidden function that a reference spells, whatever else its beginning may mean. A plain variable of that
-/// name is none.
-fn forbidden_builtin(meaning: &Meaning, found: &Reference) -> Option<String> {
-    let name = found.builtin()?;
-    let variable = *meaning == Meaning::Local && found.arguments.is_none();
-    let forbidden = FORBIDDEN_BUILTINS.iter().any(|entry| match entry.strip_suffix('.') {
-        Some(namespace) => name.split('.').next() == Some(namespace),
-        None => name == *entry,
-    });
-    (forbidden && !variable).then_some(name)
+/// The built-in function that the beginning of a path names.
+fn builtin(module: &Module, path: Terms, functions: &Capabilities) -> Option<&'static Builtin> {
+    let (tree, names) = (module.tree(), module.names());
+    let mut name = names.text(tree.root(path)?).to_owned();
+    let mut found = functions.builtin(&name);
+    for &step in tree.terms(path).iter().skip(1).take(BUILTIN_STEPS) {
+        let Value::String(step) = tree.value(step) else { break };
+        name.push('.');
+        name.push_str(names.text(step));
+        found = functions.builtin(&name).or(found);
+    }
+    found
 }
 
-/// Below the tier's own root, or what a bundle says of the identity that it is for.
-fn is_inside(kind: TierKind, path: &[Segment]) -> bool {
-    [kind.root(), &IDENTITY].into_iter().any(|root| {
-        path.len() >= root.len() && path.iter().zip(root).all(|(segment, name)| segment.name() == Some(name))
-    })
+/// Whether a path of `data` has a constant beginning that is the root of the tier, or what a bundle says of the
+/// identity that it is for.
+fn is_inside(kind: TierKind, module: &Module, path: Terms) -> bool {
+    let tree = module.tree();
+    let steps = tree.terms(path).get(1..).unwrap_or_default();
+    let is = |(&step, name): (&TermId, &&str)| match tree.value(step) {
+        Value::String(step) => module.names().text(step) == *name,
+        _ => false,
+    };
+    [kind.root(), &IDENTITY].into_iter().any(|root| steps.len() >= root.len() && steps.iter().zip(root).all(is))
 }
 
 fn outside(kind: TierKind, refusal: Refusal) -> Refusal {
@@ -190,20 +325,18 @@ fn outside(kind: TierKind, refusal: Refusal) -> Refusal {
     ))
 }
 
-fn written(path: &[Segment]) -> String {
-    let steps = path.iter().map(|segment| segment.name().unwrap_or("_"));
-    std::iter::once("data").chain(steps).collect::<Vec<_>>().join(".")
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use secplane_rego::Gate;
 
     use super::*;
 
     fn codes(kind: TierKind, text: &str) -> Vec<Code> {
-        let module = Module::parse("a.rego", text.as_bytes()).unwrap();
-        let mut codes: Vec<Code> = confine(kind, &module).into_iter().map(|refusal| refusal.code).collect();
+        let gate = Gate::default();
+        let module = gate.parse("a.rego", text.as_bytes()).unwrap();
+        let refusals = confine(kind, &module, gate.capabilities(), Replacing::Documents);
+        let mut codes: Vec<Code> = refusals.into_iter().map(|refusal| refusal.code).collect();
         codes.dedup();
         codes
     }
@@ -302,7 +435,7 @@ mod tests {
     #[test]
     fn a_tenant_may_not_replace_functions() {
         let text = "package authbridge.client.a\nx if time.now_ns() > 1 with time.now_ns as 2";
-        assert_eq!(codes(TierKind::Client, text), [Code::With]);
+        assert_eq!(codes(TierKind::Client, text), [Code::ForbiddenBuiltin]);
     }
 
     #[rstest]

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use secplane_rego::{
-    Module,
-    module::{RuleKind, Segment},
-};
+use secplane_rego::{Module, syntax::RuleKind};
 
 use super::confine::DECISION_POINTS;
 use crate::tiers::TierKind;
@@ -44,14 +41,14 @@ fn complete(point: &[&str; 2], modules: &[&Module]) -> Option<Made> {
     let mut with_default = false;
     let mut reason = false;
     for module in modules {
-        for rule in module.rules() {
-            let full = module.full_path(rule);
-            let names: Vec<&str> = full.iter().map_while(Segment::name).collect();
+        for rule in module.rules().iter().filter(|rule| !rule.is_else) {
+            let full = module.rule_path(rule);
+            let names: Vec<&str> = full.iter().copied().map_while(|step| step).collect();
             reason |= names.split_last().is_some_and(|(last, package)| {
                 *last == "reason" && Some(package) == wanted.split_last().map(|(_, rest)| rest)
             });
             if names.starts_with(&wanted) {
-                kinds.insert(rule.kind == RuleKind::Complete && full.len() == wanted.len());
+                kinds.insert(module.rule_kind(rule) == RuleKind::Value && full.len() == wanted.len());
                 with_default |= rule.is_default;
             }
         }
@@ -75,14 +72,16 @@ fn literal(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use rstest::rstest;
-    use secplane_rego::{check::check, evaluate};
+    use secplane_rego::{Gate, evaluate};
     use serde_json::json;
 
     use super::*;
 
-    fn parse(text: &str) -> Module {
-        Module::parse(text, text.as_bytes()).unwrap()
+    fn parse(text: &str) -> Arc<Module> {
+        Gate::default().parse(text, text.as_bytes()).unwrap()
     }
 
     #[rstest]
@@ -90,10 +89,9 @@ mod tests {
     #[case(TierKind::Namespace)]
     #[case(TierKind::Client)]
     fn a_denied_tier_denies_and_says_why(#[case] kind: TierKind) {
-        let made: Vec<Module> =
+        let made: Vec<_> =
             tier(kind, "broken \"x\"\n\u{2028}").iter().map(|made| parse(&made.text)).collect();
-        let made: Vec<&Module> = made.iter().collect();
-        assert_eq!(check(&made), []);
+        assert_eq!(Gate::default().check(&made), []);
         for point in DECISION_POINTS {
             let package = format!("data.{}.{}", kind.root().join("."), point.join("."));
             let decide = |rule: &str| {
@@ -114,10 +112,10 @@ mod tests {
     #[case::a_reason_alone("package authbridge.inbound.request\nreason := \"x\"", 4)]
     fn completes_what_is_missing(#[case] text: &str, #[case] made: usize) {
         let policy = parse(text);
-        let completed: Vec<Module> = completion(&[&policy]).iter().map(|made| parse(&made.text)).collect();
-        assert_eq!(completed.len(), made);
-        let all: Vec<&Module> = completed.iter().chain([&policy]).collect();
-        assert_eq!(check(&all), []);
+        let mut all: Vec<_> = completion(&[&policy]).iter().map(|made| parse(&made.text)).collect();
+        assert_eq!(all.len(), made);
+        all.push(policy);
+        assert_eq!(Gate::default().check(&all), []);
         for point in DECISION_POINTS {
             let decision = format!("data.authbridge.{}.allow", point.join("."));
             assert!(evaluate(&all, &json!({}), &decision, &json!({})).unwrap().is_some(), "{decision}");

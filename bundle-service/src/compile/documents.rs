@@ -120,9 +120,7 @@ pub(crate) fn conflicts(kind: TierKind, documents: &[Document], modules: &[Parse
     }
     for part in modules {
         for rule in part.module.rules() {
-            let package = part.module.package();
-            let path: Vec<&str> =
-                package.into_iter().chain(rule.constant_path().map(AsRef::as_ref)).collect();
+            let path: Vec<&str> = part.module.rule_path(rule).into_iter().map_while(|step| step).collect();
             let Some(path) = path.strip_prefix(kind.root()) else { continue };
             let meets = |document: &&Document| {
                 let place = document.place.iter().map(String::as_str);

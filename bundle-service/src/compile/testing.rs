@@ -73,7 +73,7 @@ impl Policies {
 fn request(kind: TierKind, parts: &Parts) -> TestRequest {
     let named = |modules: &[ParsedModule]| {
         let named = |part: &ParsedModule| NamedModule {
-            name: part.module.name().to_string(),
+            name: part.module.file().to_string(),
             text: part.module.text().to_owned(),
         };
         modules.iter().map(named).collect()
@@ -114,7 +114,7 @@ fn failures(report: &TestReport, tests: &[ParsedModule]) -> Vec<Refusal> {
         };
         let refusal = Refusal::new("test", format!("the test `{}` {why}", outcome.test))
             .suggest("correct the policy or its test; until then what was in force stays so");
-        let part = tests.iter().find(|part| part.module.name().as_ref() == outcome.module);
+        let part = tests.iter().find(|part| part.module.file().as_ref() == outcome.module);
         let refusal = match part {
             Some(ParsedModule { owner: Some(owner), path, .. }) => refusal.of(owner).in_module(path),
             _ => refusal,

@@ -1,16 +1,14 @@
 //! One tier: its modules, checked together and packed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use secplane_rego::{
-    Code, Module,
-    check::{check, warnings},
-};
+use secplane_rego::{Gate, Module, evaluate::warnings};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
     archive::{Member, entry_name},
+    confine::{Replacing, confine},
     denial::{self, Made},
     documents::merged,
     parts::Parts,
@@ -30,7 +28,7 @@ pub(crate) struct ParsedModule {
     /// The resource that it is of; `None` for one of our own making.
     pub(crate) owner: Option<ResourceKey>,
     pub(crate) path: String,
-    pub(crate) module: Module,
+    pub(crate) module: Arc<Module>,
 }
 
 impl ParsedModule {
@@ -47,10 +45,10 @@ impl ParsedModule {
         let refused = |found: Vec<secplane_rego::Refusal>| {
             found.into_iter().map(|refusal| Refusal::of_rego(refusal, &part.path).of(owner)).collect()
         };
-        let module =
-            Module::parse(&name, part.content.as_bytes()).map_err(|refusal| refused(vec![refusal]))?;
-        let mut refusals = super::confine::confine(kind, &module);
-        refusals.retain(|refusal| !is_test || refusal.code != Code::With);
+        let gate = Gate::default();
+        let module = gate.parse(&name, part.content.as_bytes()).map_err(refused)?;
+        let replacing = if is_test { Replacing::Functions } else { Replacing::Documents };
+        let refusals = confine(kind, &module, gate.capabilities(), replacing);
         if refusals.is_empty() {
             Ok(Self { owner: Some(owner.clone()), path: part.path.clone(), module })
         } else {
@@ -60,27 +58,27 @@ impl ParsedModule {
 
     /// The module that answers Envoy. It parses, as tests see to.
     pub(crate) fn envoy_adapter(text: &str) -> Option<Self> {
-        let module = Module::parse("envoy:authz.rego", text.as_bytes()).ok()?;
+        let module = Gate::default().parse("envoy:authz.rego", text.as_bytes()).ok()?;
         Some(Self { owner: None, path: "authz.rego".to_owned(), module })
     }
 
     /// A module of our own making. It parses, as tests see to.
     fn made(kind: TierKind, made: &Made) -> Option<Self> {
         let name = format!("{}:{}", kind.folder(), made.path);
-        let module = Module::parse(&name, made.text.as_bytes()).ok()?;
+        let module = Gate::default().parse(&name, made.text.as_bytes()).ok()?;
         Some(Self { owner: None, path: made.path.clone(), module })
     }
 }
 
 /// What speaks against modules standing together, each with the resource that it is found in.
 pub(crate) fn check_together<'a>(modules: impl Iterator<Item = &'a ParsedModule> + Clone) -> Vec<Refusal> {
-    let parsed: Vec<&Module> = modules.clone().map(|part| &part.module).collect();
-    owned(modules, check(&parsed))
+    let parsed: Vec<_> = modules.clone().map(|part| Arc::clone(&part.module)).collect();
+    owned(modules, Gate::default().check(&parsed))
 }
 
 /// What the authors of modules should look at, although it takes effect.
 pub(crate) fn warnings_of(modules: &[ParsedModule]) -> Vec<Refusal> {
-    let parsed: Vec<&Module> = modules.iter().map(|part| &part.module).collect();
+    let parsed: Vec<_> = modules.iter().map(|part| Arc::clone(&part.module)).collect();
     owned(modules.iter(), warnings(&parsed)).into_iter().map(Refusal::warning).collect()
 }
 
@@ -89,7 +87,7 @@ fn owned<'a>(
     modules: impl Iterator<Item = &'a ParsedModule> + Clone,
     refusals: Vec<secplane_rego::Refusal>,
 ) -> Vec<Refusal> {
-    let owner = |file: &str| modules.clone().find(|part| part.module.name().as_ref() == file);
+    let owner = |file: &str| modules.clone().find(|part| part.module.file().as_ref() == file);
     refusals
         .into_iter()
         .map(|refusal| match owner(&refusal.location.file) {
@@ -125,7 +123,7 @@ impl Tier {
 
 /// A global tier of these parts, with the modules that it still needs.
 pub(crate) fn completed(mut parts: Parts) -> Parts {
-    let parsed: Vec<&Module> = parts.modules.iter().map(|part| &part.module).collect();
+    let parsed: Vec<&Module> = parts.modules.iter().map(|part| part.module.as_ref()).collect();
     let made = denial::completion(&parsed);
     parts.modules.extend(made.iter().filter_map(|made| ParsedModule::made(TierKind::Global, made)));
     parts

@@ -126,7 +126,7 @@ async fn a_broken_policy_falls_back_after_a_restart() {
     drop(service.start(vec![good]).await);
     let catalog = service.start(vec![change("a.yaml", "a", "p", BROKEN)]).await;
     assert_eq!(served(&catalog, "a").await, version(1));
-    assert_eq!(codes(&catalog), ["syntax"], "and its author is told");
+    assert_eq!(codes(&catalog), ["rego_parse_error"], "and its author is told");
 }
 
 /// Without a history nobody knows what was meant.
@@ -289,7 +289,7 @@ async fn a_write_that_was_cut_short_is_as_if_it_had_not_begun() {
         let catalog = service.start(vec![change("a.yaml", "a", "p", BROKEN)]).await;
         let served = served(&catalog, "a").await;
         assert!(served == version(1) || served == version(2), "cut at {cut}: {served}");
-        assert_eq!(codes(&catalog), ["syntax"], "cut at {cut}");
+        assert_eq!(codes(&catalog), ["rego_parse_error"], "cut at {cut}");
     }
 }
 
@@ -392,7 +392,7 @@ async fn a_rollback_to_what_does_not_fit_changes_nothing() {
         })
         .await
         .unwrap();
-    assert_eq!(refused[0].code, "conflict", "{refused:?}");
+    assert_eq!(refused[0].code, "rego_type_error", "{refused:?}");
     assert_eq!(served(&catalog, "a").await, before);
     assert_eq!(codes(&catalog), [""; 0], "the newest version is as good as it was");
     assert!(!helper.is_empty());

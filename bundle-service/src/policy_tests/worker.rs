@@ -4,7 +4,8 @@ use std::io::{self, Read, Write};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use secplane_rego::{
-    Module,
+    Gate,
+    capabilities::OpaVersion,
     evaluate::{Evaluator, Limits, TestResult},
 };
 use serde::{Deserialize, Serialize};
@@ -49,12 +50,13 @@ pub fn run(seconds: u64, bytes: u64) -> io::Result<()> {
 /// # Errors
 /// When the modules cannot be loaded.
 pub fn report(request: &TestRequest) -> Result<TestReport, String> {
+    // They passed the gate of the version that they are for; the newest one reads them all.
+    let gate = Gate::new(OpaVersion::V1_22);
     let parse = |module: &NamedModule| {
-        Module::parse(&module.name, module.text.as_bytes()).map_err(|refusal| refusal.to_string())
+        gate.parse(&module.name, module.text.as_bytes())
+            .map_err(|refusals| refusals.first().map(ToString::to_string).unwrap_or_default())
     };
-    let modules: Vec<Module> =
-        request.modules.iter().chain(&request.tests).map(parse).collect::<Result<_, _>>()?;
-    let modules: Vec<&Module> = modules.iter().collect();
+    let modules: Vec<_> = request.modules.iter().chain(&request.tests).map(parse).collect::<Result<_, _>>()?;
     let limits = Limits { time: std::time::Duration::from_millis(request.one_ms) };
     let mut evaluator = Evaluator::new(&modules, &request.data, limits).map_err(|error| error.to_string())?;
     if let Some(missing) = evaluator.missing_builtins().first() {

@@ -1,83 +1,75 @@
-//! `# METADATA` blocks: YAML in comments, which OPA reads and refuses when it is wrong.
+//! `METADATA` blocks about one thing.
 
-use serde::Deserialize;
+use hashbrown::HashMap;
 
-use super::Together;
-use crate::{Code, Module, Refusal};
+use crate::{
+    Code,
+    syntax::{Name, annotations::Scope},
+};
 
-const SCOPES: [&str; 4] = ["rule", "document", "package", "subpackages"];
+use super::{
+    finding::Finding,
+    program::{Program, RuleId},
+};
 
-/// The members whose types OPA insists on; it ignores others.
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "read only to see that they can be read")]
-struct Annotation {
-    scope: Option<String>,
-    title: Option<String>,
-    entrypoint: Option<bool>,
-    description: Option<String>,
-    organizations: Option<Vec<String>>,
-    related_resources: Option<Vec<serde_json::Value>>,
-    authors: Option<Vec<serde_json::Value>>,
-    custom: Option<serde_json::Map<String, serde_json::Value>>,
-}
-
-pub(super) fn check(together: &Together<'_>) -> Vec<Refusal> {
-    together.modules.iter().flat_map(|module| in_module(module)).collect()
-}
-
-fn in_module(module: &Module) -> Vec<Refusal> {
+/// Two blocks cannot be about one package, or about all rules of one name.
+pub(super) fn check(program: &Program) -> Vec<Finding> {
     let mut refusals = Vec::new();
-    let mut lines = (1_u32..).zip(module.text().lines()).peekable();
-    while let Some((number, line)) = lines.next() {
-        if comment(line).is_none_or(|text| text.trim() != "METADATA") {
+    let mut known: HashMap<(Scope, Vec<Name>), String> = HashMap::new();
+    for (index, module) in program.modules.iter().enumerate() {
+        if module.annotations().is_empty() {
             continue;
         }
-        let mut yaml = String::new();
-        while let Some(text) = lines.peek().and_then(|(_, line)| comment(line)) {
-            yaml.push_str(text);
-            yaml.push('\n');
-            lines.next();
-        }
-        if let Err(message) = read(&yaml) {
-            refusals.push(module.refuse((number, 1), Code::Syntax, message));
+        let package = program.package(index);
+        for annotations in module.annotations() {
+            let path = match annotations.scope {
+                Scope::Rule => continue,
+                Scope::Package => package.clone(),
+                Scope::Subpackages => package.clone(),
+                Scope::Document => {
+                    let rule = annotations.rule.and_then(|rule| rule_of(program, index, rule));
+                    match rule.and_then(|id| program.rule(id)) {
+                        Some(placed) => {
+                            let steps = program.ground_path(placed);
+                            steps.iter().filter_map(|&step| name_of(program, step)).collect()
+                        }
+                        None => continue,
+                    }
+                }
+            };
+            // Blocks about a document and about what is below a package share a place in OPA's tree.
+            let scope = match annotations.scope {
+                Scope::Document => Scope::Subpackages,
+                scope => scope,
+            };
+            let path = match annotations.scope {
+                Scope::Document => path,
+                _ => [&[Name::DATA], path.as_slice()].concat(),
+            };
+            let here = format!("{}:{}", module.file(), module.position(annotations.at).line);
+            if let Some(first) = known.get(&(scope, path.clone())) {
+                let message = format!("a second METADATA block about the same, see {first}");
+                let refusal = program.refuse(index, annotations.at, Code::Type, message);
+                refusals.push(refusal.suggest("put both into one block"));
+            } else {
+                known.insert((scope, path), here);
+            }
         }
     }
     refusals
 }
 
-/// The text of a line that is nothing but a comment.
-fn comment(line: &str) -> Option<&str> {
-    line.trim_start().strip_prefix('#')
+/// The `nth` rule of a module.
+fn rule_of(program: &Program, module: usize, nth: usize) -> Option<RuleId> {
+    // The rules lie in the order of their modules.
+    let first = program.rules.partition_point(|placed| placed.module < module);
+    u32::try_from(first + nth).ok().map(RuleId)
 }
 
-fn read(yaml: &str) -> Result<(), String> {
-    if yaml.trim().is_empty() {
-        return Err("this METADATA block is empty".to_owned());
-    }
-    let annotation: Annotation = serde_saphyr::from_str(yaml)
-        .map_err(|error| format!("this METADATA block is not the YAML of an annotation: {error}"))?;
-    match annotation.scope.as_deref() {
-        Some(scope) if !SCOPES.contains(&scope) => {
-            Err(format!("`{scope}` is not a scope of an annotation: use one of {}", SCOPES.join(", ")))
-        }
-        _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use crate::{Code, check::tests::codes};
-
-    #[rstest]
-    #[case("# METADATA\n# scope: nonsense\np := 1", Some(Code::Syntax))]
-    #[case("# METADATA\n# title: [a\np := 1", Some(Code::Syntax))]
-    #[case("# METADATA\np := 1", Some(Code::Syntax))]
-    #[case("# METADATA\n# entrypoint: maybe\np := 1", Some(Code::Syntax))]
-    #[case("# METADATA\n# title: A rule\n# scope: rule\n# custom:\n#   a: 1\np := 1", None)]
-    #[case("# Not METADATA\n# scope: nonsense\np := 1", None)]
-    fn reads_annotations(#[case] rules: &str, #[case] code: Option<Code>) {
-        assert_eq!(codes(&[&format!("package a\n{rules}")]).first().copied(), code);
+fn name_of(program: &Program, step: crate::syntax::ast::TermId) -> Option<Name> {
+    use crate::syntax::ast::Value;
+    match program.tree.value(step) {
+        Value::Var(name) | Value::String(name) | Value::Number(name) => Some(name),
+        _ => None,
     }
 }

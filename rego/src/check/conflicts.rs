@@ -1,128 +1,207 @@
-//! Rules that cannot stand beside one another, or beside a package.
+//! Rules that cannot stand beside one another, beside a package, or beside data.
 
-use std::{collections::BTreeMap, sync::Arc};
+use hashbrown::HashMap;
+use serde_json::Value as Json;
 
-use super::{Together, together::Placed};
-use crate::{Code, Refusal, module::RuleKind};
+use crate::{Code, syntax::Name};
 
-pub(super) fn check(together: &Together<'_>) -> Vec<Refusal> {
+use super::{
+    finding::Finding,
+    program::{PlacedRule, Program},
+    rule_tree::{Key, NodeId, RuleTree},
+};
+
+/// Checks rules against rules and packages.
+pub(super) fn check(program: &Program) -> Vec<Finding> {
+    let below = Below::of(program);
     let mut refusals = Vec::new();
-    // A path sorts before all that begin with it, so what is above a path lies on this stack.
-    let mut above: Vec<(&Vec<Arc<str>>, Placed<'_>)> = Vec::new();
-    for (path, rules) in together.paths() {
-        refusals.extend(among(path, &rules));
-        while above.last().is_some_and(|(other, _)| !path.starts_with(other)) {
-            above.pop();
-        }
-        let Some(&first) = rules.first() else { continue };
-        if let Some(&(_, closed)) = above.last() {
-            refusals.push(conflict(first, closed, "lies inside a rule"));
-        }
-        // Below a partial object other rules may define further keys; below anything else nothing may.
-        if let Some(&closed) = rules.iter().find(|placed| placed.rule.kind != RuleKind::PartialObject) {
-            above.push((path, closed));
+    for node in program.rule_tree.nodes() {
+        let rules: Vec<_> = program.rule_tree.rules(node).iter().filter_map(|&id| program.rule(id)).collect();
+        if let Some(first) = rules.first() {
+            refusals.extend(at_node(program, node, (first, &rules), &below));
         }
     }
-    refusals.extend(with_packages(together));
+    refusals.extend(with_packages(program));
     refusals
 }
 
-/// Faults among the rules of one path.
-fn among(path: &[Arc<str>], rules: &[Placed<'_>]) -> Vec<Refusal> {
-    let mut refusals = Vec::new();
-    let mut first: Option<Placed<'_>> = None;
-    let mut default: Option<Placed<'_>> = None;
-    let mut constant: Option<Placed<'_>> = None;
-    for &placed in rules {
-        let rule = placed.rule;
-        if let Some(first) = first.filter(|first| first.rule.kind != rule.kind) {
-            refusals.push(conflict(placed, first, "is of another kind than a rule of the same name"));
-        }
-        if rule.is_default {
-            if let Some(default) = default {
-                refusals.push(conflict(placed, default, "has a second default"));
-            }
-            default = default.or(Some(placed));
-        }
-        if let Some(value) = rule.constant.as_ref() {
-            if let Some(other) = constant.filter(|other| other.rule.constant.as_ref() != Some(value)) {
-                refusals.push(conflict(
-                    placed,
-                    other,
-                    "always has another value than a rule of the same name",
-                ));
-            }
-            constant = constant.or(Some(placed));
-        }
-        first = first.or(Some(placed));
-    }
-    debug_assert!(!path.is_empty());
-    refusals
+fn place(program: &Program, placed: &PlacedRule) -> String {
+    let module = program.modules.get(placed.module);
+    module.map_or_else(String::new, |module| {
+        format!("{}:{}", module.file(), module.position(placed.rule.at).line)
+    })
 }
 
-/// A rule may neither be a package nor contain one.
-fn with_packages(together: &Together<'_>) -> Vec<Refusal> {
-    let mut packages: BTreeMap<&[Arc<str>], &crate::Module> = BTreeMap::new();
-    for &module in together.modules {
-        packages.entry(module.package.as_slice()).or_insert(module);
-    }
-    let mut refusals = Vec::new();
-    for (path, rules) in together.paths() {
-        let next = packages.range(path.as_slice()..).next().filter(|(package, _)| package.starts_with(path));
-        let (Some((package, module)), Some(placed)) = (next, rules.first()) else { continue };
+fn name(program: &Program, placed: &PlacedRule) -> String {
+    program.tree.dotted(placed.path, &program.names)
+}
+
+fn at_node(
+    program: &Program,
+    node: NodeId,
+    (first, rules): (&PlacedRule, &[&PlacedRule]),
+    below: &Below,
+) -> Option<Finding> {
+    let refuse = |message: String| program.refuse(first.module, first.rule.at, Code::Type, message);
+    let ground = |placed: &PlacedRule| program.tree.is_ground_path(placed.rule.head.reference);
+    let closed = rules.iter().any(|placed| ground(placed));
+    // Nothing may lie inside a rule whose name has no variables, and no function inside any.
+    let inside = match closed {
+        true => below.rule(node),
+        false => None,
+    };
+    if let Some(inside) = inside.or_else(|| below.function(node)).and_then(|id| program.rule(id)) {
         let message = format!(
-            "the rule `{}` stands where the package `{}` is, declared by {}",
-            path.join("."),
-            package.join("."),
-            module.name(),
+            "the rule `{}` has another rule inside it: `{}` at {}",
+            name(program, first),
+            name(program, inside),
+            place(program, inside)
         );
-        refusals.push(
-            placed
-                .module
-                .refuse(placed.rule.position, Code::Conflict, message)
-                .suggest("rename the rule or the package"),
-        );
+        return Some(refuse(message).suggest("rename one of the two"));
+    }
+    let complete = |placed: &&PlacedRule| !placed.rule.head.is_multi_value() && ground(placed);
+    let set = |placed: &&PlacedRule| placed.rule.head.is_multi_value() && ground(placed);
+    let sets_below = |placed: &&PlacedRule| placed.rule.head.is_multi_value() && !ground(placed);
+    let multi = |placed: &&PlacedRule| placed.rule.head.is_multi_value();
+    let arity = |placed: &PlacedRule| placed.rule.head.arguments.len();
+    let how = if rules.iter().any(|placed| arity(placed) != arity(first)) {
+        Some("take different numbers of arguments")
+    } else if rules.iter().any(&multi) && !rules.iter().all(&multi) {
+        Some("are of different kinds: sets, and values")
+    } else if rules.iter().any(&complete) && !rules.iter().all(&complete) {
+        Some("are of different kinds: values, and objects by key")
+    } else if rules.iter().any(set) && rules.iter().any(sets_below) {
+        Some("are of different kinds: sets, and objects of sets")
+    } else {
+        None
+    };
+    if let Some(how) = how {
+        let last = rules.last().map(|placed| place(program, placed)).unwrap_or_default();
+        let message = format!("the rules called `{}` {how}; see also {last}", name(program, first));
+        return Some(refuse(message).suggest("rename some of them, or write them alike"));
+    }
+    let defaults: Vec<_> = rules.iter().filter(|placed| placed.rule.is_default).collect();
+    if let [_, second, ..] = defaults.as_slice() {
+        let places: Vec<_> = defaults.iter().map(|placed| place(program, placed)).collect();
+        let message =
+            format!("the rule `{}` has several defaults: {}", name(program, second), places.join(", "));
+        let refusal = program.refuse(second.module, second.rule.at, Code::Type, message);
+        return Some(refusal.suggest("keep one of them"));
+    }
+    None
+}
+
+/// For each node, a rule that lies below it.
+struct Below {
+    rules: Vec<Option<super::program::RuleId>>,
+    functions: Vec<Option<super::program::RuleId>>,
+}
+
+impl Below {
+    fn of(program: &Program) -> Self {
+        let tree = &program.rule_tree;
+        let count = tree.nodes().count();
+        let mut below = Self { rules: vec![None; count], functions: vec![None; count] };
+        for node in tree.nodes().rev() {
+            let Some(parent) = tree.parent(node) else { continue };
+            let function =
+                tree.rules(node).iter().copied().find(|&id| {
+                    program.rule(id).is_some_and(|placed| !placed.rule.head.arguments.is_empty())
+                });
+            let rule = tree.rules(node).first().copied().or_else(|| below.rule(node));
+            let function = function.or_else(|| below.function(node));
+            if let Some(known) = below.rules.get_mut(parent.0 as usize) {
+                *known = rule.or(*known);
+            }
+            if let Some(known) = below.functions.get_mut(parent.0 as usize) {
+                *known = function.or(*known);
+            }
+        }
+        below
+    }
+
+    fn rule(&self, node: NodeId) -> Option<super::program::RuleId> {
+        self.rules.get(node.0 as usize).copied().flatten()
+    }
+
+    fn function(&self, node: NodeId) -> Option<super::program::RuleId> {
+        self.functions.get(node.0 as usize).copied().flatten()
+    }
+}
+
+/// A rule cannot stand where a package is.
+fn with_packages(program: &Program) -> Vec<Finding> {
+    let mut packages: HashMap<NodeId, usize> = HashMap::new();
+    for index in 0..program.modules.len() {
+        let path = program.package(index);
+        let node = path
+            .into_iter()
+            .try_fold(program.rule_tree.child(RuleTree::ROOT, Key::Root(Name::DATA)), |node, name| {
+                node.map(|node| program.rule_tree.child(node, Key::String(name)))
+            });
+        if let Some(node) = node.flatten() {
+            packages.entry(node).or_insert(index);
+        }
+    }
+    let mut refusals = Vec::new();
+    for placed in program.rules.iter().filter(|placed| !placed.rule.is_else) {
+        if !program.tree.is_ground_path(placed.rule.head.reference) {
+            continue;
+        }
+        let node = program.rule_tree.find(program.tree.terms(placed.path), &program.tree);
+        if let Some(module) =
+            node.and_then(|node| packages.get(&node)).and_then(|&index| program.modules.get(index))
+        {
+            let message = format!(
+                "the rule `{}` stands where a package is, which {} declares",
+                name(program, placed),
+                module.file()
+            );
+            let refusal = program.refuse(placed.module, placed.rule.at, Code::Type, message);
+            refusals.push(refusal.suggest("rename the rule or the package"));
+        }
     }
     refusals
 }
 
-fn conflict(placed: Placed<'_>, other: Placed<'_>, how: &str) -> Refusal {
-    let name: Vec<_> = placed
-        .module
-        .full_path(placed.rule)
-        .iter()
-        .map(|segment| segment.name().unwrap_or("_").to_owned())
-        .collect();
-    let (line, _) = other.rule.position;
-    let message = format!("the rule `{}` {how}, see {}:{line}", name.join("."), other.module.name());
-    placed
-        .module
-        .refuse(placed.rule.position, Code::Conflict, message)
-        .suggest("rename one of the two, or remove it")
+/// Checks rules against data documents: a rule cannot stand where data is.
+pub(super) fn check_data(program: &Program, data: &Json) -> Vec<Finding> {
+    let mut refusals = Vec::new();
+    let tree = &program.rule_tree;
+    let mut open: Vec<(NodeId, &Json)> = Vec::new();
+    open.extend(tree.child(RuleTree::ROOT, Key::Root(Name::DATA)).map(|node| (node, data)));
+    while let Some((node, data)) = open.pop() {
+        let Json::Object(members) = data else {
+            let rules = std::iter::once(node).filter_map(|node| first_rule(program, node));
+            refusals.extend(rules.map(|placed| conflicts_with_data(program, placed)));
+            continue;
+        };
+        for &child in tree.children(node) {
+            let Some(Key::String(key)) = tree.key(child) else { continue };
+            let Some(member) = members.get(program.names.text(key)) else { continue };
+            match tree.rules(child).first().and_then(|&id| program.rule(id)) {
+                Some(placed) => refusals.push(conflicts_with_data(program, placed)),
+                None => open.push((child, member)),
+            }
+        }
+    }
+    refusals
 }
 
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use crate::{Code, check::tests::codes};
-
-    #[rstest]
-    #[case::two_defaults(&["package a\ndefault b := 1\ndefault b := 1"])]
-    #[case::two_defaults_in_two_modules(&["package a\ndefault b := 1", "package a\ndefault b := false"])]
-    #[case::complete_and_set(&["package a\nb contains 1\nb := 2"])]
-    #[case::default_and_set(&["package a\ndefault b := false\nb contains 1"])]
-    #[case::partial_object_and_complete(&["package a\nb[x] := 1 if some x in input.xs\nb := {}"])]
-    #[case::function_and_rule(&["package a\nb(x) := x\nb := 2"])]
-    #[case::arities(&["package a\nb(x) := x\nb(x, y) := [x, y]"])]
-    #[case::rule_in_a_rule(&["package a\nb := 1\nb.c := 2"])]
-    #[case::rule_in_a_set(&["package a\nb contains 1\nb.c := 2"])]
-    #[case::rule_in_a_rule_not_adjacent(&["package a\nb := 1\nb.c := 2\nba := 3"])]
-    #[case::rule_is_a_package(&["package a.b\nc := 1", "package a.b.c\nx := 1"])]
-    #[case::rule_is_an_empty_package(&["package a.b\nc := 1", "package a.b.c"])]
-    #[case::rule_contains_a_package(&["package a.b\nc := 1", "package a.b.c.d\nx := 1"])]
-    #[case::always_two_values(&["package a\nallow := true", "package a\nallow := false"])]
-    fn refuses(#[case] texts: &[&str]) {
-        assert_eq!(codes(texts), [Code::Conflict]);
+/// The first rule at or below a node.
+fn first_rule(program: &Program, node: NodeId) -> Option<&PlacedRule> {
+    let mut open = vec![node];
+    while let Some(node) = open.pop() {
+        if let Some(&id) = program.rule_tree.rules(node).first() {
+            return program.rule(id);
+        }
+        open.extend_from_slice(program.rule_tree.children(node));
     }
+    None
+}
+
+fn conflicts_with_data(program: &Program, placed: &PlacedRule) -> Finding {
+    let message = format!("the rule `{}` stands where data is", name(program, placed));
+    let refusal = program.refuse(placed.module, placed.rule.at, Code::Compile, message);
+    refusal.suggest("rename the rule, or move the data")
 }

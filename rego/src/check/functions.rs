@@ -1,109 +1,140 @@
-//! Calls: the function exists, is a function, and takes that many arguments.
+//! Calls: that the function exists, takes so many arguments, and is not deprecated.
+
+use crate::{
+    Code,
+    syntax::{
+        Name,
+        ast::{ExpressionId, ExpressionKind, Terms},
+        visit::Node,
+    },
+};
 
 use super::{
-    MOST, Together,
-    together::{Placed, constant},
-};
-use crate::{
-    Code, Refusal, builtins,
-    module::{Meaning, Place, Reference, RuleKind, Segment},
+    finding::Finding,
+    program::{PlacedRule, Program},
 };
 
-pub(super) fn check(together: &Together<'_>) -> Vec<Refusal> {
-    let calls = together.rules.iter().flat_map(|&placed| {
-        placed.rule.references.iter().filter_map(move |reference| fault(together, placed, reference))
-    });
-    calls.take(MOST).collect()
+/// Checks every call.
+pub(super) fn check(program: &Program) -> Vec<Finding> {
+    let mut refusals = Vec::new();
+    for placed in &program.rules {
+        let mut seen = |node| {
+            let Node::Expression(id) = node else { return true };
+            match refusal(program, placed, id) {
+                Some(refusal) => {
+                    refusals.push(refusal);
+                    false
+                }
+                None => true,
+            }
+        };
+        let tree = &program.tree;
+        let head = placed.rule.head;
+        tree.visit_terms(head.arguments, &mut seen);
+        for term in head.key.into_iter().chain(head.value) {
+            tree.visit_term(term, &mut seen);
+        }
+        tree.visit_body(placed.rule.body, &mut seen);
+    }
+    refusals
 }
 
-fn fault(together: &Together<'_>, placed: Placed<'_>, reference: &Reference) -> Option<Refusal> {
-    match together.meaning(placed, reference) {
-        Meaning::Data(path) => of_data(together, placed, reference, &path),
-        Meaning::Builtin(name) => of_builtin(placed, reference, &name),
-        Meaning::Free | Meaning::Local | Meaning::Input => {
-            reference.arguments.and_then(|_| undefined(placed, reference))
+fn refusal(program: &Program, placed: &PlacedRule, id: ExpressionId) -> Option<Finding> {
+    let expression = program.tree.expression(id);
+    let ExpressionKind::Call(call) = expression.kind else { return None };
+    let path = program.tree.operator(call)?;
+    let given = call.len() - 1;
+    let refuse = |code, message: String| program.refuse(placed.module, expression.at, code, message);
+    let function = || program.tree.dotted(path, &program.names);
+    let Some(arity) = program.arity(path) else {
+        let name = function();
+        let refusal = refuse(Code::Type, format!("there is no function `{name}`"));
+        return Some(match similar(program, &name) {
+            Some(similar) => refusal.suggest(format!("did you mean `{similar}`?")),
+            None => refusal.suggest("define it, import it, or correct its name"),
+        });
+    };
+    // A call that was taken out of a term has one more argument: its result.
+    let fits = match expression.generated {
+        true => program.tree.calls(call, Name::UNIFY) || given == arity + 1,
+        false => given == arity || given == arity + 1,
+    };
+    if !fits {
+        let given = given - usize::from(expression.generated);
+        let message = format!("the function `{}` takes {arity} arguments, not {given}", function());
+        return Some(refuse(Code::Type, message).suggest("give it as many as it takes"));
+    }
+    None
+}
+
+/// The function whose name is nearest to another one.
+fn similar(program: &Program, name: &str) -> Option<&'static str> {
+    let candidates = program.capabilities.builtins().filter(|builtin| !builtin.is_deprecated);
+    let near = candidates.map(|builtin| (distance(name, builtin.name), builtin.name));
+    near.filter(|&(distance, _)| distance <= 2).min().map(|(_, name)| name)
+}
+
+/// How many letters must be changed to make one short word another one; more than 2 counts as 3.
+fn distance(a: &str, b: &str) -> usize {
+    if a.len().abs_diff(b.len()) > 2 || a.len() > 64 {
+        return 3;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut above_left = i;
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+        for (j, y) in b.bytes().enumerate() {
+            let (left, above) = (row.get(j).copied().unwrap_or(3), row.get(j + 1).copied().unwrap_or(3));
+            let cost = (above_left + usize::from(x != y)).min(left + 1).min(above + 1);
+            above_left = above;
+            if let Some(cell) = row.get_mut(j + 1) {
+                *cell = cost;
+            }
         }
     }
+    row.last().copied().unwrap_or(3).min(3)
 }
 
-fn of_data(
-    together: &Together<'_>,
-    placed: Placed<'_>,
-    reference: &Reference,
-    path: &[Segment],
-) -> Option<Refusal> {
-    let rules = constant(path).map(|path| together.at(&path)).unwrap_or_default();
-    let function = rules.iter().find_map(|found| match found.rule.kind {
-        RuleKind::Function(arguments) => Some(arguments),
-        _ => None,
-    });
-    match (function, reference.arguments) {
-        (Some(takes), Some(given)) => arity(placed, reference, takes, given),
-        (Some(_), None) if reference.place == Place::Expression => {
-            let message = format!("`{}` is a function and is not called here", reference.display());
-            Some(placed.module.refuse(reference.position, Code::UndefinedFunction, message))
+/// Refuses calls of functions that OPA keeps only for older languages.
+pub(super) fn check_deprecated(program: &Program) -> Vec<Finding> {
+    let mut refusals = Vec::new();
+    for placed in &program.rules {
+        program.tree.visit_body(placed.rule.body, &mut |node| {
+            if let Node::Expression(id) = node
+                && let ExpressionKind::Call(call) = program.tree.expression(id).kind
+            {
+                refusals.extend(deprecated(program, placed, id, call));
+            }
+            true
+        });
+    }
+    refusals
+}
+
+fn deprecated(program: &Program, placed: &PlacedRule, id: ExpressionId, call: Terms) -> Option<Finding> {
+    let path = program.tree.operator(call)?;
+    let builtin = program.builtin(path).filter(|builtin| builtin.is_deprecated)?;
+    let at = program.tree.expression(id).at;
+    let message = format!("the function `{}` is deprecated and refused in this language", builtin.name);
+    let refusal = program.refuse(placed.module, at, Code::Type, message);
+    Some(match replacement(builtin.name) {
+        Some(replacement) => refusal.suggest(format!("use {replacement}")),
+        None => refusal.suggest("use another function"),
+    })
+}
+
+fn replacement(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "any" => "`some x in xs` with a comparison, or `true in xs`",
+        "all" => "`every x in xs { x }`",
+        "set_diff" => "the operator `-`",
+        "re_match" => "`regex.match`",
+        "net.cidr_overlap" => "`net.cidr_contains`",
+        "cast_array" | "cast_set" | "cast_string" | "cast_boolean" | "cast_null" | "cast_object" => {
+            "a comparison of `type_name`, or a comprehension"
         }
-        (None, Some(_)) => undefined(placed, reference),
-        (_, None) => None,
-    }
-}
-
-fn of_builtin(placed: Placed<'_>, reference: &Reference, name: &str) -> Option<Refusal> {
-    let given = reference.arguments?;
-    if reference.display() != name {
-        return undefined(placed, reference);
-    }
-    let builtin = builtins::lookup(name)?;
-    match (builtin.arguments, builtin.result) {
-        (Some(takes), None) if takes != given => arity(placed, reference, takes, given),
-        (Some(takes), Some(_)) => arity(placed, reference, takes, given),
-        _ => None,
-    }
-}
-
-/// One argument more than the function takes is unified with its result.
-fn arity(placed: Placed<'_>, reference: &Reference, takes: usize, given: usize) -> Option<Refusal> {
-    if given == takes || given == takes + 1 {
-        return None;
-    }
-    let name = reference.display();
-    let message = format!("`{name}` takes {takes} arguments, not {given}");
-    Some(placed.module.refuse(reference.position, Code::Arity, message))
-}
-
-fn undefined(placed: Placed<'_>, reference: &Reference) -> Option<Refusal> {
-    let message = format!("there is no function `{}`", reference.display());
-    Some(
-        placed
-            .module
-            .refuse(reference.position, Code::UndefinedFunction, message)
-            .suggest("check its name, or the import that it comes from"),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use crate::{Code, check::tests::codes};
-
-    #[rstest]
-    #[case::unknown_builtin(&["package a\np if nothing(1)"], Code::UndefinedFunction)]
-    #[case::unknown_in_namespace(&["package a\np if http.sendd({})"], Code::UndefinedFunction)]
-    #[case::deprecated(&["package a\np if any([true])"], Code::UndefinedFunction)]
-    #[case::unknown_data(&["package a\np := data.x.y(1)"], Code::UndefinedFunction)]
-    #[case::rule_is_no_function(&["package a\nq := 1\np := q(1)"], Code::UndefinedFunction)]
-    #[case::variable_is_no_function(&["package a\np if { x := 1; x(1) }"], Code::UndefinedFunction)]
-    #[case::no_arguments(&["package a\nf() := 1\np := f()"], Code::UndefinedFunction)]
-    #[case::print_has_no_value(&["package a\np := print(1)"], Code::Arity)]
-    #[case::not_called(&["package a\nq(x) := x\np := q"], Code::UndefinedFunction)]
-    #[case::tenant_makes_a_function_of_a_rule(
-        &["package g\na if data.t.allow == true", "package t\nallow(x) := x"], Code::UndefinedFunction)]
-    #[case::arity_of_builtin(&["package a\np if count(1, 2, 3)"], Code::Arity)]
-    #[case::arity_too_few(&["package a\np if split(\"a\")"], Code::Arity)]
-    #[case::arity_of_function(&["package a\nf(x) := x\np if f(1, 2, 3)"], Code::Arity)]
-    #[case::arity_across_modules(&["package a\nimport data.b.f\np if f()", "package b\nf(x) := x"], Code::Arity)]
-    fn refuses(#[case] texts: &[&str], #[case] code: Code) {
-        assert_eq!(codes(texts), [code]);
-    }
+        _ => return None,
+    })
 }

@@ -1,195 +1,176 @@
-//! Rules that depend on themselves.
+//! Rules that depend on themselves, and the order of those that do not.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+use std::collections::VecDeque;
+
+use hashbrown::HashSet;
+
+use crate::Code;
+
+use super::{
+    finding::Finding,
+    graph::Graph,
+    program::{Program, RuleId},
 };
 
-use super::{Together, together::Placed};
-use crate::{
-    Code, Refusal,
-    module::{Meaning, Segment},
-};
-
-/// The most dependencies that are followed. References by variable make one for every rule they may reach.
-const MAX_DEPENDENCIES: usize = 1_000_000;
-
-pub(super) fn check(together: &Together<'_>) -> Vec<Refusal> {
-    let Some(dependencies) = dependencies(together) else {
-        let message = "the rules of these modules refer to one another in too many ways to be checked";
-        let first = together.modules.first();
-        return first
-            .map(|module| module.refuse((0, 0), Code::TooLarge, message.to_owned()))
-            .map(|refusal| refusal.suggest("refer to documents by constant names"))
-            .into_iter()
-            .collect();
-    };
-    cycle(&dependencies).map(|cycle| refusal(together, &cycle)).into_iter().collect()
-}
-
-/// The rules, where they lie in `data`.
-#[derive(Default)]
-struct Tree {
-    children: BTreeMap<Arc<str>, Tree>,
-    rules: Vec<usize>,
-}
-
-impl Tree {
-    fn of(together: &Together<'_>) -> Self {
-        let mut root = Self::default();
-        for (index, placed) in together.rules.iter().enumerate() {
-            let path = placed.module.package.iter().chain(placed.rule.constant_path());
-            let node = path.fold(&mut root, |node, name| node.children.entry(Arc::clone(name)).or_default());
-            node.rules.push(index);
-        }
-        root
+/// Refuses recursion; where there is none, says in which order the rules depend on one another.
+pub(super) fn check(program: &mut Program, graph: &Graph) -> Vec<Finding> {
+    let mut search = Search::new(graph);
+    for number in 0..u32::try_from(graph.len()).unwrap_or(u32::MAX) {
+        search.from(number);
     }
+    let order = search.order.iter().copied().filter(|&number| graph.is_rule(number)).map(RuleId).collect();
+    let cycles: Vec<_> = search.cycles.iter().filter_map(|cycle| refusal(program, graph, cycle)).collect();
+    program.order = order;
+    cycles
+}
 
-    /// Adds every rule that a reference may reach; false when there are too many.
-    fn reach(&self, path: &[Segment], reached: &mut BTreeSet<usize>, budget: &mut usize) -> bool {
-        // A rule above the path holds it in its value.
-        for &rule in &self.rules {
-            let Some(left) = budget.checked_sub(1) else { return false };
-            *budget = left;
-            reached.insert(rule);
-        }
-        match path.split_first() {
-            Some((Segment::Name(name), rest)) => {
-                self.children.get(name).is_none_or(|child| child.reach(rest, reached, budget))
-            }
-            Some((Segment::Dynamic, rest)) => {
-                self.children.values().all(|child| child.reach(rest, reached, budget))
-            }
-            None => self.children.values().all(|child| child.reach(&[], reached, budget)),
+/// Strongly connected components, without recursion: each is finished after all that it depends on.
+struct Search<'a> {
+    graph: &'a Graph,
+    index: Vec<u32>,
+    low: Vec<u32>,
+    on_stack: Vec<bool>,
+    stack: Vec<u32>,
+    next: u32,
+    order: Vec<u32>,
+    cycles: Vec<Vec<u32>>,
+}
+
+const NEW: u32 = u32::MAX;
+
+impl<'a> Search<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let count = graph.len();
+        Self {
+            graph,
+            index: vec![NEW; count],
+            low: vec![0; count],
+            on_stack: vec![false; count],
+            stack: Vec::new(),
+            next: 0,
+            order: Vec::with_capacity(count),
+            cycles: Vec::new(),
         }
     }
-}
 
-fn dependencies(together: &Together<'_>) -> Option<Vec<Vec<usize>>> {
-    let tree = Tree::of(together);
-    let mut budget = MAX_DEPENDENCIES;
-    together
-        .rules
-        .iter()
-        .map(|&placed| {
-            let mut reached = BTreeSet::new();
-            let paths: BTreeSet<_> = placed
-                .rule
-                .references
-                .iter()
-                .filter_map(|reference| match together.meaning(placed, reference) {
-                    Meaning::Data(path) => Some(path),
-                    _ => None,
-                })
-                .collect();
-            let complete = paths.iter().all(|path| tree.reach(path, &mut reached, &mut budget));
-            complete.then(|| reached.into_iter().collect())
-        })
-        .collect()
-}
-
-/// The rules of a cycle, in the order of their dependency, if there is one.
-fn cycle(dependencies: &[Vec<usize>]) -> Option<Vec<usize>> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mark {
-        New,
-        Open,
-        Done,
+    fn index_of(&self, number: u32) -> u32 {
+        self.index.get(number as usize).copied().unwrap_or_default()
     }
-    let mut marks = vec![Mark::New; dependencies.len()];
-    for start in 0..dependencies.len() {
-        // Without recursion of our own: a chain of rules may be as long as the modules are.
-        let mut way: Vec<(usize, usize)> = vec![(start, 0)];
-        while let Some((rule, next)) = way.last_mut() {
-            if *next == 0 {
-                if marks[*rule] == Mark::Done {
-                    way.pop();
-                    continue;
+
+    fn low_of(&self, number: u32) -> u32 {
+        self.low.get(number as usize).copied().unwrap_or_default()
+    }
+
+    fn lower(&mut self, number: u32, to: u32) {
+        if let Some(low) = self.low.get_mut(number as usize) {
+            *low = (*low).min(to);
+        }
+    }
+
+    fn open(&mut self, number: u32) {
+        if let (Some(index), Some(low), Some(on_stack)) = (
+            self.index.get_mut(number as usize),
+            self.low.get_mut(number as usize),
+            self.on_stack.get_mut(number as usize),
+        ) {
+            (*index, *low, *on_stack) = (self.next, self.next, true);
+        }
+        self.next += 1;
+        self.stack.push(number);
+    }
+
+    fn from(&mut self, start: u32) {
+        if self.index_of(start) != NEW {
+            return;
+        }
+        self.open(start);
+        let mut calls: Vec<(u32, usize)> = vec![(start, 0)];
+        while let Some((number, edge)) = calls.pop() {
+            let Some(&to) = self.graph.edges(number).get(edge) else {
+                self.close(number);
+                if let Some(&(caller, _)) = calls.last() {
+                    self.lower(caller, self.low_of(number));
                 }
-                marks[*rule] = Mark::Open;
-            }
-            let Some(&dependency) = dependencies[*rule].get(*next) else {
-                marks[*rule] = Mark::Done;
-                way.pop();
                 continue;
             };
-            *next += 1;
-            match marks[dependency] {
-                Mark::Done => {}
-                Mark::New => way.push((dependency, 0)),
-                Mark::Open => {
-                    let from = way.iter().position(|(rule, _)| *rule == dependency)?;
-                    return Some(way[from..].iter().map(|(rule, _)| *rule).collect());
-                }
+            calls.push((number, edge + 1));
+            if self.index_of(to) == NEW {
+                self.open(to);
+                calls.push((to, 0));
+            } else if self.on_stack.get(to as usize).copied().unwrap_or_default() {
+                self.lower(number, self.index_of(to));
             }
         }
     }
-    None
-}
 
-fn refusal(together: &Together<'_>, cycle: &[usize]) -> Refusal {
-    let rules: Vec<Placed<'_>> =
-        cycle.iter().filter_map(|&index| together.rules.get(index).copied()).collect();
-    let names: Vec<String> = rules.iter().map(|placed| name(*placed)).collect();
-    let first = names.first().cloned().unwrap_or_default();
-    let message = format!("the rule `{first}` depends on itself: {} -> {first}", names.join(" -> "));
-    match rules.first() {
-        Some(placed) => placed
-            .module
-            .refuse(placed.rule.position, Code::Recursion, message)
-            .suggest("refer to the documents that are needed by constant names"),
-        None => Refusal::at(&Arc::from(""), "", (0, 0), Code::Recursion, message),
+    fn close(&mut self, number: u32) {
+        if self.low_of(number) != self.index_of(number) {
+            return;
+        }
+        let mut component = Vec::new();
+        while let Some(member) = self.stack.pop() {
+            if let Some(on_stack) = self.on_stack.get_mut(member as usize) {
+                *on_stack = false;
+            }
+            component.push(member);
+            if member == number {
+                break;
+            }
+        }
+        self.order.extend(component.iter().rev());
+        if component.len() > 1 || self.graph.edges(number).contains(&number) {
+            self.cycles.push(component);
+        }
     }
 }
 
-fn name(placed: Placed<'_>) -> String {
-    let path = placed.module.full_path(placed.rule);
-    path.iter().map(|segment| segment.name().unwrap_or("_")).collect::<Vec<_>>().join(".")
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use crate::{
-        Code,
-        check::tests::{codes, refusals},
+fn refusal(program: &Program, graph: &Graph, component: &[u32]) -> Option<Finding> {
+    let first = component.iter().copied().filter(|&number| graph.is_rule(number)).min()?;
+    let placed = program.rule(RuleId(first))?;
+    let name = |number: u32| {
+        program.rule(RuleId(number)).map(|placed| program.tree.dotted(placed.path, &program.names))
     };
+    let cycle = shortest(graph, component, first);
+    let mut names: Vec<_> =
+        cycle.into_iter().filter(|&number| graph.is_rule(number)).filter_map(name).collect();
+    names.dedup();
+    let message = match names.as_slice() {
+        [only] => format!("the rule `{only}` depends on itself"),
+        _ => format!("rules depend on one another in a circle: {}", names.join(" → ")),
+    };
+    let refusal = program.refuse(placed.module, placed.rule.at, Code::Recursion, message);
+    Some(
+        refusal
+            .suggest("a reference with a variable reaches all that lies below: write its steps as constants"),
+    )
+}
 
-    #[rstest]
-    #[case::itself(&["package a\np if p"])]
-    #[case::each_other(&["package a\np if q\nq if data.a.p"])]
-    #[case::function(&["package a\nf(x) := f(x)"])]
-    #[case::through_the_tree(&["package a.main\nd if data.a[x]", "package a.t\nallow if true"])]
-    #[case::whole_data(&["package a\nd := data"])]
-    #[case::by_input(&["package a\nd := data[input.k]"])]
-    #[case::by_import(&["package a\nimport data.a.p as q\np if q"])]
-    #[case::two_modules(&["package a\np if data.b.q", "package b\nq if data.a.p"])]
-    #[case::by_with(&["package a\np if q with data.a.p as 1\nq := 1"])]
-    #[case::in_a_comprehension(&["package a\np := [x | x := p[_]]"])]
-    fn refuses(#[case] texts: &[&str]) {
-        assert_eq!(codes(texts), [Code::Recursion]);
+/// The shortest way from a rule to itself within its component.
+fn shortest(graph: &Graph, component: &[u32], start: u32) -> Vec<u32> {
+    let members: HashSet<u32> = component.iter().copied().collect();
+    let mut from = hashbrown::HashMap::new();
+    let mut open = VecDeque::from([start]);
+    while let Some(number) = open.pop_front() {
+        for &to in graph.edges(number).iter().filter(|to| members.contains(*to)) {
+            if to == start {
+                let mut way = vec![start, number];
+                let mut at = number;
+                while at != start {
+                    let Some(&before) = from.get(&at) else { break };
+                    way.push(before);
+                    at = before;
+                }
+                if number == start {
+                    way.pop();
+                }
+                way.reverse();
+                return way;
+            }
+            if !from.contains_key(&to) && to != start {
+                from.insert(to, number);
+                open.push_back(to);
+            }
+        }
     }
-
-    #[test]
-    fn shows_the_way() {
-        let found = refusals(&["package a\np if q\nq if r\nr if p"]);
-        assert!(found[0].message.contains("a.p -> a.q -> a.r -> a.p"), "{}", found[0]);
-    }
-
-    #[test]
-    fn survives_long_chains() {
-        let rules: String = (0..15_000).map(|n| format!("r{n} if r{}\n", n + 1)).collect();
-        assert_eq!(codes(&[&format!("package a\n{rules}r15000 := true")]), []);
-    }
-
-    #[test]
-    fn gives_up_on_too_many_dependencies() {
-        let rules: String = (0..3_000).map(|n| format!("r{n} if data.b[input.x]\n")).collect();
-        let others: String = (0..3_000).map(|n| format!("r{n} := 1\n")).collect();
-        assert_eq!(
-            codes(&[&format!("package a\n{rules}"), &format!("package b\n{others}")]),
-            [Code::TooLarge]
-        );
-    }
+    vec![start]
 }

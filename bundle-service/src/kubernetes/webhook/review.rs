@@ -161,7 +161,7 @@ pub(super) mod tests {
     #[test]
     fn refuses_with_the_line_and_warns_without_refusing() {
         let request = request(review("CREATE", &spec("x"), &Value::Null));
-        let refusal = Refusal { line: 3, column: 1, ..Refusal::new("syntax", "wrong").in_module("a.rego") };
+        let refusal = Refusal { line: 3, column: 1, ..Refusal::new("rego_parse_error", "wrong").in_module("a.rego") };
         let warning = Refusal::new("client_disagrees", "two names").warning();
         let denied = answer(&request, vec![warning.clone(), refusal]);
         assert!(!denied.allowed);

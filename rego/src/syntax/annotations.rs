@@ -1,0 +1,207 @@
+//! `METADATA` blocks: YAML in comments, which OPA reads and refuses when it is wrong.
+
+mod value;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{
+    module::Module,
+    parse::{Problem, SyntaxError},
+    position::Offset,
+};
+
+pub use value::Schema;
+
+/// What a `METADATA` block is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The rule below it.
+    Rule,
+    /// All rules of one name.
+    Document,
+    /// All modules of the package.
+    Package,
+    /// The package and all below it.
+    Subpackages,
+}
+
+/// One `METADATA` block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Annotations {
+    /// What it is about.
+    pub scope: Scope,
+    /// Whether what it is about is meant to be queried.
+    pub entrypoint: bool,
+    /// The types that it gives to documents.
+    pub schemas: Vec<Schema>,
+    /// Where it begins.
+    pub at: Offset,
+    /// The rule that it stands before, as a number into the module's rules; none for the package.
+    pub rule: Option<usize>,
+}
+
+/// The members that OPA knows; it ignores others.
+#[derive(Deserialize)]
+struct Block {
+    scope: Option<String>,
+    #[serde(default)]
+    #[expect(dead_code, reason = "read only to see that it can be read")]
+    title: Option<String>,
+    entrypoint: Option<bool>,
+    #[expect(dead_code, reason = "read only to see that it can be read")]
+    description: Option<String>,
+    #[expect(dead_code, reason = "read only to see that it can be read")]
+    organizations: Option<Vec<String>>,
+    related_resources: Option<Vec<Value>>,
+    authors: Option<Vec<Value>>,
+    schemas: Option<Vec<Map<String, Value>>>,
+    compile: Option<Map<String, Value>>,
+    #[expect(dead_code, reason = "read only to see that it can be read")]
+    custom: Option<Map<String, Value>>,
+    #[expect(dead_code, reason = "read only to see that it can be read")]
+    labels: Option<Map<String, Value>>,
+}
+
+/// Reads the blocks among the comments of a module.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn read(module: &Module, comments: &[(u32, u32)]) -> Result<Vec<Annotations>, Vec<SyntaxError>> {
+    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    let mut known: Option<Vec<(u32, Below)>> = None;
+    let mut rest = comments.iter().copied().peekable();
+    while let Some(comment) = rest.next() {
+        if !is_metadata(module, comment) {
+            continue;
+        }
+        let (mut yaml, mut last) = (String::new(), comment);
+        while let Some(line) = rest.next_if(|&next| goes_on(module, last, next)) {
+            let text = text_of(module, line);
+            yaml.push_str(text.strip_prefix(' ').unwrap_or(text));
+            yaml.push('\n');
+            last = line;
+        }
+        let statements = known.get_or_insert_with(|| statements(module));
+        let read = block(&yaml).and_then(|block| attach(module, statements, block, comment.0));
+        match read {
+            Ok(annotations) => found.push(annotations),
+            Err(message) => {
+                let problem = Problem::Text(message.into());
+                errors.push(SyntaxError { at: comment.0, problem, suggestion: None });
+            }
+        }
+    }
+    if errors.is_empty() { Ok(found) } else { Err(errors) }
+}
+
+fn text_of(module: &Module, (start, end): (u32, u32)) -> &str {
+    let text = module.text().get(start as usize + 1..end as usize).unwrap_or_default();
+    text.trim_end_matches('\r')
+}
+
+fn begins_line(module: &Module, (start, _): (u32, u32)) -> bool {
+    module.position(Offset(start)).column == 1
+}
+
+fn is_metadata(module: &Module, comment: (u32, u32)) -> bool {
+    text_of(module, comment).trim().starts_with("METADATA") && begins_line(module, comment)
+}
+
+/// Whether a comment belongs to the block that the one before it belongs to.
+fn goes_on(module: &Module, last: (u32, u32), next: (u32, u32)) -> bool {
+    let line = |(start, _): (u32, u32)| module.position(Offset(start)).line;
+    begins_line(module, next) && line(next) == line(last) + 1 && !is_metadata(module, next)
+}
+
+fn block(yaml: &str) -> Result<(Block, Vec<Schema>), String> {
+    if yaml.trim().is_empty() {
+        return Err("a METADATA block is empty".to_owned());
+    }
+    // A block of nothing but nulls and comments is an empty one to OPA as well.
+    let block: Option<Block> = serde_saphyr::from_str(yaml)
+        .map_err(|error| format!("a METADATA block is not the YAML of an annotation: {error}"))?;
+    let block = block.ok_or("a METADATA block says nothing")?;
+    for resource in block.related_resources.iter().flatten() {
+        value::check_resource(resource)?;
+    }
+    for author in block.authors.iter().flatten() {
+        value::check_author(author)?;
+    }
+    if let Some(compile) = &block.compile {
+        value::check_compile(compile)?;
+    }
+    let schemas = block.schemas.iter().flatten().map(value::schema).collect::<Result<_, _>>()?;
+    Ok((block, schemas))
+}
+
+/// What stands below a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Below {
+    Package,
+    Import,
+    Rule(usize),
+}
+
+/// The statements of a module by their lines.
+fn statements(module: &Module) -> Vec<(u32, Below)> {
+    let line = |offset: Offset| module.lines.line_number(offset);
+    let rules = module.rules.iter().enumerate().filter(|(_, rule)| !rule.is_else);
+    let mut statements = vec![(line(module.package.at), Below::Package)];
+    statements.extend(module.imports.iter().map(|import| (line(import.at), Below::Import)));
+    statements.extend(rules.map(|(index, rule)| (line(rule.at), Below::Rule(index))));
+    statements.sort_by_key(|&(line, _)| line);
+    statements
+}
+
+/// What a block is about: the first statement below the line on which it begins.
+fn attach(
+    module: &Module,
+    statements: &[(u32, Below)],
+    (block, schemas): (Block, Vec<Schema>),
+    at: u32,
+) -> Result<Annotations, String> {
+    let row = module.lines.line_number(Offset(at));
+    let below = statements.get(statements.partition_point(|&(line, _)| line <= row)).map(|&(_, below)| below);
+    let before_package = below == Some(Below::Package);
+    let before_rule = matches!(below, Some(Below::Rule(_)));
+    let entrypoint = block.entrypoint.unwrap_or_default();
+    let scope = match block.scope.as_deref().unwrap_or_default() {
+        "" if before_rule && entrypoint => Scope::Document,
+        "" if before_rule => Scope::Rule,
+        "" if before_package => Scope::Package,
+        "" => {
+            return Err(
+                "a METADATA block without a `scope` stands before neither a rule nor the package".to_owned()
+            );
+        }
+        "rule" => Scope::Rule,
+        "document" => Scope::Document,
+        "package" => Scope::Package,
+        "subpackages" => Scope::Subpackages,
+        other => {
+            return Err(format!(
+                "the scope `{other}` of a METADATA block is none of `rule`, `document`, `package`, `subpackages`"
+            ));
+        }
+    };
+    match scope {
+        Scope::Rule | Scope::Document if !before_rule => {
+            return Err("a METADATA block about a rule must stand before one".to_owned());
+        }
+        Scope::Package | Scope::Subpackages if !before_package => {
+            return Err("a METADATA block about a package must stand before `package`".to_owned());
+        }
+        Scope::Rule | Scope::Subpackages if entrypoint => {
+            return Err(
+                "only a METADATA block of scope `document` or `package` can be an `entrypoint`".to_owned()
+            );
+        }
+        _ => {}
+    }
+    let rule = match below {
+        Some(Below::Rule(index)) => Some(index),
+        _ => None,
+    };
+    Ok(Annotations { scope, entrypoint, schemas, at: Offset(at), rule })
+}
