@@ -22,6 +22,7 @@ mod safety;
 mod template;
 #[cfg(test)]
 mod tests;
+mod types;
 mod vars;
 mod with;
 
@@ -96,7 +97,12 @@ fn stages(
     dynamic::rewrite_equals(&mut program);
     dynamic::rewrite(&mut program);
     match graph::Graph::of(&program) {
-        Some(graph) => refusals.extend(recursion::check(&mut program, &graph)),
+        Some(graph) => {
+            refusals.extend(recursion::check(&mut program, &graph));
+            if refusals.is_empty() {
+                refusals.extend(types::check(&program, &graph));
+            }
+        }
         None => refusals.extend(too_many_dependencies(&program)),
     }
     refusals.extend(functions::check_deprecated(&program));

@@ -86,6 +86,8 @@ pub struct Function {
 pub(super) struct Extent {
     /// How deep it nests.
     pub(super) depth: u32,
+    /// How many parts it has, at all depths, those that are shared counted wherever they stand.
+    pub(super) parts: u64,
     /// Whether some part of it is not known.
     pub(super) unknown: bool,
 }
@@ -94,7 +96,11 @@ impl Extent {
     fn with(self, part: &Unknown) -> Self {
         let Some(part) = part else { return Self { unknown: true, ..self } };
         let part = part.extent();
-        Self { depth: self.depth.max(part.depth.saturating_add(1)), unknown: self.unknown || part.unknown }
+        Self {
+            depth: self.depth.max(part.depth.saturating_add(1)),
+            parts: self.parts.saturating_add(part.parts).saturating_add(1),
+            unknown: self.unknown || part.unknown,
+        }
     }
 
     fn of<'a>(parts: impl IntoIterator<Item = &'a Unknown>) -> Self {
@@ -123,11 +129,17 @@ impl Type {
         Self::Set(Arc::new(Set { of, extent }))
     }
 
-    /// An object. Of two properties of one name, the first counts.
+    /// An object. Of two properties of one name, the last counts.
     #[must_use]
     pub fn object(mut named: Vec<(Constant, Unknown)>, others: Option<Dynamic>) -> Self {
         named.sort_by(|(a, _), (b, _)| a.cmp(b));
-        named.dedup_by(|(a, _), (b, _)| a == b);
+        named.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
         let dynamic = others.iter().flat_map(|others| [&others.key, &others.value]);
         let extent = Extent::of(named.iter().map(|(_, value)| value).chain(dynamic));
         Self::Object(Arc::new(Object { named: named.into(), others, extent }))
@@ -148,10 +160,11 @@ impl Type {
             Self::Set(set) => set.extent,
             Self::Function(function) => function.extent,
             // What one of several is does not make the choice unknown.
-            Self::Union(of) => {
-                let depth = of.iter().map(|each| each.extent().depth).max().unwrap_or(0);
-                Extent { depth, unknown: false }
-            }
+            Self::Union(of) => of.iter().fold(Extent::default(), |all, each| {
+                let each = each.extent();
+                let parts = all.parts.saturating_add(each.parts).saturating_add(1);
+                Extent { depth: all.depth.max(each.depth), parts, unknown: false }
+            }),
         }
     }
 
