@@ -103,12 +103,24 @@ func (o oracle) verdict(asked set) (verdict, error) {
 	if len(refused.Errors) > 0 {
 		return refused, nil
 	}
-	compiler := ast.NewCompiler().WithCapabilities(capabilities).WithEnablePrintStatements(true).
-		WithPathConflictsCheck(finder(asked.Data)).SetErrorLimit(0)
-	if compiler.Compile(parsed); compiler.Failed() {
-		refused.Errors = findings(compiler.Errors)
-	}
+	refused.Errors = compile(parsed, capabilities, asked.Data)
 	return refused, nil
+}
+
+// compile gives what the compiler complains of. Some modules make it panic: an OPA that gets them ends.
+func compile(parsed map[string]*ast.Module, capabilities *ast.Capabilities, data map[string]any) (found []finding) {
+	found = []finding{}
+	defer func() {
+		if reason := recover(); reason != nil {
+			found = []finding{{Code: "panic", Message: fmt.Sprint(reason)}}
+		}
+	}()
+	compiler := ast.NewCompiler().WithCapabilities(capabilities).WithEnablePrintStatements(true).
+		WithPathConflictsCheck(finder(data)).SetErrorLimit(0)
+	if compiler.Compile(parsed); compiler.Failed() {
+		found = findings(compiler.Errors)
+	}
+	return found
 }
 
 func findings(err error) []finding {

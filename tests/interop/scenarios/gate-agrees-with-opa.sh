@@ -1,0 +1,25 @@
+# shellcheck shell=bash
+# seconds: 1200
+# The gate refuses what OPA's compiler refuses and accepts what it accepts: on OPA's own conformance suite, on its
+# compiler's cases, on every string of its tests, and on mutations of all of these. The corpora are read where Go keeps
+# the module.
+
+# shellcheck source=../stack.sh
+source "${BASH_SOURCE[0]%/*}/../stack.sh"
+
+MADE=20000
+
+opa_sources=$(cd -- "$REPOSITORY/tests/interop/go" && go list -mod=readonly -m -f '{{.Dir}}' \
+    github.com/open-policy-agent/opa)
+corpora=(--corpus "$REPOSITORY/rego/tests/refusals" --corpus "$REPOSITORY/rego/tests/accepted")
+for kind in conformance compilation literals; do
+    "$OPAORACLE" corpus "$kind" "$opa_sources" >"$WORK/$kind.jsonl"
+    [[ -s $WORK/$kind.jsonl ]] || fail "$opa_sources holds no $kind"
+    corpora+=(--corpus "$WORK/$kind.jsonl")
+done
+(cd -- "$REPOSITORY" && cargo build --locked -p secplane-rego --example differential)
+
+for version in 1.18 1.22; do
+    expect "the gate for $version agrees with OPA" "$BIN/examples/differential" --oracle "$OPAORACLE" \
+        --opa "$version" --known "$REPOSITORY/rego/tests/known-disagreements.txt" "${corpora[@]}" --count "$MADE"
+done
