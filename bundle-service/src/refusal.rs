@@ -127,11 +127,12 @@ mod tests {
     #[test]
     fn reads_as_one_line() {
         let key = ResourceKey::new("team-a", "agent");
-        let refusal = Refusal::new("rego_parse_error", "expecting `]`").of(&key).in_module("inbound/request.rego");
+        let refusal =
+            Refusal::new("rego_parse_error", "expecting `]`").of(&key).in_module("inbound/request.rego");
         let refusal = Refusal { line: 3, column: 5, ..refusal }.suggest("close it");
         assert_eq!(
             refusal.to_string(),
-            "team-a/agent: inbound/request.rego:3:5: expecting `]` (syntax); close it"
+            "team-a/agent: inbound/request.rego:3:5: expecting `]` (rego_parse_error); close it"
         );
         let refusal = Refusal::new("yaml", "not YAML").in_file("a.yaml", 2, 0);
         assert_eq!(refusal.to_string(), "a.yaml:2: not YAML (yaml)");

@@ -315,7 +315,9 @@ fn is_inside(kind: TierKind, module: &Module, path: Terms) -> bool {
         Value::String(step) => module.names().text(step) == *name,
         _ => false,
     };
-    [kind.root(), &IDENTITY].into_iter().any(|root| steps.len() >= root.len() && steps.iter().zip(root).all(is))
+    [kind.root(), &IDENTITY]
+        .into_iter()
+        .any(|root| steps.len() >= root.len() && steps.iter().zip(root).all(is))
 }
 
 fn outside(kind: TierKind, refusal: Refusal) -> Refusal {

@@ -19,6 +19,7 @@
 mod archive;
 pub mod bundle;
 mod confine;
+mod contradiction;
 mod denial;
 mod documents;
 pub mod freshness;

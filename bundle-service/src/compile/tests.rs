@@ -44,6 +44,13 @@ pub(super) fn policies() -> Policies {
     Policies::new(settings())
 }
 
+/// What is refused of a namespace policy of this one module, `a.rego`.
+pub(super) fn ns_refusals(content: &str) -> Vec<crate::refusal::Refusal> {
+    let mut policies = policies();
+    policies.apply(&[set("team-a/p:namespace", &[("a.rego", content)])]);
+    policies.refusals()
+}
+
 pub(super) fn settings() -> Settings {
     Settings::new(TrustDomain::parse("example.org").unwrap())
 }

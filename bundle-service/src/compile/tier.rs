@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     archive::{Member, entry_name},
     confine::{Replacing, confine},
+    contradiction,
     denial::{self, Made},
     documents::merged,
     parts::Parts,
@@ -73,7 +74,11 @@ impl ParsedModule {
 /// What speaks against modules standing together, each with the resource that it is found in.
 pub(crate) fn check_together<'a>(modules: impl Iterator<Item = &'a ParsedModule> + Clone) -> Vec<Refusal> {
     let parsed: Vec<_> = modules.clone().map(|part| Arc::clone(&part.module)).collect();
-    owned(modules, Gate::default().check(&parsed))
+    let mut found = Gate::default().check(&parsed);
+    if found.is_empty() {
+        found = contradiction::find(modules.clone());
+    }
+    owned(modules, found)
 }
 
 /// What the authors of modules should look at, although it takes effect.

@@ -56,7 +56,8 @@ pub fn report(request: &TestRequest) -> Result<TestReport, String> {
         gate.parse(&module.name, module.text.as_bytes())
             .map_err(|refusals| refusals.first().map(ToString::to_string).unwrap_or_default())
     };
-    let modules: Vec<_> = request.modules.iter().chain(&request.tests).map(parse).collect::<Result<_, _>>()?;
+    let modules: Vec<_> =
+        request.modules.iter().chain(&request.tests).map(parse).collect::<Result<_, _>>()?;
     let limits = Limits { time: std::time::Duration::from_millis(request.one_ms) };
     let mut evaluator = Evaluator::new(&modules, &request.data, limits).map_err(|error| error.to_string())?;
     if let Some(missing) = evaluator.missing_builtins().first() {

@@ -161,12 +161,13 @@ pub(super) mod tests {
     #[test]
     fn refuses_with_the_line_and_warns_without_refusing() {
         let request = request(review("CREATE", &spec("x"), &Value::Null));
-        let refusal = Refusal { line: 3, column: 1, ..Refusal::new("rego_parse_error", "wrong").in_module("a.rego") };
+        let refusal =
+            Refusal { line: 3, column: 1, ..Refusal::new("rego_parse_error", "wrong").in_module("a.rego") };
         let warning = Refusal::new("client_disagrees", "two names").warning();
         let denied = answer(&request, vec![warning.clone(), refusal]);
         assert!(!denied.allowed);
         assert_eq!((denied.uid.as_str(), denied.result.code), ("7", 422));
-        assert_eq!(denied.result.message, "a.rego:3:1: wrong (syntax)");
+        assert_eq!(denied.result.message, "a.rego:3:1: wrong (rego_parse_error)");
         let allowed = answer(&request, vec![warning]);
         assert!(allowed.allowed);
         assert_eq!(allowed.warnings.unwrap(), ["two names (client_disagrees)"]);
