@@ -21,7 +21,12 @@ pub(super) fn seal(entry: &Entry, mac: &RowMac) -> EntryRow {
     EntryRow { id: id.to_owned(), revision, created_at, body, mac, likeness }
 }
 
-pub(super) fn open(row: &EntryRow, mac: &RowMac, trust_domain: &TrustDomain) -> Result<Entry, RowError> {
+/// The entry of a row, and its likeness.
+pub(super) fn open(
+    row: &EntryRow,
+    mac: &RowMac,
+    trust_domain: &TrustDomain,
+) -> Result<(Entry, Likeness), RowError> {
     let (revision, created_at) = (row.revision.to_be_bytes(), row.created_at.to_be_bytes());
     if !mac.is_of(&row.mac, TABLE, &columns(&row.id, &revision, &created_at, &row.body)) {
         return Err(RowError::Forged);
@@ -31,10 +36,11 @@ pub(super) fn open(row: &EntryRow, mac: &RowMac, trust_domain: &TrustDomain) -> 
     let id = EntryId::parse(&row.id)?;
     let entry = Entry::restore(id, fields, row.revision, from_unix(row.created_at), trust_domain)?;
     // The MAC does not cover it: it follows from the rest.
-    if row.likeness.as_deref().is_some_and(|likeness| likeness != Likeness::of(&entry).as_bytes()) {
+    let likeness = Likeness::of(&entry);
+    if row.likeness.as_deref().is_some_and(|stored| stored != likeness.as_bytes()) {
         return Err(RowError::Likeness);
     }
-    Ok(entry)
+    Ok((entry, likeness))
 }
 
 fn columns<'a>(id: &'a str, revision: &'a [u8], created_at: &'a [u8], body: &'a [u8]) -> [&'a [u8]; 4] {

@@ -124,6 +124,12 @@ impl Index {
     /// Adds an entry, or replaces the one of its ID.
     pub(super) fn insert(&mut self, entry: Arc<Entry>) {
         self.remove(entry.id());
+        let likeness = Likeness::of(&entry);
+        self.add(entry, likeness);
+    }
+
+    /// Adds an entry of a new ID.
+    pub(super) fn add(&mut self, entry: Arc<Entry>, likeness: Likeness) {
         let fields = entry.fields();
         group::add(&mut self.by_parent, fields.parent_id.clone(), &entry);
         group::add(&mut self.by_spiffe_id, fields.spiffe_id.clone(), &entry);
@@ -135,7 +141,7 @@ impl Index {
         if wants_hash(&entry) {
             *self.wanting_hash.entry(fields.parent_id.clone()).or_default() += 1;
         }
-        self.by_likeness.insert(Likeness::of(&entry), Arc::clone(&entry));
+        self.by_likeness.insert(likeness, Arc::clone(&entry));
         self.by_id.insert(ById(entry));
     }
 

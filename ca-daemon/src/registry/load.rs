@@ -1,12 +1,12 @@
 //! Reading all entries, fast enough for a million: rows are read, decoded and put in their places at the same time.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use futures_util::StreamExt;
-use secplane_identity::TrustDomain;
+use secplane_identity::{SpiffeId, TrustDomain};
 use tokio::sync::mpsc;
 
-use super::{Entry, EntryId, encoding, index::Index};
+use super::{Entry, EntryId, encoding, index::Index, likeness::Likeness};
 use crate::{
     keys::RowMac,
     store::{EntryRow, Store, StoreError},
@@ -26,8 +26,8 @@ pub(super) struct Loaded {
 
 /// One row, read.
 struct Read {
-    /// The entry, or the ID of a row that is refused.
-    entry: Result<Entry, String>,
+    /// The entry with its likeness, or the ID of a row that is refused.
+    entry: Result<(Entry, Likeness), String>,
     likeness_is_missing: bool,
 }
 
@@ -39,13 +39,11 @@ pub(super) async fn load(
 ) -> Result<Loaded, StoreError> {
     let (decoded, mut to_place) = mpsc::channel::<Vec<Read>>(AT_ONCE);
     let placing = tokio::task::spawn_blocking(move || {
-        let mut loaded = Loaded { index: Index::default(), unlike: Vec::new() };
+        let mut arrived = Arrived::default();
         while let Some(reads) = to_place.blocking_recv() {
-            for read in reads {
-                loaded.place(read);
-            }
+            reads.into_iter().for_each(|read| arrived.take(read));
         }
-        loaded
+        arrived.into_places()
     });
     let mut chunks = store
         .entries()
@@ -70,7 +68,7 @@ pub(super) async fn load(
 }
 
 fn read(row: &EntryRow, mac: &RowMac, trust_domain: &TrustDomain) -> Read {
-    match open(row, mac, trust_domain) {
+    match opened(row, mac, trust_domain) {
         Some(entry) => Read { entry: Ok(entry), likeness_is_missing: row.likeness.is_none() },
         None => Read { entry: Err(row.id.clone()), likeness_is_missing: false },
     }
@@ -78,6 +76,10 @@ fn read(row: &EntryRow, mac: &RowMac, trust_domain: &TrustDomain) -> Read {
 
 /// The entry of a row. A row that is not ours is reported, and is none.
 pub(super) fn open(row: &EntryRow, mac: &RowMac, trust_domain: &TrustDomain) -> Option<Entry> {
+    opened(row, mac, trust_domain).map(|(entry, _)| entry)
+}
+
+fn opened(row: &EntryRow, mac: &RowMac, trust_domain: &TrustDomain) -> Option<(Entry, Likeness)> {
     match encoding::open(row, mac, trust_domain) {
         Ok(entry) => Some(entry),
         Err(error) => {
@@ -87,17 +89,56 @@ pub(super) fn open(row: &EntryRow, mac: &RowMac, trust_domain: &TrustDomain) -> 
     }
 }
 
-impl Loaded {
-    fn place(&mut self, read: Read) {
+/// What has been read and has no place yet.
+#[derive(Default)]
+struct Arrived {
+    entries: Vec<(Arc<Entry>, Likeness)>,
+    /// Each parent once, for all entries below it to hold.
+    parents: HashSet<SpiffeId>,
+    unlike: Vec<EntryId>,
+    refused: Vec<String>,
+}
+
+impl Arrived {
+    fn take(&mut self, read: Read) {
         match read.entry {
-            Err(id) => self.index.refuse(id),
-            Ok(entry) => {
+            Err(id) => self.refused.push(id),
+            Ok((mut entry, likeness)) => {
                 if read.likeness_is_missing {
                     self.unlike.push(entry.id().clone());
                 }
-                let entry = self.index.with_shared_parent(entry);
-                self.index.insert(entry);
+                match self.parents.get(&entry.fields().parent_id) {
+                    Some(parent) => entry.hold_parent(parent.clone()),
+                    None => drop(self.parents.insert(entry.fields().parent_id.clone())),
+                }
+                self.entries.push((Arc::new(entry), likeness));
             }
         }
     }
+
+    /// In the order of their IDs, in which trees grow at one end: to descend into one of a million for each entry would
+    /// wait for memory most of the time, as comparing IDs does. So their beginnings are sorted first.
+    fn into_places(self) -> Loaded {
+        let mut index = Index::default();
+        self.refused.into_iter().for_each(|id| index.refuse(id));
+        let mut entries: Vec<_> = self
+            .entries
+            .into_iter()
+            .map(|(entry, likeness)| (beginning(entry.id()), entry, likeness))
+            .collect();
+        entries.sort_by(|(a, one, _), (b, other, _)| a.cmp(b).then_with(|| one.id().cmp(other.id())));
+        for (_, entry, likeness) in entries {
+            index.add(entry, likeness);
+        }
+        Loaded { index, unlike: self.unlike }
+    }
+}
+
+/// The first 16 bytes of an ID, as a number of the same order.
+fn beginning(id: &EntryId) -> u128 {
+    let mut bytes = [0; 16];
+    for (byte, of_id) in bytes.iter_mut().zip(id.as_str().bytes()) {
+        *byte = of_id;
+    }
+    u128::from_be_bytes(bytes)
 }

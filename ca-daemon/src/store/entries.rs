@@ -1,12 +1,18 @@
 //! Registration entries as they are kept: whole, with a proof of who wrote them.
 
-use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
-use sqlx::{FromRow, QueryBuilder};
+use futures_util::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use sqlx::{FromRow, PgPool, QueryBuilder};
 
 use super::{
     Conflict, Store, StoreError,
-    database::{Transaction, in_steps, on, within},
+    database::{Pools, Transaction, in_steps, on, within},
 };
+
+/// How many rows one query on PostgreSQL reads, where a query has no more than half a minute.
+const PAGE: usize = 10_000;
 
 /// One entry at rest. What `body` and `mac` mean is the registry's business.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -29,12 +35,15 @@ impl Store {
     /// Every entry, one after another.
     #[must_use]
     pub fn entries(&self) -> BoxStream<'_, Result<EntryRow, StoreError>> {
-        on!(&self.readers, pool => {
-            sqlx::query_as("SELECT id, revision, created_at, body, mac, likeness FROM entries")
-                .fetch(pool)
-                .map_err(StoreError::from)
-                .boxed()
-        })
+        match &self.readers {
+            Pools::Sqlite(pool) => {
+                sqlx::query_as("SELECT id, revision, created_at, body, mac, likeness FROM entries")
+                    .fetch(pool)
+                    .map_err(StoreError::from)
+                    .boxed()
+            }
+            Pools::Postgres(pool) => in_pages(pool),
+        }
     }
 
     /// One entry.
@@ -64,6 +73,29 @@ impl Store {
         });
         Ok(found)
     }
+}
+
+/// What changes between two pages is told by a notice as well, so no page has to know of the others.
+fn in_pages(pool: &PgPool) -> BoxStream<'_, Result<EntryRow, StoreError>> {
+    stream::try_unfold(Some(String::new()), move |after| async move {
+        let Some(after) = after else { return Ok::<_, StoreError>(None) };
+        let rows = page_after(pool, &after).await?;
+        let next = rows.last().filter(|_| rows.len() == PAGE).map(|last| last.id.clone());
+        Ok(Some((stream::iter(rows.into_iter().map(Ok)), next)))
+    })
+    .try_flatten()
+    .boxed()
+}
+
+async fn page_after(pool: &PgPool, id: &str) -> Result<Vec<EntryRow>, StoreError> {
+    let rows = sqlx::query_as(
+        "SELECT id, revision, created_at, body, mac, likeness FROM entries WHERE id > $1 ORDER BY id LIMIT $2",
+    )
+    .bind(id)
+    .bind(i64::try_from(PAGE).unwrap_or(i64::MAX))
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
 }
 
 /// Adds entries. A place that is taken refuses all of them.

@@ -16,6 +16,8 @@ static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 const READERS: u32 = 4;
+/// How many rows SQLite's thread may be ahead of who reads them: it is woken once for many.
+const ROWS_AHEAD: usize = 1024;
 /// After so many pages of 4 KiB the journal is written back: seldom, as a page that has changed many times since is
 /// written back once.
 const PAGES_BETWEEN_CHECKPOINTS: &str = "4000";
@@ -131,7 +133,7 @@ async fn open_sqlite(
     SQLITE_MIGRATIONS.run(&writing).await.map_err(|error| migration(error, &SQLITE_MIGRATIONS, location))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
-        .connect_with(options.read_only(true))
+        .connect_with(options.read_only(true).row_buffer_size(ROWS_AHEAD))
         .await
         .map_err(open)?;
     Ok((readers, writing))
