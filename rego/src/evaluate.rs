@@ -27,6 +27,7 @@ use crate::{
         negations,
         read::parser_limits,
     },
+    syntax::ast::{self, ExpressionKind, TermId, Tree},
 };
 
 /// What an evaluation may take.
@@ -113,8 +114,35 @@ pub fn evaluate(
 /// them. Modules that the engine cannot read have none.
 #[must_use]
 pub fn warnings(modules: &[Arc<Module>]) -> Vec<Refusal> {
+    // The engine takes its time to read a module, and most have nothing that it could take otherwise.
+    if !modules.iter().any(|module| negates_more_than_paths(module.tree())) {
+        return Vec::new();
+    }
     let read: Vec<Read> = modules.iter().filter_map(|module| read(module).ok()).collect();
     negations(&Together::new(&read.iter().collect::<Vec<_>>()))
+}
+
+/// Whether a `not` stands before anything but the name or the constant path of a document.
+fn negates_more_than_paths(tree: &Tree) -> bool {
+    tree.expressions().any(|expression| match expression.kind {
+        ExpressionKind::Not { .. } => true,
+        ExpressionKind::Term(term) => expression.negated && !is_path(tree, term),
+        _ => expression.negated,
+    })
+}
+
+fn is_path(tree: &Tree, term: TermId) -> bool {
+    match tree.value(term) {
+        ast::Value::Var(_) => true,
+        ast::Value::Ref(path) => match tree.terms(path) {
+            [first, steps @ ..] => {
+                matches!(tree.value(*first), ast::Value::Var(_))
+                    && steps.iter().all(|&step| matches!(tree.value(step), ast::Value::String(_)))
+            }
+            [] => false,
+        },
+        _ => false,
+    }
 }
 
 /// Reads a module as the engine does, within the limits of its parser.

@@ -313,6 +313,11 @@ impl Tree {
         self.expressions.get(id.0 as usize).copied().unwrap_or(NO_EXPRESSION)
     }
 
+    /// Every expression, wherever it stands, in no order that means anything.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.expressions.iter()
+    }
+
     /// The terms of a list.
     #[must_use]
     pub fn terms(&self, list: Terms) -> &[TermId] {
