@@ -30,7 +30,6 @@ pub(super) fn check(program: &Program, graph: &Graph) -> Vec<Finding> {
         names: &program.names,
         capabilities: program.capabilities,
         rules: &rules,
-        is_annotated: program.modules.iter().any(|module| !module.annotations().is_empty()),
         order: &order,
         dependents: &|target| dependents.of(target),
     });

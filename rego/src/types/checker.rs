@@ -49,8 +49,6 @@ pub struct Program<'a> {
     pub capabilities: &'static Capabilities,
     /// All rules, each `else` branch a rule of its own.
     pub rules: &'a [TypedRule],
-    /// Whether anything of it has annotations.
-    pub is_annotated: bool,
     /// The numbers of the rules, each after those that it depends on.
     pub order: &'a [usize],
     /// The rules that a path may refer to, and those that depend on them, directly or not.
@@ -314,15 +312,16 @@ impl Checker<'_> {
     /// The type of the built-in function that a path names.
     pub(super) fn kind_of_builtin(&self, path: Terms) -> Unknown {
         let builtin = self.builtin_of(path)?;
-        // OPA puts constants in the place of these; without annotations they say little.
+        // OPA puts the annotations in the place of these, and knows their fields. What is certain of them is little, and
+        // no more may be asked for by name: `object.get` asks for what may be missing.
         let result = match builtin.name {
-            "rego.metadata.chain" if !self.program.is_annotated => {
+            "rego.metadata.chain" => {
                 let steps = self.rule.get().len().saturating_sub(1);
                 let path = Type::tuple(vec![Some(Type::String); steps]);
                 let entry = Type::object(vec![(Constant::String("path".into()), Some(path))], None);
                 Type::tuple(vec![Some(entry)])
             }
-            "rego.metadata.rule" if !self.program.is_annotated => Type::object(Vec::new(), None),
+            "rego.metadata.rule" => Type::object(Vec::new(), None),
             _ => return Some(Type::Function(builtin.declaration.clone())),
         };
         Some(Type::function(Vec::new(), None, Some(result)))

@@ -74,14 +74,20 @@ func (o oracle) of(version string) (*ast.Capabilities, error) {
 }
 
 // verdict does what OPA does between the download of a bundle and its activation: annotations are read, print
-// statements are enabled, schemas are not applied.
-func (o oracle) verdict(asked set) (verdict, error) {
+// statements are enabled, schemas are not applied. Some modules make its parser or its compiler panic: an OPA that gets
+// them ends.
+func (o oracle) verdict(asked set) (refused verdict, failure error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			refused = verdict{Errors: []finding{{Code: "panic", Message: fmt.Sprint(reason)}}}
+		}
+	}()
 	capabilities, err := o.of(asked.Version)
 	if err != nil {
 		return verdict{}, err
 	}
 	parsed := map[string]*ast.Module{}
-	refused := verdict{Errors: []finding{}}
+	refused = verdict{Errors: []finding{}}
 	for _, module := range asked.Modules {
 		source := module.source()
 		if !utf8.ValidString(source) {
@@ -107,20 +113,14 @@ func (o oracle) verdict(asked set) (verdict, error) {
 	return refused, nil
 }
 
-// compile gives what the compiler complains of. Some modules make it panic: an OPA that gets them ends.
-func compile(parsed map[string]*ast.Module, capabilities *ast.Capabilities, data map[string]any) (found []finding) {
-	found = []finding{}
-	defer func() {
-		if reason := recover(); reason != nil {
-			found = []finding{{Code: "panic", Message: fmt.Sprint(reason)}}
-		}
-	}()
+// compile gives what the compiler complains of.
+func compile(parsed map[string]*ast.Module, capabilities *ast.Capabilities, data map[string]any) []finding {
 	compiler := ast.NewCompiler().WithCapabilities(capabilities).WithEnablePrintStatements(true).
 		WithPathConflictsCheck(finder(data)).SetErrorLimit(0)
 	if compiler.Compile(parsed); compiler.Failed() {
-		found = findings(compiler.Errors)
+		return findings(compiler.Errors)
 	}
-	return found
+	return []finding{}
 }
 
 func findings(err error) []finding {
