@@ -2,7 +2,9 @@
 # The programs of others that the scenarios run, each at one version. Sourced by `run`.
 
 OPA_VERSION=1.22.2
-# What that OPA asks for. An older Go (from 1.21) fetches it by itself, unless GOTOOLCHAIN=local forbids it.
+# The oldest that sidecars run; what is published activates there too.
+OPA_OLDEST_VERSION=1.18.2
+# What the newer OPA asks for. An older Go (from 1.21) fetches it by itself, unless GOTOOLCHAIN=local forbids it.
 GO_VERSION=1.26
 # The A2A SDKs, by their requirements.txt and package-lock.json.
 A2A_PYTHON_VERSION=1.3.0
@@ -30,22 +32,28 @@ need_go() {
 }
 
 install_opa() {
-    local folder=$TOOLS/opa-$OPA_VERSION
+    install_opa_version "$OPA_VERSION"
+    PATH=$TOOLS/opa-$OPA_VERSION:$PATH
+    install_opa_version "$OPA_OLDEST_VERSION"
+    export OPA_OLDEST=$TOOLS/opa-$OPA_OLDEST_VERSION/opa
+}
+
+install_opa_version() {
+    local folder=$TOOLS/opa-$1
     if [[ ! -x $folder/opa ]]; then
-        say "installing opa $OPA_VERSION in $folder (minutes, but only once)"
+        say "installing opa $1 in $folder (minutes, but only once)"
         mkdir -p -- "$TOOLS"
         local staging
         staging=$(mktemp -d "$TOOLS/.opa-XXXXXX")
-        if ! CGO_ENABLED=0 GOBIN=$staging go install "github.com/open-policy-agent/opa@v$OPA_VERSION"; then
+        if ! CGO_ENABLED=0 GOBIN=$staging go install "github.com/open-policy-agent/opa@v$1"; then
             rm -rf -- "$staging"
-            die "opa $OPA_VERSION cannot be installed; Go's words are above. It needs Go $GO_VERSION or newer," \
+            die "opa $1 cannot be installed; Go's words are above. It needs Go $GO_VERSION or newer," \
                 "here is $(go version 2>&1), and the Go module proxy"
         fi
         # Whole or not at all; another run may have been faster.
         mv -T -- "$staging" "$folder" 2>/dev/null || rm -rf -- "$staging"
     fi
-    PATH=$folder:$PATH
-    [[ $(opa version) == "Version: $OPA_VERSION"* ]] || die "$folder/opa is not opa $OPA_VERSION; remove the folder"
+    [[ $("$folder/opa" version) == "Version: $1"* ]] || die "$folder/opa is not opa $1; remove the folder"
 }
 
 # The workload on the official SPIFFE library: compiled anew from the sources beside this file, which Go's own

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The bundles of the identities in policies/, as the service serves them, hold up under OPA's own compiler at its
-# strictest, and OPA runs their tests.
+# strictest, and OPA runs their tests: the newest OPA and the oldest.
 
 # shellcheck source=../stack.sh
 source "${BASH_SOURCE[0]%/*}/../stack.sh"
@@ -30,8 +30,10 @@ for folder in "$REPOSITORY"/policies/*/; do
         identity=$(identity_of "$test")
         work=$WORK/$(basename "$folder").$(basename "$test" .rego)
         pull "$identity" "$work"
-        expect "the bundle of $identity is strict Rego" opa check --strict --bundle "$work/bundle.tar.gz"
-        expect "$test is strict Rego" opa check --strict "$work/bundle" "$test"
-        expect "the tests of $test pass" opa test --fail-on-empty "$work/bundle" "$test"
+        for opa in opa "$OPA_OLDEST"; do
+            expect "the bundle of $identity is strict Rego" "$opa" check --strict --bundle "$work/bundle.tar.gz"
+            expect "$test is strict Rego" "$opa" check --strict "$work/bundle" "$test"
+            expect "the tests of $test pass" "$opa" test --fail-on-empty "$work/bundle" "$test"
+        done
     done
 done
