@@ -15,7 +15,7 @@ use crate::{
     compile::freshness::SHORTEST_LIFETIME,
     history::HistoryLimits,
     kubernetes::{KubernetesConfig, WebhookConfig},
-    source::SourceOptions,
+    source::{SourceKind, SourceOptions, git::GitConfig},
     tiers::{ClientSelector, PathTemplate},
 };
 
@@ -99,16 +99,23 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// Where the policies come from: `directory` or `kubernetes`, one of the two.
+/// Where the policies come from: at least one of `directory`, `git` and `kubernetes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
     /// A folder of manifests. Every `*.yaml` and `*.yml` below it is read, and read again when it changes.
     #[serde(default)]
     pub directory: Option<PathBuf>,
+    /// A Git repository of manifests, read at one ref.
+    #[serde(default)]
+    pub git: Option<GitConfig>,
     /// A Kubernetes API server.
     #[serde(default)]
     pub kubernetes: Option<KubernetesConfig>,
+    /// Which source counts when several have a resource of the same namespace and name, the first one first. The
+    /// others' is passed over with a warning, and counts once the first one's is gone.
+    #[serde(default = "default_precedence")]
+    pub precedence: Vec<SourceKind>,
     /// The API groups of the AuthorizationPolicy resource; resources of other groups are passed over. Of two resources
     /// in a cluster that have one name and differ in their group alone, that of the group named first counts.
     #[serde(default = "default_api_groups")]
@@ -135,6 +142,47 @@ fn default_first_identity_within() -> Duration {
     Duration::from_secs(30)
 }
 
+fn default_precedence() -> Vec<SourceKind> {
+    SourceKind::ALL.to_vec()
+}
+
+impl SourceConfig {
+    /// The sources that are set, in their order of precedence.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<SourceKind> {
+        self.precedence.iter().copied().filter(|kind| self.has(*kind)).collect()
+    }
+
+    fn has(&self, kind: SourceKind) -> bool {
+        match kind {
+            SourceKind::Directory => self.directory.is_some(),
+            SourceKind::Git => self.git.is_some(),
+            SourceKind::Kubernetes => self.kubernetes.is_some(),
+        }
+    }
+
+    /// What of it cannot be used: the key, and why.
+    fn fault(&self) -> Option<(&'static str, String)> {
+        if !SourceKind::ALL.into_iter().any(|kind| self.has(kind)) {
+            let reason = "set at least one of source.directory, source.git and source.kubernetes";
+            return Some(("source", reason.to_owned()));
+        }
+        let named = |kind: SourceKind| self.precedence.iter().filter(|other| **other == kind).count();
+        for kind in SourceKind::ALL {
+            if named(kind) > 1 {
+                return Some(("source.precedence", format!("it names `{kind}` twice")));
+            }
+            if self.has(kind) && named(kind) == 0 {
+                return Some(("source.precedence", format!("it does not name `{kind}`, which is set")));
+            }
+        }
+        if self.api_groups.is_empty() {
+            return Some(("source.api_groups", "without a group no resource is read".to_owned()));
+        }
+        self.git.as_ref().and_then(GitConfig::fault)
+    }
+}
+
 fn default_api_groups() -> Vec<String> {
     SourceOptions::default().api_groups
 }
@@ -152,7 +200,9 @@ impl Config {
             first_identity_within: default_first_identity_within(),
             source: SourceConfig {
                 directory: Some(directory.to_owned()),
+                git: None,
                 kubernetes: None,
+                precedence: default_precedence(),
                 api_groups: default_api_groups(),
             },
             webhook: None,
@@ -200,14 +250,11 @@ impl Config {
         if self.workload_api.is_empty() {
             return refuse("workload_api", "it is empty; give it as `unix:/path`".to_owned());
         }
-        if self.source.directory.is_some() == self.source.kubernetes.is_some() {
-            return refuse("source", "set one of source.directory and source.kubernetes".to_owned());
+        if let Some((key, reason)) = self.source.fault() {
+            return refuse(key, reason);
         }
         if self.webhook.is_some() && self.source.kubernetes.is_none() {
             return refuse("webhook", "it answers an API server; set source.kubernetes".to_owned());
-        }
-        if self.source.api_groups.is_empty() {
-            return refuse("source.api_groups", "without a group no resource is read".to_owned());
         }
         if self.system_namespace.is_empty() {
             return refuse("system_namespace", "it is empty".to_owned());
@@ -299,11 +346,28 @@ mod tests {
 
     #[rstest]
     #[case("{}", "source.directory")]
-    #[case("{directory: /p, kubernetes: {}}", "source.directory")]
     #[case("{kubernetes: {groups: []}}", "groups")]
-    fn takes_one_source(#[case] source: &str, #[case] named: &str) {
+    #[case("{directory: /p, api_groups: []}", "source.api_groups")]
+    #[case("{directory: /p, precedence: [git]}", "source.precedence")]
+    #[case("{directory: /p, precedence: [directory, git, directory]}", "twice")]
+    #[case("{directory: /p, precedence: [directory, http]}", "http")]
+    #[case("{git: {url: https://a/b}}", "scratch")]
+    #[case("{git: {url: 'http://a/b', scratch: /s}}", "source.git.url")]
+    fn refuses_sources(#[case] source: &str, #[case] named: &str) {
         let error = load(&format!("workload_api: unix:/a\nsource: {source}\n")).unwrap_err().to_string();
         assert!(error.contains(named), "{error}");
+    }
+
+    #[rstest]
+    #[case("{directory: /p}", &[SourceKind::Directory])]
+    #[case("{kubernetes: {}, directory: /p}", &[SourceKind::Directory, SourceKind::Kubernetes])]
+    #[case(
+        "{directory: /p, git: {url: https://a/b, scratch: /s}, precedence: [git, kubernetes, directory]}",
+        &[SourceKind::Git, SourceKind::Directory]
+    )]
+    fn takes_several_sources_in_their_order(#[case] source: &str, #[case] kinds: &[SourceKind]) {
+        let config = load(&format!("workload_api: unix:/a\nsource: {source}\n")).unwrap();
+        assert_eq!(config.source.kinds(), kinds);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`source`] | where the resources come from; emits whole-object changes |
-//! | [`kubernetes`] | an API server as the source, and what is told to authors there |
+//! | [`kubernetes`] | an API server as a source, and what is told to authors there |
 //! | [`policy`] | the resource |
 //! | [`tiers`] | which policies apply to which SPIFFE ID |
 //! | [`compile`] | confine and check the tiers, and make the archive |
@@ -50,8 +50,10 @@ pub mod policy_tests;
 pub mod refusal;
 pub mod service;
 pub mod source;
+mod sources;
 pub mod tiers;
 
 pub use config::Config;
 pub use refusal::Refusal;
 pub use service::{BundleService, RunError, StartError};
+pub use sources::OpenError;

@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::source::SourceKind;
+
 /// The metrics of the service.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -24,6 +26,15 @@ pub(crate) struct Metrics {
     pub(crate) identities: Gauge,
     /// Batches of changes taken in.
     pub(crate) updates: Counter,
+    /// 1 for a folder or a repository that cannot be read now.
+    pub(crate) source_failing: Family<OfSource, Gauge>,
+}
+
+/// The label of what is of one source.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfSource {
+    /// The source.
+    pub(crate) source: String,
 }
 
 /// The labels of an answer.
@@ -43,6 +54,7 @@ impl Metrics {
             refusals: Gauge::default(),
             identities: Gauge::default(),
             updates: Counter::default(),
+            source_failing: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -62,8 +74,19 @@ impl Metrics {
             "Identities that have asked for a bundle",
             metrics.identities.clone(),
         );
-        registry.register("updates", "Batches of changes from the source", metrics.updates.clone());
+        registry.register("updates", "Batches of changes from the sources", metrics.updates.clone());
+        registry.register(
+            "source_failing",
+            "1 for a folder or a repository that cannot be read now",
+            metrics.source_failing.clone(),
+        );
         Self { registry, ..metrics }
+    }
+
+    /// Of one source, whether it cannot be read.
+    pub(crate) fn failing(&self, kind: SourceKind) -> Gauge {
+        let label = OfSource { source: kind.name().to_owned() };
+        self.source_failing.get_or_create(&label).clone()
     }
 
     /// All of them as text.

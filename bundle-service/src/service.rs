@@ -1,6 +1,7 @@
 //! Start and run: everything that is wired together, in one place.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -16,7 +17,6 @@ use secplane_identity::{
 };
 use tokio::{
     net::TcpListener,
-    sync::mpsc,
     task::{JoinHandle, JoinSet, spawn_blocking},
     time::sleep,
 };
@@ -29,16 +29,15 @@ use crate::{
     },
     api::{Bundles, Health, health_router, router},
     catalog::{Catalog, Interrupted},
-    compile::{Policies, Settings, freshness},
+    compile::{Policies, Settings, freshness, resource::RememberedResource},
     config::{Config, ConfigError},
     history::{History, HistoryError, Opened},
-    kubernetes::{ClientError, Cluster, KubernetesSource, Shared, Webhook},
+    kubernetes::{ClientError, Cluster, Shared, Webhook},
     metrics::Metrics,
+    policy::ResourceKey,
     policy_tests::{ChildTester, TestLimits},
-    source::{
-        Batch, SourceOptions,
-        watch::{DirectorySource, SourceError},
-    },
+    source::Batch,
+    sources::{Batches, Merged, OpenError, Sources},
     tiers::Selection,
 };
 
@@ -54,19 +53,13 @@ pub struct BundleService {
     trust_domain: TrustDomain,
     identity: IdentitySource,
     identity_task: JoinHandle<()>,
-    source: Option<Source>,
+    sources: Sources,
     cluster: Option<Cluster>,
     bundles: Bundles,
     admin: Option<AdminSocket>,
     bundle_lifetime: Option<Duration>,
     /// Ends the tasks that were started before `run`.
     stop: DropGuard,
-}
-
-/// Where the policies come from.
-enum Source {
-    Directory(DirectorySource),
-    Kubernetes(KubernetesSource),
 }
 
 /// Why the service does not start.
@@ -94,8 +87,8 @@ pub enum StartError {
     #[error("the Workload API gave no X.509-SVID for this service; register an entry for it")]
     NoSvid,
     /// The policies cannot be read.
-    #[error("{0}; check source.directory")]
-    Source(#[from] SourceError),
+    #[error(transparent)]
+    Source(#[from] OpenError),
     /// The API server cannot be called.
     #[error(transparent)]
     Kubernetes(#[from] ClientError),
@@ -156,6 +149,7 @@ impl BundleService {
         tracing::info!(id = %own, %trust_domain, %address, %health_address, "the bundle service has its identity");
 
         let history = history(&config).await?;
+        let remembered = history.as_ref().map(|(_, opened)| files_of(opened)).unwrap_or_default();
         let settings = settings(&config, trust_domain.clone());
         let tester = ChildTester::this_program(TestLimits::default()).map_err(StartError::Tester)?;
         let policies = Policies::new(settings).with_tester(Arc::new(tester));
@@ -167,17 +161,12 @@ impl BundleService {
         let metrics = Arc::new(Metrics::new());
         let bundles = Bundles { catalog, metrics, size_limit: config.bundle_size_limit };
         let cluster = cluster(&config).await?;
-        let source = match (&cluster, &config.source.directory) {
-            // What is there is known once the API server has been heard; until then the service is not ready.
-            (Some(cluster), _) => Some(Source::Kubernetes(cluster.source())),
-            (None, Some(directory)) => {
-                let options = SourceOptions { api_groups: config.source.api_groups.clone() };
-                let (source, batch) = DirectorySource::open(directory, options).await?;
-                take_in(&bundles, batch, None).await?;
-                Some(Source::Directory(source))
-            }
-            (None, None) => None,
-        };
+        // What is there is known once every source has been heard; until then the service is not ready.
+        let mut sources =
+            Sources::open(&config.source, cluster.as_ref(), &remembered, &bundles.metrics).await?;
+        if let Some(batch) = sources.first() {
+            take_in(&bundles, batch).await?;
+        }
         Ok(Self {
             listener,
             health_listener,
@@ -186,7 +175,7 @@ impl BundleService {
             trust_domain,
             identity,
             identity_task,
-            source,
+            sources,
             cluster,
             bundles,
             admin,
@@ -230,18 +219,19 @@ impl BundleService {
     /// # Errors
     /// When a listener fails for good.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self { listener, health_listener, identity, identity_task, source, cluster, bundles, .. } = self;
+        let Self { listener, health_listener, identity, identity_task, sources, cluster, bundles, .. } = self;
         let Self { admin, bundle_lifetime, stop, .. } = self;
         // Whatever ends first ends the rest.
         let ending = shutdown.child_token();
-        let (sender, receiver) = mpsc::channel(1);
-        let following = tokio::spawn(follow_source(source, sender, ending.clone()));
+        let reaches = sources.reaches();
+        let (batches, following) = sources.follow(&ending);
         let judged = cluster.as_ref().map(Cluster::shared);
-        let applying = tokio::spawn(apply(bundles.clone(), receiver, judged));
+        let applying = tokio::spawn(apply(bundles.clone(), batches, judged));
         let health = Health {
             catalog: bundles.catalog.clone(),
             identity: identity.clone(),
-            source: cluster.as_ref().map(Cluster::health),
+            cluster: cluster.as_ref().map(Cluster::health),
+            reaches,
             metrics: Arc::clone(&bundles.metrics),
         };
         let health = tokio::spawn(serve_health(health_listener, health, ending.clone()));
@@ -255,7 +245,7 @@ impl BundleService {
         ending.cancel();
         drop(stop);
         let joined = |error: tokio::task::JoinError| RunError::Task(error.to_string());
-        following.await.map_err(joined)?;
+        following.join().await.map_err(joined)?;
         applying.await.map_err(joined)?;
         identity_task.await.map_err(joined)?;
         renewing.await.map_err(joined)?;
@@ -315,14 +305,6 @@ async fn cluster(config: &Config) -> Result<Option<Cluster>, StartError> {
     Ok(Some(Cluster::connect(kubernetes, groups, namespace, webhook).await?))
 }
 
-async fn follow_source(source: Option<Source>, batches: mpsc::Sender<Batch>, ending: CancellationToken) {
-    match source {
-        Some(Source::Directory(source)) => source.follow(batches, ending).await,
-        Some(Source::Kubernetes(source)) => source.follow(batches, ending).await,
-        None => {}
-    }
-}
-
 /// What was in force before this start, if the service remembers.
 async fn history(config: &Config) -> Result<Option<(History, Opened)>, StartError> {
     let Some(data_dir) = &config.data_dir else { return Ok(None) };
@@ -332,12 +314,18 @@ async fn history(config: &Config) -> Result<Option<(History, Opened)>, StartErro
     Ok(Some(opened.await.map_err(|_| Interrupted)??))
 }
 
-/// Compiles a batch, says what is refused now, and tells `judged` whose verdict may be another one.
-async fn take_in(bundles: &Bundles, batch: Batch, judged: Option<&Shared>) -> Result<(), Interrupted> {
+/// In which file each resource was that was in force before this start.
+fn files_of(opened: &Opened) -> BTreeMap<ResourceKey, Arc<str>> {
+    let resources = opened.remembered.resources.iter();
+    let file = |(key, resource): (&ResourceKey, &RememberedResource)| {
+        Some((key.clone(), Arc::clone(&resource.good.as_ref()?.origin)))
+    };
+    resources.filter_map(file).collect()
+}
+
+/// Compiles a batch and says what is refused now. Returns the resources whose verdict may be another one.
+async fn take_in(bundles: &Bundles, batch: Batch) -> Result<BTreeSet<ResourceKey>, Interrupted> {
     let concerned = bundles.catalog.apply(batch).await?;
-    if let Some(shared) = judged {
-        shared.judged(&concerned);
-    }
     let refusals = bundles.catalog.refusals();
     for refusal in &refusals {
         tracing::warn!(%refusal, "a policy is not as it should be");
@@ -348,13 +336,18 @@ async fn take_in(bundles: &Bundles, batch: Batch, judged: Option<&Shared>) -> Re
     bundles.metrics.policies.set(gauge(policies));
     bundles.metrics.identities.set(gauge(identities));
     bundles.metrics.updates.inc();
-    Ok(())
+    Ok(concerned)
 }
 
-async fn apply(bundles: Bundles, mut batches: mpsc::Receiver<Batch>, judged: Option<Arc<Shared>>) {
-    while let Some(batch) = batches.recv().await {
-        if take_in(&bundles, batch, judged.as_deref()).await.is_err() {
-            return;
+/// Takes in what the sources say, and tells `judged` whose verdict may be another one.
+async fn apply(bundles: Bundles, mut batches: Batches, judged: Option<Arc<Shared>>) {
+    while let Some(Merged { spoken_of, batch }) = batches.next().await {
+        let Some(batch) = batch else { continue };
+        let Ok(mut concerned) = take_in(&bundles, batch).await else { return };
+        if let Some(shared) = &judged {
+            // One that does not count changes nothing, and its author is to be told so.
+            concerned.extend(spoken_of);
+            shared.judged(&concerned);
         }
     }
 }

@@ -13,11 +13,22 @@ pub fn markdown<T: JsonSchema>(prefix: &str) -> String {
         String::from("| key | default | environment variable | what it is for |\n|---|---|---|---|\n");
     let root = schema.as_value();
     let definitions = root.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
-    rows(root, &definitions, prefix, "", &mut page);
+    rows(root, Place { definitions: &definitions, prefix, path: "", optional: None }, &mut page);
     page
 }
 
-fn rows(schema: &Value, definitions: &Map<String, Value>, prefix: &str, path: &str, page: &mut String) {
+/// Where in the configuration a table's rows belong.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    definitions: &'a Map<String, Value>,
+    prefix: &'a str,
+    path: &'a str,
+    /// The group that need not be there, with all that is in it.
+    optional: Option<&'a str>,
+}
+
+fn rows(schema: &Value, place: Place<'_>, page: &mut String) {
+    let Place { definitions, prefix, path, optional } = place;
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     let required: Vec<&str> = schema
         .get("required")
@@ -28,22 +39,33 @@ fn rows(schema: &Value, definitions: &Map<String, Value>, prefix: &str, path: &s
         let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let target = resolve(property, definitions);
         if target.get("properties").is_some() {
-            rows(target, definitions, prefix, &key, page);
+            rows(target, Place { path: &key, ..place }, page);
             continue;
         }
         let description = property.get("description").or_else(|| target.get("description"));
         let description = description.and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
-        let default = match property.get("default") {
-            _ if required.contains(&name.as_str()) => "*required*".to_owned(),
-            None | Some(Value::Null) => "–".to_owned(),
-            Some(value) => format!("`{value}`"),
+        let default = match (property.get("default"), optional) {
+            (_, None) if required.contains(&name.as_str()) => "*required*".to_owned(),
+            (_, Some(group)) if required.contains(&name.as_str()) => format!("*required in* `{group}`"),
+            (None | Some(Value::Null), _) => "–".to_owned(),
+            (Some(value), _) => format!("`{value}`"),
         };
         if let Some(choices) = target.get("oneOf").and_then(Value::as_array) {
             choice_rows(choices, prefix, &key, &default, &description, page);
             continue;
         }
         row(&key, &default, prefix, &description, page);
+        if let Some(group) = optional_group(target, definitions) {
+            rows(group, Place { path: &key, optional: Some(&key), ..place }, page);
+        }
     }
+}
+
+/// The group of keys that a value is when it is there at all.
+fn optional_group<'a>(schema: &'a Value, definitions: &'a Map<String, Value>) -> Option<&'a Value> {
+    let forms = schema.get("anyOf").and_then(Value::as_array)?;
+    let groups = forms.iter().map(|form| resolve(form, definitions));
+    groups.into_iter().find(|group| group.get("properties").is_some())
 }
 
 /// A value that is one of several keyed forms: a row for each.
@@ -100,6 +122,15 @@ mod tests {
         /// How it looks.
         #[serde(default)]
         look: Look,
+        /// Who made it.
+        #[serde(default)]
+        maker: Option<Maker>,
+    }
+
+    #[derive(Serialize, JsonSchema)]
+    struct Maker {
+        /// Where they live.
+        town: String,
     }
 
     #[derive(Serialize, JsonSchema)]
@@ -123,5 +154,8 @@ mod tests {
             page.contains(r#"| `look.colour` | `"red"` | `X_LOOK__COLOUR` | Its colour, a \| b. |"#),
             "{page}"
         );
+        assert!(page.contains("| `maker` | – | `X_MAKER` | Who made it. |"), "{page}");
+        let town = "| `maker.town` | *required in* `maker` | `X_MAKER__TOWN` | Where they live. |";
+        assert!(page.contains(town), "{page}");
     }
 }

@@ -47,7 +47,9 @@ fn describes_every_key_of_the_configuration() {
 fn gives_examples_that_load() {
     let read = |name: &str| fs::read_to_string(documentation("examples").join(name)).unwrap();
     from_yaml::<ca_daemon::Config>(&read("ca-daemon.yaml")).unwrap().check().unwrap();
-    from_yaml::<bundle_service::Config>(&read("bundle-service.yaml")).unwrap().check().unwrap();
+    for name in ["bundle-service.yaml", "bundle-service-sources.yaml"] {
+        from_yaml::<bundle_service::Config>(&read(name)).unwrap().check().unwrap();
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use http::{StatusCode, header};
 use secplane_identity::IdentitySource;
 use serde_json::json;
 
-use crate::{catalog::Catalog, kubernetes::SourceHealth, metrics::Metrics};
+use crate::{catalog::Catalog, kubernetes::SourceHealth, metrics::Metrics, source::reach::Reach};
 
 /// The format of the metrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -22,8 +22,10 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(crate) struct Health {
     pub(crate) catalog: Catalog,
     pub(crate) identity: IdentitySource,
-    /// Of the API server that the policies come from, if they do.
-    pub(crate) source: Option<SourceHealth>,
+    /// Of the API server that policies come from, if they do.
+    pub(crate) cluster: Option<SourceHealth>,
+    /// Of the folder and the repository that policies come from.
+    pub(crate) reaches: Vec<Reach>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -40,13 +42,17 @@ async fn ready(State(health): State<Health>) -> Response {
     let mut missing = Vec::new();
     if !health.catalog.is_ready() {
         missing.push("the policies have not been read yet".to_owned());
-        missing.extend(health.source.iter().flat_map(SourceHealth::missing));
+        missing.extend(health.reaches.iter().filter_map(Reach::missing));
+        missing.extend(health.cluster.iter().flat_map(SourceHealth::missing));
     }
     if health.identity.current().expires_at().is_none_or(|expiry| expiry <= SystemTime::now()) {
         missing.push("the service's own certificate has expired and no new one came".to_owned());
     }
     match missing.is_empty() {
-        true => fine(health.source.iter().flat_map(SourceHealth::notes)),
+        true => {
+            let reaches = health.reaches.iter().filter_map(|reach| reach.note(SystemTime::now()));
+            fine(reaches.chain(health.cluster.iter().flat_map(SourceHealth::notes)))
+        }
         false => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "not_ready": missing }))).into_response(),
     }
 }

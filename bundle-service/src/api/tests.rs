@@ -33,7 +33,7 @@ use crate::{
     catalog::Catalog,
     compile::{Archive, Settings},
     metrics::Metrics,
-    source::{Batch, Change, SourceOptions, manifests::FileContent},
+    source::{Batch, Change, SourceKind, SourceOptions, manifests::FileContent, reach::Reach},
 };
 
 const OWN: &str = "spiffe://example.org/ns/team-a/sa/agent";
@@ -365,12 +365,14 @@ async fn health_tells_and_counts() {
     let client = Client::new(bundles.clone(), OWN);
     client.get("/bundles/authz", &[]).await;
     client.get("/nothing", &[]).await;
+    let reach = Reach::new(SourceKind::Git, bundles.metrics.failing(SourceKind::Git));
     let health = |catalog: &Catalog| {
         let identity = IdentitySource::fixed(Authority::new().workload(SERVICE));
         health_router(Health {
             catalog: catalog.clone(),
             identity,
-            source: None,
+            cluster: None,
+            reaches: vec![reach.clone()],
             metrics: Arc::clone(&bundles.metrics),
         })
     };
@@ -385,10 +387,18 @@ async fn health_tells_and_counts() {
     assert_eq!(get(health(&bundles.catalog), "/healthz").await.0, StatusCode::OK);
     assert_eq!(get(health(&bundles.catalog), "/readyz").await.0, StatusCode::OK);
     let fresh = Catalog::new(Settings::new(TrustDomain::parse("example.org").unwrap()));
-    assert_eq!(get(health(&fresh), "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    let (status, missing) = get(health(&fresh), "/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(missing.contains("source.git is not read yet"), "{missing}");
+    reach.succeeded();
+    reach.failed("no route".to_owned());
+    let (status, notes) = get(health(&bundles.catalog), "/readyz").await;
+    assert_eq!(status, StatusCode::OK, "what was read stays in use");
+    assert!(notes.contains("no route"), "{notes}");
     let (_, metrics) = get(health(&bundles.catalog), "/metrics").await;
     assert!(metrics.contains("bundle_service_http_requests_total{code=\"200\"} 1"), "{metrics}");
     assert!(metrics.contains("bundle_service_http_requests_total{code=\"404\"} 1"), "{metrics}");
+    assert!(metrics.contains("bundle_service_source_failing{source=\"git\"} 1"), "{metrics}");
     assert!(!metrics.contains("team-a"));
     assert_eq!(get(health(&bundles.catalog), "/bundles").await.0, StatusCode::NOT_FOUND);
 }

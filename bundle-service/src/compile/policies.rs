@@ -199,7 +199,8 @@ impl Policies {
         let newest = match (&object.policy, &placed) {
             (Ok(policy), Ok(tier)) => {
                 let (policy, tier, origin) = (Arc::clone(policy), tier.clone(), object.file.as_str().into());
-                let stored = StoredVersion { tier, policy, hash: state, origin };
+                let stored =
+                    StoredVersion { tier, policy, hash: state, origin, commit: object.commit.clone() };
                 Version::read(stored).map_err(|found| refusals.extend(found)).ok()
             }
             (policy, placed) => {

@@ -19,8 +19,10 @@ pub struct StoredVersion {
     pub policy: Arc<AuthorizationPolicy>,
     /// What identifies it.
     pub hash: Digest,
-    /// Where it was read: a file of the source.
+    /// Where it was read: a file of a source.
     pub origin: Arc<str>,
+    /// The commit that the file was first read in, where its source has commits.
+    pub commit: Option<Arc<str>>,
 }
 
 /// A version that compiles by itself.

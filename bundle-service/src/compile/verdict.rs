@@ -1,11 +1,15 @@
 //! What became of a resource: what is refused of it, and which version of it is in force where.
 
+use std::sync::Arc;
+
 use super::{policies::Policies, resource::Resource};
 use crate::{policy::ResourceKey, refusal::Refusal, tiers::TierKey};
 
 /// What became of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
+    /// Where the version was found that was judged.
+    pub file: Arc<str>,
     /// The version that was judged, as its source counts.
     pub generation: Option<i64>,
     /// Why this version does not take effect; empty when it does.
@@ -54,6 +58,7 @@ impl Policies {
         let refusals = if resource.accepted { Vec::new() } else { resource.refusals.clone() };
         let warnings = resource.warnings.iter().cloned().chain(resource.pinned(key)).collect();
         Some(Verdict {
+            file: Arc::clone(&resource.file),
             generation: resource.generation,
             refusals,
             warnings,
@@ -91,8 +96,6 @@ impl Policies {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use secplane_identity::TrustDomain;
 
     use super::*;

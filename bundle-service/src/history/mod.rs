@@ -336,7 +336,7 @@ fn remember(path: &Path, contents: &Contents, opened: &mut Opened) {
                 continue;
             };
             let (tier, hash, origin) = (tier.clone(), member.version, Arc::clone(&member.origin));
-            let good = Some(StoredVersion { tier, policy, hash, origin });
+            let good = Some(StoredVersion { tier, policy, hash, origin, commit: member.commit.clone() });
             opened.remembered.resources.entry(member.resource.clone()).or_default().good = good;
         }
         if complete {
@@ -349,12 +349,13 @@ fn remember(path: &Path, contents: &Contents, opened: &mut Opened) {
         let Record::Pinned { to, of, by, .. } = pin else { continue };
         let to = match to {
             None => None,
-            Some(PinnedVersion { version, tier, origin }) => match contents.policies.get(version) {
+            Some(PinnedVersion { version, tier, origin, commit }) => match contents.policies.get(version) {
                 Some(policy) => Some(StoredVersion {
                     tier: tier.clone(),
                     policy: Arc::clone(policy),
                     hash: *version,
                     origin: Arc::clone(origin),
+                    commit: commit.clone(),
                 }),
                 None => {
                     let message =

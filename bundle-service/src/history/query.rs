@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{History, HistoryError, Published, segment::Contents};
+use super::{History, HistoryError, Member, Published, segment::Contents};
 use crate::{
     compile::resource::StoredVersion,
     digest::Digest,
@@ -85,10 +85,10 @@ impl History {
         }
         let place = contents.published.iter().rev().find_map(|published| {
             let member = published.members.iter().find(|member| member.version == *hash)?;
-            Some((published.tier.clone(), Arc::clone(&member.origin)))
+            Some((published.tier.clone(), member.clone()))
         });
-        let (tier, origin) = place.ok_or_else(|| QueryError::Unknown(name()))?;
-        Ok(StoredVersion { tier, policy: Arc::clone(policy), hash: *hash, origin })
+        let (tier, Member { origin, commit, .. }) = place.ok_or_else(|| QueryError::Unknown(name()))?;
+        Ok(StoredVersion { tier, policy: Arc::clone(policy), hash: *hash, origin, commit })
     }
 
     /// What was in force in a tier by its publication of a number.
@@ -100,10 +100,11 @@ impl History {
         let unknown = || QueryError::Unknown(format!("publication {number} of {tier}"));
         let wanted = |published: &&Published| published.tier == *tier && published.number == number;
         let published = contents.published.iter().find(wanted).ok_or_else(unknown)?;
-        let version = |member: &super::Member| {
+        let version = |member: &Member| {
             let policy = contents.policies.get(&member.version).ok_or_else(unknown)?;
             let (tier, policy) = (tier.clone(), Arc::clone(policy));
-            Ok(StoredVersion { tier, policy, hash: member.version, origin: Arc::clone(&member.origin) })
+            let Member { version: hash, origin, commit, .. } = member.clone();
+            Ok(StoredVersion { tier, policy, hash, origin, commit })
         };
         published.members.iter().map(version).collect()
     }

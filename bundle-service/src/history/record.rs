@@ -78,8 +78,11 @@ pub struct Member {
     pub resource: ResourceKey,
     /// Which version of it.
     pub version: Digest,
-    /// Where that was read: a file of the source.
+    /// Where that was read: a file of a source.
     pub origin: Arc<str>,
+    /// The commit that the file was first read in, where its source has commits: `<url>@<hash>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Arc<str>>,
 }
 
 /// A version that an administrator chose.
@@ -88,11 +91,18 @@ pub(super) struct PinnedVersion {
     pub(super) version: Digest,
     pub(super) tier: TierKey,
     pub(super) origin: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) commit: Option<Arc<str>>,
 }
 
 impl PinnedVersion {
     pub(super) fn of(version: &StoredVersion) -> Self {
-        Self { version: version.hash, tier: version.tier.clone(), origin: Arc::clone(&version.origin) }
+        Self {
+            version: version.hash,
+            tier: version.tier.clone(),
+            origin: Arc::clone(&version.origin),
+            commit: version.commit.clone(),
+        }
     }
 }
 
@@ -102,6 +112,7 @@ impl Published {
             resource: version.policy.key.clone(),
             version: version.hash,
             origin: Arc::clone(&version.origin),
+            commit: version.commit.clone(),
         };
         Self {
             at,

@@ -229,7 +229,7 @@ impl Inventory {
         let refusal = Refusal::new("duplicate", message).of(key);
         Some(
             refusal
-                .in_file(&full_name(&self.groups[second.group].name), 0, 0)
+                .in_file(&object::place(&self.groups[second.group].name), 0, 0)
                 .suggest("remove one of the two, or give it another name"),
         )
     }
@@ -531,7 +531,7 @@ mod tests {
         assert_eq!(batch.refusals[0].code, "duplicate");
         assert_eq!(
             batch.refusals[0].file.as_deref(),
-            Some("authorizationpolicies.agent.rossoctl.dev"),
+            Some("kubernetes:authorizationpolicies.agent.rossoctl.dev"),
             "{}",
             batch.refusals[0]
         );

@@ -14,7 +14,7 @@ use super::status::{AuthorizationPolicyStatus, Fingerprint};
 use crate::{
     policy::{AuthorizationPolicy, AuthorizationPolicySpec, KIND, ResourceKey, Scope, VERSION},
     refusal::Refusal,
-    source::Object,
+    source::{Object, SourceKind},
 };
 
 /// The name of the resource in addresses.
@@ -25,9 +25,14 @@ pub(super) fn api_resource(group: &str) -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, VERSION, KIND), PLURAL)
 }
 
-/// The resource's full name, by which its objects' place is named.
+/// The resource's full name.
 pub(super) fn full_name(group: &str) -> String {
     format!("{PLURAL}.{group}")
+}
+
+/// What the place of the resource's objects is called.
+pub(super) fn place(group: &str) -> String {
+    format!("{}{}", SourceKind::Kubernetes.label(), full_name(group))
 }
 
 /// What an object is called; `None` for one without name or namespace, which the API server never has.
@@ -93,7 +98,8 @@ pub(super) fn read_spec(
         key: key.clone(),
         scope: scope.unwrap_or_default(),
         client_id: spec.get("clientID").and_then(Value::as_str).map(str::to_owned),
-        file: full_name(group),
+        file: place(group),
+        commit: None,
         generation,
         policy,
     }
@@ -119,7 +125,7 @@ mod tests {
         let stored = stored(3, &spec);
         let object = read("agent.kagenti.dev", &key_of(&stored).unwrap(), &stored);
         assert_eq!((object.generation, object.scope), (Some(3), Scope::Namespace));
-        assert_eq!(object.file, "authorizationpolicies.agent.kagenti.dev");
+        assert_eq!(object.file, "kubernetes:authorizationpolicies.agent.kagenti.dev");
         assert_eq!(object.policy.as_ref().unwrap().modules.len(), 1);
     }
 

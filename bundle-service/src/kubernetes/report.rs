@@ -27,7 +27,12 @@ use super::{
     object,
     status::{AuthorizationPolicyStatus, Fingerprint, now, of_passed_over, of_verdict},
 };
-use crate::{catalog::Catalog, compile::Verdict, policy::ResourceKey};
+use crate::{
+    catalog::Catalog,
+    compile::Verdict,
+    policy::ResourceKey,
+    source::{SourceKind, precedence::passed_over_by},
+};
 
 /// How long changes are gathered before statuses are written.
 const GATHER: Duration = Duration::from_millis(100);
@@ -150,14 +155,7 @@ impl Reporter {
     /// The status that an object should have, when it has another one.
     fn due(&self, at: &StoredKey, verdicts: &BTreeMap<ResourceKey, Verdict>) -> Option<Due> {
         let entry = self.shared.inventory().entry(at)?;
-        let status = match &entry.passed_over {
-            Some(why) => of_passed_over(entry.generation, why),
-            None => {
-                // A verdict on another version says nothing; that on this one comes.
-                let this_version = |verdict: &&Verdict| verdict.generation == Some(entry.generation);
-                of_verdict(entry.generation, verdicts.get(&at.key).filter(this_version)?)
-            }
-        };
+        let status = status(&at.key, &entry, verdicts.get(&at.key))?;
         let due = Written::of(&entry, &status);
         let undone =
             self.written.get(at).is_some_and(|written| written.is_as(&due) && written.times >= SAME_AGAIN);
@@ -218,6 +216,20 @@ impl Reporter {
     }
 }
 
+/// The status that an object should have, as far as that is known.
+fn status(key: &ResourceKey, entry: &Entry, verdict: Option<&Verdict>) -> Option<AuthorizationPolicyStatus> {
+    if let Some(why) = &entry.passed_over {
+        return Some(of_passed_over(entry.generation, why));
+    }
+    let verdict = verdict?;
+    if !verdict.file.starts_with(SourceKind::Kubernetes.label()) {
+        // What counts is in another source, and its verdict is not this object's.
+        return Some(of_passed_over(entry.generation, &passed_over_by(key, &verdict.file)));
+    }
+    // A verdict on another version says nothing; that on this one comes.
+    (verdict.generation == Some(entry.generation)).then(|| of_verdict(entry.generation, verdict))
+}
+
 impl Written {
     fn of(entry: &Entry, status: &AuthorizationPolicyStatus) -> Self {
         Self { uid: entry.uid.clone(), fingerprint: status.fingerprint(), at: Instant::now(), times: 0 }
@@ -226,5 +238,41 @@ impl Written {
     /// Whether it is the same status of the same object.
     fn is_as(&self, other: &Self) -> bool {
         (&self.uid, self.fingerprint) == (&other.uid, other.fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{compile::Standing, kubernetes::status::Condition, tiers::TierKey};
+
+    fn entry(passed_over: Option<&str>) -> Entry {
+        Entry {
+            group: "agent.kagenti.dev".to_owned(),
+            uid: "u".to_owned(),
+            generation: 3,
+            status: Fingerprint::default(),
+            passed_over: passed_over.map(str::to_owned),
+        }
+    }
+
+    fn said(entry: &Entry, file: &str, generation: Option<i64>) -> Option<Condition> {
+        let standing = Standing::Newest { tier: TierKey::Global, hash: [1; 32] };
+        let (refusals, warnings) = (Vec::new(), Vec::new());
+        let verdict = Verdict { file: file.into(), generation, refusals, warnings, standing };
+        let status = status(&ResourceKey::new("team-a", "p"), entry, Some(&verdict))?;
+        status.condition("Published").cloned()
+    }
+
+    #[test]
+    fn an_object_is_told_what_is_its_own() {
+        let own = "kubernetes:authorizationpolicies.agent.kagenti.dev";
+        assert_eq!(said(&entry(None), own, Some(3)).unwrap().status, "True");
+        assert_eq!(said(&entry(None), own, Some(2)), None, "a verdict on an earlier version");
+        let elsewhere = said(&entry(None), "git:p.yaml", None).unwrap();
+        assert_eq!((elsewhere.status.as_str(), elsewhere.reason.as_str()), ("False", "Duplicate"));
+        assert!(elsewhere.message.contains("git:p.yaml"), "{}", elsewhere.message);
+        let group = said(&entry(Some("another group")), own, Some(3)).unwrap();
+        assert_eq!(group.message, "another group");
     }
 }

@@ -140,7 +140,7 @@ pub(super) fn of_verdict(generation: i64, verdict: &Verdict) -> AuthorizationPol
     }
 }
 
-/// The status of a resource that another group's takes precedence over.
+/// The status of a resource that another one of its name takes precedence over.
 pub(super) fn of_passed_over(generation: i64, why: &str) -> AuthorizationPolicyStatus {
     let condition = |kind: &str| new_condition(generation, kind, false, "Duplicate", why.to_owned());
     AuthorizationPolicyStatus {
@@ -275,7 +275,8 @@ mod tests {
     }
 
     fn verdict(refusals: Vec<Refusal>, standing: Standing) -> Verdict {
-        Verdict { generation: Some(3), refusals, warnings: Vec::new(), standing }
+        let file = "kubernetes:authorizationpolicies.agent.kagenti.dev".into();
+        Verdict { file, generation: Some(3), refusals, warnings: Vec::new(), standing }
     }
 
     fn in_force(hash: u8) -> Standing {

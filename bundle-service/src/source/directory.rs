@@ -31,7 +31,7 @@ const MAX_DEPTH: usize = 16;
 /// # Errors
 /// When the folder itself cannot be read. What is wrong with one file is a refusal.
 pub fn read(folder: &Path, options: &SourceOptions) -> Result<Manifests, ReadError> {
-    let Batch { changes, refusals, .. } = Changes::default().update(read_files(folder, options)?);
+    let Batch { changes, refusals, .. } = Changes::default().update(read_files(folder, "", options)?);
     let objects = changes.into_iter().filter_map(|change| match change {
         Change::Set(object) => Some(object.as_ref().clone()),
         Change::Gone(_) => None,
@@ -49,12 +49,13 @@ pub struct ReadError {
     pub source: io::Error,
 }
 
-/// What the files of a folder hold, by their paths relative to it.
+/// What files hold, by their names.
 pub(crate) type Files = BTreeMap<String, FileContent>;
 
-pub(crate) fn read_files(folder: &Path, options: &SourceOptions) -> Result<Files, ReadError> {
+/// Reads a folder once. A file's name is its path relative to the folder, after `label`.
+pub(crate) fn read_files(folder: &Path, label: &str, options: &SourceOptions) -> Result<Files, ReadError> {
     let mut walk = Walk { found: BTreeMap::new(), refused: Files::new(), above: BTreeSet::new() };
-    walk.folder(folder, "", 0).map_err(|source| ReadError { folder: folder.to_owned(), source })?;
+    walk.folder(folder, label, 0).map_err(|source| ReadError { folder: folder.to_owned(), source })?;
     let Walk { found, refused: mut files, .. } = walk;
     let mut left = MAX_TOTAL_BYTES;
     for (number, (name, path)) in found.into_iter().enumerate() {

@@ -27,6 +27,8 @@ pub struct Object {
     pub client_id: Option<String>,
     /// The file that holds it, or what else names the place where it was found.
     pub file: String,
+    /// The commit that the file was first read in, where its source has commits: `<url>@<hash>`.
+    pub commit: Option<Arc<str>>,
     /// The number of this version, where its source counts them: `metadata.generation`.
     pub generation: Option<i64>,
     /// The policy, or why its fields are not valid.
@@ -55,6 +57,12 @@ pub(crate) struct FileContent {
 impl FileContent {
     pub(crate) fn refused(refusal: Refusal) -> Self {
         Self { refusals: vec![refusal], unreadable: true, ..Self::default() }
+    }
+
+    /// Says in which commit it was read.
+    pub(crate) fn of_commit(mut self, commit: &Arc<str>) -> Self {
+        self.objects.iter_mut().for_each(|object| object.commit = Some(Arc::clone(commit)));
+        self
     }
 
     /// Reads the text of a file.
@@ -173,6 +181,7 @@ impl Reader<'_> {
             scope: scope.unwrap_or_default(),
             client_id: text("/spec/clientID").map(str::to_owned),
             file: self.file.to_owned(),
+            commit: None,
             generation: None,
             policy: policy.map(Arc::new).map_err(|refusal| Box::new(refusal.of(&key))),
             key,

@@ -14,9 +14,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Batch, SourceOptions,
+    Batch, SourceKind, SourceOptions,
     changes::Changes,
     directory::{ReadError, read_files},
+    reach::Reach,
 };
 
 /// How long nothing may have changed before the folder is read: an editor writes in several steps.
@@ -31,6 +32,7 @@ const RESCAN: Duration = Duration::from_secs(30);
 pub struct DirectorySource {
     folder: PathBuf,
     options: SourceOptions,
+    reach: Reach,
     changes: Changes,
     watcher: RecommendedWatcher,
     touched: mpsc::Receiver<()>,
@@ -60,7 +62,11 @@ impl DirectorySource {
     ///
     /// # Errors
     /// When it cannot be read or watched.
-    pub async fn open(folder: &Path, options: SourceOptions) -> Result<(Self, Batch), SourceError> {
+    pub async fn open(
+        folder: &Path,
+        options: SourceOptions,
+        reach: Reach,
+    ) -> Result<(Self, Batch), SourceError> {
         let (sender, touched) = mpsc::channel(1);
         let watch_error = |source| SourceError::Watch { folder: folder.to_owned(), source };
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -71,10 +77,10 @@ impl DirectorySource {
             }
         })
         .map_err(watch_error)?;
-        let mut source =
-            Self { folder: folder.to_owned(), options, changes: Changes::default(), watcher, touched };
+        let (folder, changes) = (folder.to_owned(), Changes::default());
+        let mut source = Self { folder, options, reach, changes, watcher, touched };
         // First the watch, then the reading: what changes in between is seen by one of the two.
-        source.watcher.watch(folder, RecursiveMode::Recursive).map_err(watch_error)?;
+        source.watcher.watch(&source.folder, RecursiveMode::Recursive).map_err(watch_error)?;
         let batch = source.read().await?;
         Ok((source, batch))
     }
@@ -86,7 +92,9 @@ impl DirectorySource {
             let batch = match self.read().await {
                 Ok(batch) => batch,
                 Err(error) => {
-                    tracing::warn!(%error, "the last policies stay in use");
+                    if self.reach.failed(error.to_string()) {
+                        tracing::warn!(%error, "the last policies stay in use");
+                    }
                     continue;
                 }
             };
@@ -132,9 +140,10 @@ impl DirectorySource {
 
     async fn read(&mut self) -> Result<Batch, SourceError> {
         let (folder, options) = (self.folder.clone(), self.options.clone());
-        let files = spawn_blocking(move || read_files(&folder, &options))
+        let files = spawn_blocking(move || read_files(&folder, SourceKind::Directory.label(), &options))
             .await
             .map_err(|_| SourceError::Interrupted)??;
+        self.reach.succeeded();
         Ok(self.changes.update(files))
     }
 }
@@ -149,6 +158,7 @@ impl std::fmt::Debug for DirectorySource {
 mod tests {
     use std::fs;
 
+    use prometheus_client::metrics::gauge::Gauge;
     use tokio::time::timeout;
 
     use super::*;
@@ -160,8 +170,9 @@ mod tests {
     #[tokio::test]
     async fn sends_what_changes_until_shutdown() {
         let folder = tempfile::tempdir().unwrap();
-        let options = SourceOptions::default();
-        let (source, first) = DirectorySource::open(folder.path(), options).await.unwrap();
+        let (options, reach) =
+            (SourceOptions::default(), Reach::new(SourceKind::Directory, Gauge::default()));
+        let (source, first) = DirectorySource::open(folder.path(), options, reach).await.unwrap();
         assert_eq!(first, Batch::default());
         let (sender, mut batches) = mpsc::channel(1);
         let shutdown = CancellationToken::new();

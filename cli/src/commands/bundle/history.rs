@@ -7,6 +7,7 @@ use bundle_service::{
         ChoiceAnswer, HistoryAnswer, HistoryEntry, ReleaseRequest, RollbackRequest, SnapshotAnswer,
         StandingPin, Target,
     },
+    history::Member,
     policy::{PolicyModule, ResourceKey},
     tiers::TierKey,
 };
@@ -182,8 +183,11 @@ impl Report for Told {
         let row = |entry: &HistoryEntry| {
             let HistoryEntry { published, revision } = entry;
             let members = published.members.iter();
-            let members = members
-                .map(|member| format!("{} {:.SHOWN$} ({})", member.resource, member.version, member.origin));
+            let members = members.map(|member| {
+                let Member { resource, version, origin, commit } = member;
+                let commit = commit.as_ref().map(|commit| format!(", {commit}")).unwrap_or_default();
+                format!("{resource} {version:.SHOWN$} ({origin}{commit})")
+            });
             let members: Vec<String> = members.collect();
             let state = match &published.denied {
                 Some(reason) => format!("denies: {reason}"),
