@@ -153,3 +153,78 @@ impl Following {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path, time::Duration};
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        source::git::{
+            GitConfig,
+            testing::{MANIFEST, Repository},
+        },
+    };
+
+    fn config(folder: &Path, repository: &Repository) -> SourceConfig {
+        let git = GitConfig { every: Duration::from_millis(10), ..repository.config() };
+        SourceConfig { git: Some(git), ..Config::new("unix:/a", folder).source }
+    }
+
+    async fn open(config: &SourceConfig, metrics: &Metrics) -> Result<Sources, OpenError> {
+        Sources::open(config, None, &BTreeMap::new(), metrics).await
+    }
+
+    async fn next(batches: &mut Batches) -> Vec<String> {
+        let place = |change: &Change| match change {
+            Change::Set(object) => object.file.clone(),
+            Change::Gone(key) => format!("-{}", key.name),
+        };
+        loop {
+            let merged = timeout(Duration::from_secs(60), batches.next()).await.unwrap().unwrap();
+            // A folder may be read once more than it has changed.
+            match merged.batch.filter(|batch| !batch.changes.is_empty()) {
+                Some(batch) => return batch.changes.iter().map(place).collect(),
+                None => continue,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_and_a_repository_are_one() {
+        let (folder, repository, metrics) =
+            (tempfile::tempdir().unwrap(), Repository::with_one(), Metrics::new());
+        repository.write("b.yaml", "two");
+        repository.commit();
+        fs::write(folder.path().join("x.yaml"), MANIFEST.replace("NAME", "one")).unwrap();
+        let mut sources = open(&config(folder.path(), &repository), &metrics).await.unwrap();
+        assert_eq!(sources.first(), None, "the repository was not read yet");
+        assert_eq!(sources.reaches().iter().filter_map(Reach::missing).count(), 1);
+        let ending = CancellationToken::new();
+        let (mut batches, following) = sources.follow(&ending);
+        assert_eq!(next(&mut batches).await, ["directory:x.yaml", "git:b.yaml"]);
+        fs::remove_file(folder.path().join("x.yaml")).unwrap();
+        assert_eq!(next(&mut batches).await, ["git:a.yaml"]);
+        repository.git(&["rm", "--quiet", "b.yaml"]);
+        repository.commit();
+        assert_eq!(next(&mut batches).await, ["-two"]);
+        ending.cancel();
+        timeout(Duration::from_secs(60), following.join()).await.unwrap().unwrap();
+        assert!(batches.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_folder_alone_is_known_at_once() {
+        let (folder, metrics) = (tempfile::tempdir().unwrap(), Metrics::new());
+        fs::write(folder.path().join("x.yaml"), MANIFEST.replace("NAME", "one")).unwrap();
+        let alone = Config::new("unix:/a", folder.path()).source;
+        let batch = open(&alone, &metrics).await.unwrap().first().unwrap();
+        assert_eq!((batch.changes.len(), batch.refusals.len()), (1, 0));
+        let missing = Config::new("unix:/a", &folder.path().join("missing")).source;
+        let error = open(&missing, &metrics).await.err().unwrap().to_string();
+        assert!(error.contains("source.directory"), "{error}");
+    }
+}

@@ -399,6 +399,43 @@ async fn a_rollback_to_what_does_not_fit_changes_nothing() {
 }
 
 #[tokio::test]
+async fn the_commit_of_a_version_is_kept() {
+    let service = Restarted::new();
+    let Change::Set(object) = change("git:a.yaml", "a", "p", &version(1)) else { unreachable!() };
+    let of_commit = |commit: &str| {
+        Change::Set(Arc::new(crate::source::Object {
+            commit: Some(commit.into()),
+            ..object.as_ref().clone()
+        }))
+    };
+    let told = async |catalog: &Catalog| {
+        let of = |state: &mut crate::catalog::State, _| {
+            let published = state.history.as_ref().unwrap().of_resource(&key("a", "p")).unwrap();
+            (published, BTreeSet::new())
+        };
+        let published = catalog.with_state(of).await.unwrap();
+        let members = published.into_iter().flat_map(|published| published.members);
+        members
+            .map(|member| (member.origin.to_string(), member.commit.unwrap().to_string()))
+            .collect::<Vec<_>>()
+    };
+    let expected = [("git:a.yaml".to_owned(), "url@1".to_owned())];
+    let catalog = service.start(vec![of_commit("url@1")]).await;
+    assert_eq!(told(&catalog).await, expected);
+    let version = kept(&catalog, "p", 1).await;
+    assert_eq!(version.commit.as_deref(), Some("url@1"));
+    drop(catalog);
+    let before = fs::read(service.file("a")).unwrap();
+    let catalog = service.start(vec![of_commit("url@2")]).await;
+    assert_eq!(told(&catalog).await, expected, "the same version in another commit changes nothing");
+    assert_eq!(fs::read(service.file("a")).unwrap(), before);
+    drop(catalog);
+    let remembered = service.open().1.remembered;
+    let good = remembered.resources[&key("a", "p")].good.clone().unwrap();
+    assert_eq!(good.commit.as_deref(), Some("url@1"));
+}
+
+#[tokio::test]
 async fn tells_what_came_into_force_and_why() {
     let service = Restarted::new();
     let catalog = service.start(vec![change("a.yaml", "a", "p", &version(1))]).await;

@@ -2,12 +2,19 @@
 //!
 //! Symbolic links are followed, as a mounted ConfigMap needs; entries whose names begin with a dot are not looked at,
 //! which leaves out the folders that such a mount's links point into.
+//!
+//! A folder is read as it was at one moment. What was found is looked at again after reading, and if anything has
+//! changed since, as when a mount's link or the folder itself is swapped, everything is read anew: half of an old version
+//! with half of a new one may allow what neither does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     io::Read,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 use super::{
@@ -25,11 +32,14 @@ pub const MAX_FILES: usize = 10_000;
 pub const MAX_TOTAL_BYTES: u64 = 256 * 1024 * 1024;
 /// How deep folders may nest.
 const MAX_DEPTH: usize = 16;
+/// How often a folder is read that changes meanwhile, and the pause in between.
+const READINGS: usize = 10;
+const PAUSE: Duration = Duration::from_millis(30);
 
 /// Reads a folder once.
 ///
 /// # Errors
-/// When the folder itself cannot be read. What is wrong with one file is a refusal.
+/// When the folder itself cannot be read, or changes all the time. What is wrong with one file is a refusal.
 pub fn read(folder: &Path, options: &SourceOptions) -> Result<Manifests, ReadError> {
     let Batch { changes, refusals, .. } = Changes::default().update(read_files(folder, "", options)?);
     let objects = changes.into_iter().filter_map(|change| match change {
@@ -54,19 +64,36 @@ pub(crate) type Files = BTreeMap<String, FileContent>;
 
 /// Reads a folder once. A file's name is its path relative to the folder, after `label`.
 pub(crate) fn read_files(folder: &Path, label: &str, options: &SourceOptions) -> Result<Files, ReadError> {
-    let mut walk = Walk { found: BTreeMap::new(), refused: Files::new(), above: BTreeSet::new() };
-    walk.folder(folder, label, 0).map_err(|source| ReadError { folder: folder.to_owned(), source })?;
-    let Walk { found, refused: mut files, .. } = walk;
-    let mut left = MAX_TOTAL_BYTES;
-    for (number, (name, path)) in found.into_iter().enumerate() {
-        let content = if number < MAX_FILES {
-            read_file(&name, &path, &mut left, options)
-        } else {
-            too_large(&name, format!("the folder has more than {MAX_FILES} manifest files"))
-        };
-        files.insert(name, content);
+    let error = |source| ReadError { folder: folder.to_owned(), source };
+    let mut walk = Walk::over(folder, label).map_err(error)?;
+    for _ in 0..READINGS {
+        let files = read_found(&walk.found, options);
+        let after = Walk::over(folder, label).map_err(error)?;
+        match files {
+            Some(files) if after.found == walk.found => {
+                walk.refused.extend(files);
+                return Ok(walk.refused);
+            }
+            _ => walk = after,
+        }
+        sleep(PAUSE);
     }
-    Ok(files)
+    Err(error(io::Error::other("it changes all the time; write it elsewhere, and put it in place at once")))
+}
+
+/// The content of what was found; `None` when a file is not the one that was found.
+fn read_found(found: &BTreeMap<String, Found>, options: &SourceOptions) -> Option<Files> {
+    let mut files = Files::new();
+    let mut left = MAX_TOTAL_BYTES;
+    for (number, (name, found)) in found.iter().enumerate() {
+        let content = if number < MAX_FILES {
+            read_file(name, found, &mut left, options)?
+        } else {
+            too_large(name, format!("the folder has more than {MAX_FILES} manifest files"))
+        };
+        files.insert(name.clone(), content);
+    }
+    Some(files)
 }
 
 fn too_large(name: &str, message: String) -> FileContent {
@@ -74,17 +101,23 @@ fn too_large(name: &str, message: String) -> FileContent {
     FileContent::refused(refusal.suggest("split it, or move manifests elsewhere"))
 }
 
-fn read_file(name: &str, path: &Path, left: &mut u64, options: &SourceOptions) -> FileContent {
+fn read_file(name: &str, found: &Found, left: &mut u64, options: &SourceOptions) -> Option<FileContent> {
     let mut text = Vec::new();
-    let read = fs::File::open(path).and_then(|file| {
+    let mut is_another = false;
+    let read = fs::File::open(&found.path).and_then(|file| {
+        let metadata = file.metadata()?;
+        is_another = Stamp::of(&metadata) != found.stamp;
         // Anything but a regular file could keep a reader waiting for ever.
-        if !file.metadata()?.is_file() {
+        if !metadata.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text)
     });
+    if is_another {
+        return None;
+    }
     let length = text.len() as u64;
-    match read {
+    let content = match read {
         Err(error) => {
             let message = format!("the file cannot be read: {error}");
             FileContent::refused(Refusal::new("unreadable", message).in_file(name, 0, 0))
@@ -99,17 +132,53 @@ fn read_file(name: &str, path: &Path, left: &mut u64, options: &SourceOptions) -
             *left -= length;
             FileContent::read(name, &text, options)
         }
+    };
+    Some(content)
+}
+
+/// A manifest file.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+/// What is another when a file has changed, or is another file.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
     }
 }
 
 struct Walk {
-    found: BTreeMap<String, PathBuf>,
+    found: BTreeMap<String, Found>,
     refused: Files,
     /// The folders on the way, links resolved, so that a link back ends.
     above: BTreeSet<PathBuf>,
 }
 
 impl Walk {
+    fn over(folder: &Path, label: &str) -> io::Result<Self> {
+        let mut walk = Self { found: BTreeMap::new(), refused: Files::new(), above: BTreeSet::new() };
+        walk.folder(folder, label, 0)?;
+        Ok(walk)
+    }
+
     fn folder(&mut self, folder: &Path, prefix: &str, depth: usize) -> io::Result<()> {
         let real = folder.canonicalize()?;
         if !self.above.insert(real.clone()) {
@@ -139,8 +208,8 @@ impl Walk {
                 self.folder(path, &format!("{name}/"), depth + 1).err().map(|error| error.to_string())
             }
             Ok(metadata) if metadata.is_dir() => Some(format!("folders nest more than {MAX_DEPTH} deep")),
-            Ok(_) if is_manifest => {
-                self.found.insert(name, path.to_owned());
+            Ok(metadata) if is_manifest => {
+                self.found.insert(name, Found { path: path.to_owned(), stamp: Stamp::of(&metadata) });
                 return;
             }
             Ok(_) => None,
@@ -225,6 +294,46 @@ mod tests {
         assert_eq!(names(&manifests), ["same"]);
         assert_eq!(manifests.refusals[0].file.as_deref(), Some("b.yaml"));
         assert!(manifests.refusals[0].message.contains("a.yaml"));
+    }
+
+    /// A mount whose files are swapped all at once, again and again, while it is read.
+    #[test]
+    fn what_is_swapped_at_once_is_never_read_by_halves() {
+        const FILES: usize = 20;
+        let folder = tempfile::tempdir().unwrap();
+        let put = |version: usize| {
+            for file in 0..FILES {
+                write(folder.path(), &format!("..{version}/{file}.yaml"), &format!("v{version}-{file}"));
+            }
+            symlink(format!("..{version}"), folder.path().join("..new")).unwrap();
+            fs::rename(folder.path().join("..new"), folder.path().join("..data")).unwrap();
+            if version > 1 {
+                fs::remove_dir_all(folder.path().join(format!("..{}", version - 2))).unwrap();
+            }
+        };
+        put(0);
+        for file in 0..FILES {
+            symlink(format!("..data/{file}.yaml"), folder.path().join(format!("{file}.yaml"))).unwrap();
+        }
+        let mut seen = BTreeSet::new();
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| (1..200).for_each(&put));
+            loop {
+                let last = writing.is_finished();
+                // One that gives up has read nothing, which is as good.
+                if let Ok(manifests) = read(folder.path(), &SourceOptions::default()) {
+                    let versions: BTreeSet<&str> =
+                        names(&manifests).iter().filter_map(|name| name.split('-').next()).collect();
+                    assert_eq!((versions.len(), names(&manifests).len()), (1, FILES), "{versions:?}");
+                    assert_eq!(manifests.refusals, []);
+                    seen.extend(versions.iter().map(|version| (*version).to_owned()));
+                }
+                if last {
+                    break;
+                }
+            }
+        });
+        assert!(seen.contains("v199"), "{seen:?}");
     }
 
     #[test]

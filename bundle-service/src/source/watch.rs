@@ -1,6 +1,8 @@
 //! A folder of manifests, read again whenever something in it changes.
 
 use std::{
+    fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,8 +26,8 @@ use super::{
 const QUIET: Duration = Duration::from_millis(50);
 /// The longest that changes which never end put the reading off.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How often the folder is read without a sign of change: notifications get lost on some file systems, and when the
-/// folder itself is replaced.
+/// How often the folder is read without a sign of change: notifications get lost on some file systems, and when a folder
+/// further up is replaced.
 const RESCAN: Duration = Duration::from_secs(30);
 
 /// A folder that is followed.
@@ -36,6 +38,8 @@ pub struct DirectorySource {
     changes: Changes,
     watcher: RecommendedWatcher,
     touched: mpsc::Receiver<()>,
+    /// Device and number of the folder that is watched.
+    watched: Option<(u64, u64)>,
 }
 
 /// The folder cannot be followed.
@@ -69,18 +73,30 @@ impl DirectorySource {
     ) -> Result<(Self, Batch), SourceError> {
         let (sender, touched) = mpsc::channel(1);
         let watch_error = |source| SourceError::Watch { folder: folder.to_owned(), source };
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let own = folder.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading is no change, and would follow each of our own readings.
-            if !event.is_ok_and(|event| event.kind.is_access()) {
+            // Reading is no change, and would follow each of our own readings; nor is what lies beside the folder.
+            let beside = |path: &PathBuf| !path.starts_with(&own);
+            let is_nothing = |event: notify::Event| {
+                event.kind.is_access() || (!event.paths.is_empty() && event.paths.iter().all(beside))
+            };
+            if !event.is_ok_and(is_nothing) {
                 // A full channel says already what there is to say.
                 let _ = sender.try_send(());
             }
         })
         .map_err(watch_error)?;
-        let (folder, changes) = (folder.to_owned(), Changes::default());
-        let mut source = Self { folder, options, reach, changes, watcher, touched };
+        let changes = Changes::default();
+        let mut source = Self { folder, options, reach, changes, watcher, touched, watched: None };
         // First the watch, then the reading: what changes in between is seen by one of the two.
-        source.watcher.watch(&source.folder, RecursiveMode::Recursive).map_err(watch_error)?;
+        source.watch().map_err(watch_error)?;
+        // The folder may be replaced by another one, or be a link that is: the one above tells.
+        if let Some(above) = source.folder.parent()
+            && let Err(error) = source.watcher.watch(above, RecursiveMode::NonRecursive)
+        {
+            tracing::debug!(%error, folder = %above.display(), "that the folder is replaced will be seen late");
+        }
         let batch = source.read().await?;
         Ok((source, batch))
     }
@@ -114,11 +130,8 @@ impl DirectorySource {
         tokio::select! {
             () = shutdown.cancelled() => return false,
             () = sleep_until(rescan) => {
-                // The folder may be another one under the same name by now.
-                let _ = self.watcher.unwatch(&self.folder);
-                if let Err(error) = self.watcher.watch(&self.folder, RecursiveMode::Recursive) {
-                    tracing::debug!(%error, folder = %self.folder.display(), "the folder cannot be watched now");
-                }
+                // Whatever is watched may be nothing that is left.
+                self.watched = None;
                 return true;
             }
             touched = self.touched.recv() => if touched.is_none() {
@@ -138,7 +151,24 @@ impl DirectorySource {
         }
     }
 
+    fn watch(&mut self) -> notify::Result<()> {
+        let folder = fs::metadata(&self.folder).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        if folder.is_some() && folder == self.watched {
+            return Ok(());
+        }
+        self.watched = None;
+        // It is not watched the first time.
+        let _ = self.watcher.unwatch(&self.folder);
+        self.watcher.watch(&self.folder, RecursiveMode::Recursive)?;
+        self.watched = folder;
+        Ok(())
+    }
+
     async fn read(&mut self) -> Result<Batch, SourceError> {
+        // The folder may be another one under the same name by now.
+        if let Err(error) = self.watch() {
+            tracing::debug!(%error, folder = %self.folder.display(), "the folder cannot be watched now");
+        }
         let (folder, options) = (self.folder.clone(), self.options.clone());
         let files = spawn_blocking(move || read_files(&folder, SourceKind::Directory.label(), &options))
             .await
@@ -156,7 +186,7 @@ impl std::fmt::Debug for DirectorySource {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::os::unix::fs::symlink;
 
     use prometheus_client::metrics::gauge::Gauge;
     use tokio::time::timeout;
@@ -187,6 +217,45 @@ mod tests {
         fs::remove_file(folder.path().join("a.yaml")).unwrap();
         assert!(matches!(next().await.changes.as_slice(), [Change::Gone(_)]));
 
+        shutdown.cancel();
+        timeout(Duration::from_secs(20), following).await.unwrap().unwrap();
+    }
+
+    /// Long before it would be read again anyway.
+    #[tokio::test]
+    async fn sees_that_the_folder_itself_is_swapped() {
+        let place = tempfile::tempdir().unwrap();
+        for (version, name) in ["one", "two", "three"].iter().enumerate() {
+            let folder = place.path().join(version.to_string());
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("a.yaml"), MANIFEST.replace("name: one", &format!("name: {name}")))
+                .unwrap();
+        }
+        let current = place.path().join("current");
+        let link = |version: &str| {
+            symlink(version, place.path().join("new")).unwrap();
+            fs::rename(place.path().join("new"), &current).unwrap();
+        };
+        link("0");
+        let (options, reach) =
+            (SourceOptions::default(), Reach::new(SourceKind::Directory, Gauge::default()));
+        let (source, first) = DirectorySource::open(&current, options, reach).await.unwrap();
+        let names = |batch: &Batch| -> Vec<String> {
+            let set = |change: &Change| matches!(change, Change::Set(_)).then(|| change.key().name.clone());
+            batch.changes.iter().filter_map(set).collect()
+        };
+        assert_eq!(names(&first), ["one"]);
+        let (sender, mut batches) = mpsc::channel(1);
+        let shutdown = CancellationToken::new();
+        let following = tokio::spawn(source.follow(sender, shutdown.clone()));
+        let mut next = async || timeout(Duration::from_secs(20), batches.recv()).await.unwrap().unwrap();
+        link("1");
+        assert_eq!(names(&next().await), ["two"]);
+        link("2");
+        assert_eq!(names(&next().await), ["three"]);
+        // The folder that it points to now is the one that is watched.
+        fs::write(place.path().join("2/b.yaml"), MANIFEST.replace("name: one", "name: four")).unwrap();
+        assert_eq!(names(&next().await), ["four"]);
         shutdown.cancel();
         timeout(Duration::from_secs(20), following).await.unwrap().unwrap();
     }

@@ -238,4 +238,6 @@ fn read_printed(
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -3,76 +3,18 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
-    path::PathBuf,
 };
 
 use prometheus_client::metrics::gauge::Gauge;
-use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::*;
+use super::{
+    testing::{MANIFEST, Repository},
+    *,
+};
 use crate::{digest::Digest, source::Change};
 
-const MANIFEST: &str = "apiVersion: agent.kagenti.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: NAME}\n\
-                        spec: {policies: [{path: a.rego, content: x}]}\n";
 const LONG: Duration = Duration::from_secs(60);
-
-/// A repository that somebody works in.
-struct Repository(TempDir);
-
-impl Repository {
-    fn new() -> Self {
-        let repository = Self(tempfile::tempdir().unwrap());
-        fs::create_dir(repository.work()).unwrap();
-        repository.git(&["init", "--quiet"]);
-        repository.git(&["symbolic-ref", "HEAD", "refs/heads/main"]);
-        repository
-    }
-
-    /// With one manifest in one commit.
-    fn with_one() -> Self {
-        let repository = Self::new();
-        repository.write("a.yaml", "one");
-        repository.commit();
-        repository
-    }
-
-    fn work(&self) -> PathBuf {
-        self.0.path().join("work")
-    }
-
-    fn git(&self, arguments: &[&str]) -> String {
-        let done = std::process::Command::new("git")
-            .args(["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgSign=false"])
-            .args(arguments)
-            .current_dir(self.work())
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap().trim().to_owned()
-    }
-
-    fn put(&self, file: &str, content: &str) {
-        let path = self.work().join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-
-    fn write(&self, file: &str, name: &str) {
-        self.put(file, &MANIFEST.replace("NAME", name));
-    }
-
-    fn commit(&self) -> String {
-        self.git(&["add", "--all", "--force"]);
-        self.git(&["commit", "--quiet", "--message", "x"]);
-        self.git(&["rev-parse", "HEAD"])
-    }
-
-    fn config(&self) -> GitConfig {
-        GitConfig::new(&self.work().display().to_string(), self.0.path().join("scratch"))
-    }
-}
 
 fn reach() -> Reach {
     Reach::new(SourceKind::Git, Gauge::default())
@@ -158,10 +100,7 @@ async fn reads_a_tag_and_a_repository_of_the_other_hash() {
     let batch = open(config).await.read().await.unwrap().unwrap();
     assert_eq!(places(&batch), ["one git:a.yaml"]);
 
-    let repository = Repository(tempfile::tempdir().unwrap());
-    fs::create_dir(repository.work()).unwrap();
-    repository.git(&["init", "--quiet", "--object-format=sha256"]);
-    repository.git(&["symbolic-ref", "HEAD", "refs/heads/main"]);
+    let repository = Repository::of_format("sha256");
     repository.write("a.yaml", "one");
     repository.commit();
     let batch = open(repository.config()).await.read().await.unwrap().unwrap();
@@ -205,8 +144,8 @@ async fn keeps_what_a_malformed_file_held() {
 #[tokio::test]
 async fn follows_no_link_and_runs_nothing() {
     let repository = Repository::with_one();
-    let trace = repository.0.path().join("ran");
-    let program = repository.0.path().join("program");
+    let trace = repository.place().join("ran");
+    let program = repository.place().join("program");
     fs::write(&program, format!("#!/bin/sh\ntouch {}\nexec \"$@\"\n", trace.display())).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let program = program.display().to_string();
@@ -238,7 +177,7 @@ async fn tells_what_is_not_there() {
     let config = GitConfig { url: "/nonexistent/repository".to_owned(), ..repository.config() };
     let error = open(config).await.read().await.unwrap_err();
     assert!(matches!(error, GitError::Failed { what: "ls-remote", .. }), "{error}");
-    let blocked = repository.0.path().join("file");
+    let blocked = repository.place().join("file");
     fs::write(&blocked, "").unwrap();
     let config = GitConfig { scratch: blocked.join("scratch"), ..repository.config() };
     let error = GitSource::open(config, SourceOptions::default(), reach()).await.unwrap_err();
@@ -248,7 +187,7 @@ async fn tells_what_is_not_there() {
 #[tokio::test]
 async fn credentials_are_one_line_and_are_not_told() {
     let repository = Repository::with_one();
-    let path = repository.0.path().join("credentials");
+    let path = repository.place().join("credentials");
     let config = GitConfig { credentials: Some(path.clone()), ..repository.config() };
     fs::write(&path, "reader:secret\n").unwrap();
     let mut source = open(config).await;
@@ -291,7 +230,7 @@ async fn what_was_read_stays_while_the_repository_is_away() {
     let gauge = Gauge::default();
     let reach = Reach::new(SourceKind::Git, gauge.clone());
     let config = GitConfig { every: Duration::from_millis(10), ..repository.config() };
-    let away = repository.0.path().join("away");
+    let away = repository.place().join("away");
     fs::rename(repository.work(), &away).unwrap();
     let source = GitSource::open(config, SourceOptions::default(), reach.clone()).await.unwrap();
     let (sender, mut batches) = mpsc::channel(1);
@@ -324,6 +263,6 @@ async fn what_was_read_stays_while_the_repository_is_away() {
 
     shutdown.cancel();
     timeout(LONG, following).await.unwrap().unwrap();
-    let left = fs::read_dir(repository.0.path().join("scratch")).unwrap().count();
+    let left = fs::read_dir(repository.place().join("scratch")).unwrap().count();
     assert_eq!(left, 0, "nothing is left behind");
 }
