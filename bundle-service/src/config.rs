@@ -9,6 +9,7 @@ use std::{
 use schemars::JsonSchema;
 use secplane_configuration::{LoadError, load, logging::LogConfig, to_yaml};
 use secplane_identity::{SpiffeId, TrustDomain};
+use secplane_rego::capabilities::OpaVersion;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -91,6 +92,10 @@ pub struct Config {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<String>")]
     pub bundle_lifetime: Option<Duration>,
+    /// The oldest OPA among the sidecars, `v1.18` to `v1.22`: what it would not activate is refused.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub opa_version: OpaVersion,
     /// The largest bundle that is served, in bytes.
     #[serde(default = "default_bundle_size_limit")]
     pub bundle_size_limit: usize,
@@ -216,6 +221,7 @@ impl Config {
             require_client_policy: false,
             envoy_adapter: false,
             bundle_lifetime: None,
+            opa_version: OpaVersion::default(),
             bundle_size_limit: default_bundle_size_limit(),
             log: LogConfig::default(),
         }
@@ -334,6 +340,7 @@ mod tests {
     #[case("listne: 1\n", "listne")]
     #[case("path_template: /a\n", "path_template")]
     #[case("client_selector: id\n", "client_selector")]
+    #[case("opa_version: v1.17\n", "1.18 to 1.22")]
     #[case("health_listen: 0.0.0.0:1\n", "health_listen")]
     #[case("bundle_size_limit: 0\n", "bundle_size_limit")]
     #[case("log: {filter: 'a=b=c'}\n", "log.filter")]

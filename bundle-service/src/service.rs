@@ -15,6 +15,7 @@ use secplane_identity::{
     tls::ClientPolicy,
     workload_api::{WorkloadApiFailure, WorkloadApiOptions, follow},
 };
+use secplane_rego::Gate;
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet, spawn_blocking},
@@ -287,6 +288,7 @@ fn settings(config: &Config, trust_domain: TrustDomain) -> Settings {
         require_client_policy: config.require_client_policy,
         envoy_adapter: config.envoy_adapter,
         bundle_lifetime: config.bundle_lifetime,
+        gate: Gate::new(config.opa_version),
     }
 }
 

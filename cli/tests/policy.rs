@@ -33,6 +33,20 @@ fn passes_the_shipped_policies() {
     assert!(stdout.contains("none refused"), "{stdout}");
 }
 
+#[test]
+fn checks_for_the_opa_that_sidecars_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let newer = "package authbridge.client.inbound.request\n\nimport future.keywords.and\n\nallow if input.a and input.b";
+    fs::write(folder.path().join("web.yaml"), manifest("client", newer)).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let (status, stdout, _) = secctl(&["policy", "check", path]);
+    assert_eq!(status, 7, "1.18 has no such keyword: {stdout}");
+    let (status, stdout, _) = secctl(&["policy", "check", path, "--opa-version", "1.20"]);
+    assert_eq!(status, 0, "{stdout}");
+    let (status, _, stderr) = secctl(&["policy", "check", path, "--opa-version", "1.17"]);
+    assert!(status == 2 && stderr.contains("1.18 to 1.22"), "{stderr}");
+}
+
 #[rstest]
 #[case::syntax("client", "package authbridge.client.inbound.request\n\nallow if {", "inbound/request.rego:")]
 #[case::confinement(

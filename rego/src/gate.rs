@@ -18,6 +18,15 @@ pub struct Gate {
     language: Language,
 }
 
+/// Gates for one version are the same.
+impl PartialEq for Gate {
+    fn eq(&self, other: &Self) -> bool {
+        self.version() == other.version()
+    }
+}
+
+impl Eq for Gate {}
+
 impl Default for Gate {
     /// A gate for the oldest OPA that sidecars run: what it passes, the newer ones activate as well.
     fn default() -> Self {

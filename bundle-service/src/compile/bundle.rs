@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use secplane_identity::SpiffeId;
+use secplane_rego::Gate;
 use serde_json::{Value, json};
 
 use super::{
@@ -49,9 +50,9 @@ impl Combination {
     }
 
     /// Checks the tiers together. Each alone has been checked before.
-    pub(crate) fn check(&self) -> Vec<Refusal> {
+    pub(crate) fn check(&self, gate: Gate) -> Vec<Refusal> {
         let adapter = ParsedModule::envoy_adapter(ENVOY_ADAPTER).filter(|_| self.envoy_adapter);
-        check_together(self.tiers().flat_map(|tier| &tier.modules).chain(&adapter))
+        check_together(gate, self.tiers().flat_map(|tier| &tier.modules).chain(&adapter))
     }
 }
 

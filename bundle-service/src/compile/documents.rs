@@ -183,6 +183,7 @@ impl Node<'_> {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use secplane_rego::Gate;
     use serde_json::json;
 
     use super::*;
@@ -194,7 +195,8 @@ mod tests {
 
     fn module(text: &str) -> ParsedModule {
         let part = PolicyModule { path: "a.rego".to_owned(), content: text.to_owned() };
-        ParsedModule::read(&ResourceKey::new("a", "p"), 0, &part, TierKind::Namespace, false).unwrap()
+        ParsedModule::read(Gate::default(), &ResourceKey::new("a", "p"), 0, &part, TierKind::Namespace, false)
+            .unwrap()
     }
 
     #[test]

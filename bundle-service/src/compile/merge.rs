@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use secplane_rego::Gate;
+
 use super::{
     Policies,
     documents::conflicts,
@@ -40,7 +42,9 @@ impl Policies {
                 Fallback::Broken if stood => {}
                 Fallback::Broken => return Err(resource.reason(name, key.kind())),
                 Fallback::Good(version) => {
-                    if !conflicts_of(key.kind(), standing.values().chain([&version])).is_empty() {
+                    if !conflicts_of(self.settings.gate, key.kind(), standing.values().chain([&version]))
+                        .is_empty()
+                    {
                         return Err(resource.reason(name, key.kind()));
                     }
                     standing.insert(name.clone(), version);
@@ -62,14 +66,14 @@ impl Policies {
             .iter()
             .filter_map(|name| Some((name.clone(), self.resources.get(name)?.wanted_in(key)?.clone())))
             .collect();
-        if conflicts_of(key.kind(), wanted.values()).is_empty() {
+        if conflicts_of(self.settings.gate, key.kind(), wanted.values()).is_empty() {
             return wanted;
         }
         let mut order: Vec<(ResourceKey, Version)> = wanted.into_iter().collect();
         order.sort_by_key(|(name, version)| !self.has_stood(name, version));
         let mut fitting: BTreeMap<ResourceKey, Version> = BTreeMap::new();
         for (name, version) in order {
-            let refusals = conflicts_of(key.kind(), fitting.values().chain([&version]));
+            let refusals = conflicts_of(self.settings.gate, key.kind(), fitting.values().chain([&version]));
             if refusals.is_empty() {
                 fitting.insert(name, version);
             } else {
@@ -113,7 +117,7 @@ impl Policies {
             let mut left = BTreeMap::new();
             for (name, version) in changed {
                 let replaced = standing.insert(name.clone(), version.clone());
-                let mut refusals = conflicts_of(key.kind(), standing.values());
+                let mut refusals = conflicts_of(self.settings.gate, key.kind(), standing.values());
                 if refusals.is_empty() {
                     refusals = self.failures_of(key.kind(), standing.values());
                 }
@@ -204,10 +208,10 @@ fn together<'a>(kind: TierKind, versions: impl Iterator<Item = &'a Version>) -> 
 }
 
 /// Why an OPA would not take versions together.
-fn conflicts_of<'a>(kind: TierKind, versions: impl Iterator<Item = &'a Version>) -> Vec<Refusal> {
+fn conflicts_of<'a>(gate: Gate, kind: TierKind, versions: impl Iterator<Item = &'a Version>) -> Vec<Refusal> {
     let parts = together(kind, versions);
     // Tests are not part of a bundle, but a test that cannot be compiled says nothing.
-    let mut refusals = check_together(parts.modules.iter().chain(&parts.tests));
+    let mut refusals = check_together(gate, parts.modules.iter().chain(&parts.tests));
     refusals.extend(conflicts(kind, &parts.documents, &parts.modules));
     refusals
 }

@@ -37,6 +37,7 @@ pub mod verdict;
 use std::{sync::Arc, time::Duration};
 
 use secplane_identity::{SpiffeId, TrustDomain};
+use secplane_rego::Gate;
 
 pub use bundle::Bundle;
 pub use policies::Policies;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub envoy_adapter: bool,
     /// How long a bundle may be used; `None` for ever.
     pub bundle_lifetime: Option<Duration>,
+    /// For which OPA policies are checked.
+    pub gate: Gate,
 }
 
 impl Settings {
@@ -71,6 +74,7 @@ impl Settings {
             require_client_policy: false,
             envoy_adapter: false,
             bundle_lifetime: None,
+            gate: Gate::default(),
         }
     }
 }

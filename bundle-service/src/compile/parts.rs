@@ -3,6 +3,8 @@
 //! The path says which it is: `*_test.rego` is a module of tests, which never goes into a bundle; `*.json.rego` is a
 //! JSON document; every other path is a module of the policy.
 
+use secplane_rego::Gate;
+
 use super::{documents::Document, tier::ParsedModule};
 use crate::{policy::AuthorizationPolicy, refusal::Refusal, tiers::TierKind};
 
@@ -22,7 +24,11 @@ impl Parts {
     ///
     /// # Errors
     /// All that is wrong with any of them.
-    pub(crate) fn read(policy: &AuthorizationPolicy, kind: TierKind) -> Result<Self, Vec<Refusal>> {
+    pub(crate) fn read(
+        gate: Gate,
+        policy: &AuthorizationPolicy,
+        kind: TierKind,
+    ) -> Result<Self, Vec<Refusal>> {
         let (mut parts, mut refusals) = (Self::default(), Vec::new());
         for (index, part) in policy.modules.iter().enumerate() {
             if Document::is_one(&part.path) {
@@ -33,7 +39,7 @@ impl Parts {
                 continue;
             }
             let is_test = part.path.ends_with("_test.rego");
-            match ParsedModule::read(&policy.key, index, part, kind, is_test) {
+            match ParsedModule::read(gate, &policy.key, index, part, kind, is_test) {
                 Ok(module) if is_test => parts.tests.push(module),
                 Ok(module) => parts.modules.push(module),
                 Err(found) => refusals.extend(found),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use secplane_identity::SpiffeId;
+use secplane_rego::Gate;
 
 use super::{
     Settings,
@@ -201,7 +202,7 @@ impl Policies {
                 let (policy, tier, origin) = (Arc::clone(policy), tier.clone(), object.file.as_str().into());
                 let stored =
                     StoredVersion { tier, policy, hash: state, origin, commit: object.commit.clone() };
-                Version::read(stored).map_err(|found| refusals.extend(found)).ok()
+                Version::read(self.settings.gate, stored).map_err(|found| refusals.extend(found)).ok()
             }
             (policy, placed) => {
                 refusals.extend(policy.as_ref().err().map(|refusal| refusal.as_ref().clone()));
@@ -223,7 +224,9 @@ impl Policies {
                 touch(touched, before.tiers().cloned(), &cause);
                 (before.good, before.pin)
             }
-            (None, Some(remembered)) => recall(remembered, newest.as_ref(), &mut warnings),
+            (None, Some(remembered)) => {
+                recall(self.settings.gate, remembered, newest.as_ref(), &mut warnings)
+            }
             (None, None) => (None, None),
         };
         // An administrator chose instead of the version that was there then.
@@ -266,7 +269,7 @@ impl Policies {
         touched: &mut Touched,
     ) {
         let mut warnings = Vec::new();
-        let (good, pin) = recall(remembered, None, &mut warnings);
+        let (good, pin) = recall(self.settings.gate, remembered, None, &mut warnings);
         let message = "the file that it was in cannot be read, so its last good version stays in force";
         let refusal = Refusal::new("unreadable", message).of(&key).in_file(&file, 0, 0);
         let resource = Resource {
@@ -316,7 +319,7 @@ impl Policies {
                 Choice::Newest => None,
                 Choice::LeftOut => Some(pin(None)),
                 Choice::Version(version) if self.is_still_in_its_tier(version) => {
-                    Some(pin(Some(Version::read(version.clone())?)))
+                    Some(pin(Some(Version::read(self.settings.gate, version.clone())?)))
                 }
                 Choice::Version(version) => {
                     let message =
@@ -482,7 +485,7 @@ impl Policies {
         if let Some(refusals) = self.unfit.get(&digest) {
             return Err(refusals.clone());
         }
-        let refusals = tiers.check();
+        let refusals = tiers.check(self.settings.gate);
         if !refusals.is_empty() {
             self.unfit.insert(digest, refusals.clone());
             return Err(refusals);
@@ -608,6 +611,7 @@ fn state(object: &Object) -> Digest {
 
 /// What stood before a start, checked as if it were new. The version that is there now need not be read twice.
 fn recall(
+    gate: Gate,
     remembered: RememberedResource,
     newest: Option<&Version>,
     warnings: &mut Vec<Refusal>,
@@ -618,7 +622,7 @@ fn recall(
         }
         _ => {
             let (key, hash) = (stored.policy.key.clone(), stored.hash);
-            let version = Version::read(stored);
+            let version = Version::read(gate, stored);
             if let Err(refusals) = &version {
                 let first = refusals.first().map(ToString::to_string).unwrap_or_default();
                 let message =
@@ -646,7 +650,7 @@ fn default_global() -> Arc<Tier> {
     static TIER: LazyLock<Arc<Tier>> = LazyLock::new(|| {
         let content = FileContent::read("default", DEFAULT_GLOBAL.as_bytes(), &SourceOptions::default());
         let policy = content.objects.first().and_then(|object| object.policy.as_ref().ok());
-        let parts = policy.and_then(|policy| Parts::read(policy, TierKind::Global).ok());
+        let parts = policy.and_then(|policy| Parts::read(Gate::default(), policy, TierKind::Global).ok());
         Arc::new(match parts {
             Some(parts) => Tier::new(TierKind::Global, completed(parts)),
             None => Tier::denied(TierKind::Global, "the default global policy cannot be read"),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use secplane_rego::Gate;
+
 use super::{
     documents::conflicts,
     parts::Parts,
@@ -18,6 +20,7 @@ use crate::{
 /// All that is needed to judge an object, taken out of the policies so that judging holds nobody up.
 #[derive(Debug)]
 pub(crate) struct Preview {
+    gate: Gate,
     object: Object,
     /// Its tier, or why it has none.
     placed: Result<TierKey, Box<Refusal>>,
@@ -37,7 +40,7 @@ impl Policies {
             Ok(tier) => self.others_in(tier, &object.key),
             Err(_) => Vec::new(),
         };
-        Preview { object, placed, others, disagreement }
+        Preview { gate: self.settings.gate, object, placed, others, disagreement }
     }
 
     fn others_in(&self, tier: &TierKey, but: &ResourceKey) -> Vec<Arc<Parts>> {
@@ -54,7 +57,7 @@ impl Preview {
         refusals.extend(self.disagreement.clone());
         refusals.extend(self.placed.as_ref().err().map(|refusal| refusal.as_ref().clone()));
         match (&self.object.policy, &self.placed) {
-            (Ok(policy), Ok(tier)) => match Parts::read(policy, tier.kind()) {
+            (Ok(policy), Ok(tier)) => match Parts::read(self.gate, policy, tier.kind()) {
                 Ok(parts) => refusals.extend(self.together(tier.kind(), &parts)),
                 Err(found) => refusals.extend(found),
             },
@@ -68,7 +71,7 @@ impl Preview {
         let mut found = warnings_of(&own.modules);
         let all = Parts::together(self.others.iter().map(AsRef::as_ref).chain([own]));
         let all = if kind == TierKind::Global { completed(all) } else { all };
-        found.extend(check_together(all.modules.iter().chain(&all.tests)));
+        found.extend(check_together(self.gate, all.modules.iter().chain(&all.tests)));
         found.extend(conflicts(kind, &all.documents, &all.modules));
         found
     }

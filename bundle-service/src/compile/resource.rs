@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use secplane_rego::Gate;
+
 use super::parts::Parts;
 use crate::{
     digest::Digest,
@@ -33,8 +35,8 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    pub(crate) fn read(stored: StoredVersion) -> Result<Self, Vec<Refusal>> {
-        let parts = Arc::new(Parts::read(&stored.policy, stored.tier.kind())?);
+    pub(crate) fn read(gate: Gate, stored: StoredVersion) -> Result<Self, Vec<Refusal>> {
+        let parts = Arc::new(Parts::read(gate, &stored.policy, stored.tier.kind())?);
         Ok(Self { stored, parts })
     }
 

@@ -35,6 +35,7 @@ pub(crate) struct ParsedModule {
 impl ParsedModule {
     /// Reads the module at an index of a resource, for a tier of a kind. Tests may replace functions; nothing else may.
     pub(crate) fn read(
+        gate: Gate,
         owner: &ResourceKey,
         index: usize,
         part: &PolicyModule,
@@ -46,7 +47,6 @@ impl ParsedModule {
         let refused = |found: Vec<secplane_rego::Refusal>| {
             found.into_iter().map(|refusal| Refusal::of_rego(refusal, &part.path).of(owner)).collect()
         };
-        let gate = Gate::default();
         let module = gate.parse(&name, part.content.as_bytes()).map_err(refused)?;
         let replacing = if is_test { Replacing::Functions } else { Replacing::Documents };
         let refusals = confine(kind, &module, gate.capabilities(), replacing);
@@ -72,9 +72,12 @@ impl ParsedModule {
 }
 
 /// What speaks against modules standing together, each with the resource that it is found in.
-pub(crate) fn check_together<'a>(modules: impl Iterator<Item = &'a ParsedModule> + Clone) -> Vec<Refusal> {
+pub(crate) fn check_together<'a>(
+    gate: Gate,
+    modules: impl Iterator<Item = &'a ParsedModule> + Clone,
+) -> Vec<Refusal> {
     let parsed: Vec<_> = modules.clone().map(|part| Arc::clone(&part.module)).collect();
-    let mut found = Gate::default().check(&parsed);
+    let mut found = gate.check(&parsed);
     if found.is_empty() {
         found = contradiction::find(modules.clone());
     }

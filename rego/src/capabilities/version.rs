@@ -2,8 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-/// A minor version of OPA: patches of it do not differ in what they can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+use serde::{Deserialize, Serialize};
+
+/// A minor version of OPA: patches of it do not differ in what they can do. At rest it is written `v1.18`, which no
+/// reader takes for a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum OpaVersion {
     /// 1.18, which the sidecars of today embed.
     #[default]
@@ -44,13 +48,28 @@ impl fmt::Display for OpaVersion {
     }
 }
 
-/// Reads `1.18`, and `1.18.2`, too, as an OPA tells its version.
+impl From<OpaVersion> for String {
+    fn from(version: OpaVersion) -> Self {
+        format!("v{version}")
+    }
+}
+
+impl TryFrom<String> for OpaVersion {
+    type Error = UnknownVersion;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// Reads `1.18`, `v1.18`, and `1.18.2`, as an OPA tells its version.
 impl FromStr for OpaVersion {
     type Err = UnknownVersion;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.strip_prefix('v').unwrap_or(text);
         let known = Self::ALL.into_iter().find(|version| {
-            text.strip_prefix(version.minor()).is_some_and(|rest| {
+            number.strip_prefix(version.minor()).is_some_and(|rest| {
                 rest.is_empty()
                     || rest.strip_prefix('.').is_some_and(|patch| {
                         !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit())
@@ -73,11 +92,13 @@ mod tests {
             assert_eq!(version.to_string().parse(), Ok(version));
         }
         assert_eq!("1.18.2".parse(), Ok(OpaVersion::V1_18));
+        let json = serde_json::to_string(&OpaVersion::V1_20).unwrap();
+        assert_eq!((json.as_str(), serde_json::from_str(&json).unwrap()), ("\"v1.20\"", OpaVersion::V1_20));
     }
 
     #[rstest]
     fn rejects_unknown(
-        #[values("", "1", "1.1", "1.17.1", "1.180", "1.18.", "1.18.2-dev", "v1.18", "2.18")] text: &str,
+        #[values("", "1", "1.1", "1.17.1", "1.180", "1.18.", "1.18.2-dev", "vv1.18", "v", "2.18")] text: &str,
     ) {
         assert_eq!(text.parse::<OpaVersion>(), Err(UnknownVersion(text.to_owned())));
     }

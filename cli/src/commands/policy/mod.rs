@@ -16,6 +16,7 @@ use bundle_service::{
 };
 use clap::{Args, Subcommand};
 use secplane_identity::{SpiffeId, TrustDomain};
+use secplane_rego::{Gate, capabilities::OpaVersion};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -66,6 +67,9 @@ pub(crate) struct CheckArgs {
     /// The trust domain of the identities that the policies are for
     #[arg(long, value_name = "NAME", default_value = "example.org")]
     trust_domain: TrustDomain,
+    /// The oldest OPA among the sidecars, `opa_version` of the bundle service: 1.18 to 1.22
+    #[arg(long, value_name = "VERSION", default_value_t)]
+    opa_version: OpaVersion,
 }
 
 #[derive(Debug, Args)]
@@ -105,7 +109,8 @@ impl PolicyCommand {
 
 fn check(output: Output, args: &CheckArgs) -> Result<(), Failure> {
     let manifests = read_manifests(&args.policies)?;
-    let mut policies = Policies::new(Settings::new(args.trust_domain.clone()));
+    let settings = Settings { gate: Gate::new(args.opa_version), ..Settings::new(args.trust_domain.clone()) };
+    let mut policies = Policies::new(settings);
     let tester = ChildTester::this_program(TestLimits::default())
         .map_err(|error| Failure::from_io("find out which program this is", &error))?;
     policies = policies.with_tester(Arc::new(tester));
