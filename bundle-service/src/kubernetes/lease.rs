@@ -46,6 +46,11 @@ impl Leadership {
         self.0.borrow().is_some_and(|until| Instant::now() < until)
     }
 
+    #[cfg(test)]
+    pub(super) fn of(until: watch::Receiver<Option<Instant>>) -> Self {
+        Self(until)
+    }
+
     /// Waits until this replica may write.
     pub(crate) async fn held(&mut self) {
         while !self.is_held() {

@@ -243,8 +243,99 @@ impl Written {
 
 #[cfg(test)]
 mod tests {
+    use kube::Config;
+    use secplane_identity::TrustDomain;
+    use tokio::sync::watch;
+
     use super::*;
-    use crate::{compile::Standing, kubernetes::status::Condition, tiers::TierKey};
+    use crate::{
+        compile::{Settings, Standing},
+        kubernetes::status::{ACCEPTED, Condition},
+        source::Batch,
+        tiers::TierKey,
+    };
+
+    const GROUP: &str = "agent.kagenti.dev";
+
+    /// An object, with the status that it has.
+    fn stored(generation: i64, status: &AuthorizationPolicyStatus) -> DynamicObject {
+        let content = "package authbridge.ns.inbound.request\n\nallow := true\n";
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "team-a", "name": "all", "uid": "u", "generation": generation },
+            "spec": { "scope": "namespace", "policies": [{ "path": "a.rego", "content": content }] },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn at() -> StoredKey {
+        StoredKey { key: ResourceKey::new("team-a", "all"), group: 0 }
+    }
+
+    /// A reporter of one object, which calls nobody.
+    struct Reported(Reporter);
+
+    impl Reported {
+        async fn start() -> Self {
+            let client = Client::try_from(Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
+            let shared = Shared::new(&[GROUP.to_owned()], false);
+            let catalog = Catalog::new(Settings::new(TrustDomain::parse("example.org").unwrap()));
+            let leadership = Leadership::of(watch::channel(None).1);
+            let reported = Self(Reporter::new(client, shared, catalog, leadership, "r".to_owned()));
+            reported.listed(1, &AuthorizationPolicyStatus::default());
+            reported.0.shared.inventory().finish(0);
+            reported.compile().await;
+            reported
+        }
+
+        fn listed(&self, generation: i64, status: &AuthorizationPolicyStatus) {
+            self.0.shared.inventory().set(0, &stored(generation, status));
+        }
+
+        async fn compile(&self) {
+            let batch: Batch = self.0.shared.inventory().take().unwrap();
+            self.0.catalog.apply(batch).await.unwrap();
+        }
+
+        async fn due(&self) -> Option<AuthorizationPolicyStatus> {
+            let verdicts = self.0.catalog.verdicts(BTreeSet::from([at().key])).await.unwrap();
+            self.0.due(&at(), &verdicts.into_iter().collect()).map(|due| due.status)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_status_is_due_until_it_stands_there() {
+        let reported = Reported::start().await;
+        let status = reported.due().await.unwrap();
+        assert_eq!(status.condition(ACCEPTED).unwrap().status, "True");
+        reported.listed(1, &status.timed(&Default::default(), &now()));
+        assert_eq!(reported.due().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_verdict_on_another_version_is_not_reported() {
+        let reported = Reported::start().await;
+        reported.listed(2, &AuthorizationPolicyStatus::default());
+        assert_eq!(reported.due().await, None, "what the compiler says is about the first version");
+        reported.compile().await;
+        assert_eq!(reported.due().await.unwrap().condition(ACCEPTED).unwrap().observed_generation, Some(2));
+    }
+
+    #[tokio::test]
+    async fn who_undoes_a_status_again_and_again_is_left_alone() {
+        let mut reported = Reported::start().await;
+        let status = reported.due().await.unwrap();
+        let entry = reported.0.shared.inventory().entry(&at()).unwrap();
+        let written = |times| Written { times, ..Written::of(&entry, &status) };
+        reported.0.written.insert(at(), written(SAME_AGAIN - 1));
+        assert!(reported.due().await.is_some());
+        reported.0.written.insert(at(), written(SAME_AGAIN));
+        assert_eq!(reported.due().await, None);
+        // Of an object that took the place of that one, nothing was written yet.
+        let other = Written { uid: "another".to_owned(), ..written(SAME_AGAIN) };
+        reported.0.written.insert(at(), other);
+        assert!(reported.due().await.is_some());
+    }
 
     fn entry(passed_over: Option<&str>) -> Entry {
         Entry {

@@ -28,15 +28,20 @@ use crate::catalog::Catalog;
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// How long an answer may take altogether. The API server waits for 10 s, unless it is told otherwise.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
-/// How many questions are worked on at once. The others wait, as long as their time lasts.
-const AT_ONCE: usize = 4;
+/// How long the question itself may take to arrive, so that who sends slowly keeps nobody else waiting for long.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(3);
+/// How many questions are read at once, which bounds the memory they take, and how many are worked on. The others wait,
+/// as long as their time lasts.
+const READ_AT_ONCE: usize = 16;
+const WORKED_ON_AT_ONCE: usize = 4;
 
 /// What the handler needs.
 #[derive(Debug, Clone)]
 struct Webhook {
     catalog: Catalog,
     groups: Arc<[String]>,
-    places: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
+    workers: Arc<Semaphore>,
 }
 
 /// Why there is no answer.
@@ -50,7 +55,11 @@ enum Failure {
         "the policies have not been read yet, so this one cannot be checked against them; try again in a moment"
     )]
     NotReady,
-    #[error("the answer took longer than {} s", ANSWER_WITHIN.as_secs())]
+    #[error(
+        "the request took longer than {} s to arrive, or the answer longer than {} s",
+        ARRIVES_WITHIN.as_secs(),
+        ANSWER_WITHIN.as_secs()
+    )]
     Late,
     #[error("only POST of an AdmissionReview to /validate is answered here")]
     NotFound,
@@ -71,7 +80,12 @@ impl IntoResponse for Failure {
 
 /// The router of the webhook's listener.
 pub(crate) fn router(catalog: Catalog, groups: &[String]) -> Router {
-    let webhook = Webhook { catalog, groups: groups.into(), places: Arc::new(Semaphore::new(AT_ONCE)) };
+    let webhook = Webhook {
+        catalog,
+        groups: groups.into(),
+        readers: Arc::new(Semaphore::new(READ_AT_ONCE)),
+        workers: Arc::new(Semaphore::new(WORKED_ON_AT_ONCE)),
+    };
     Router::new()
         .route("/validate", post(validate))
         .fallback(async || Failure::NotFound)
@@ -89,9 +103,13 @@ async fn validate(State(webhook): State<Webhook>, request: Request) -> Response 
 
 impl Webhook {
     async fn validate(&self, body: Body) -> Result<AdmissionResponse, Failure> {
+        // Neither is ever closed.
+        let reader = self.readers.acquire().await.map_err(|_| Failure::NotReady)?;
+        let body = timeout(ARRIVES_WITHIN, to_bytes(body, MAX_BODY_BYTES)).await;
+        let body = body.map_err(|_| Failure::Late)?.map_err(|_| Failure::Body)?;
         // Held to the end of the checking, which a caller who hangs up does not stop.
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Failure::NotReady)?;
-        let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| Failure::Body)?;
+        let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(|_| Failure::NotReady)?;
+        drop(reader);
         let review: AdmissionReview<DynamicObject> =
             serde_json::from_slice(&body).map_err(|error| Failure::Malformed(error.to_string()))?;
         let request: AdmissionRequest<DynamicObject> =
@@ -106,7 +124,7 @@ impl Webhook {
         let catalog = self.catalog.clone();
         let judged = tokio::spawn(async move {
             let judged = catalog.preview(*object).await;
-            drop(place);
+            drop(worker);
             judged
         });
         let found = judged.await.map_err(|_| Failure::NotReady)?.map_err(|_| Failure::NotReady)?;
@@ -195,11 +213,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_never_ends_is_given_up() {
+    async fn bodies_that_never_end_are_given_up_and_keep_nobody_waiting_for_long() {
         let groups = ["agent.kagenti.dev".to_owned()];
-        let body = Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
-        let request = http::Request::post("/validate").body(body).unwrap();
-        let response = router(ready().await, &groups).oneshot(request).await.unwrap();
-        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+        let router = router(ready().await, &groups);
+        let endless =
+            || Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let post = |body: Body| http::Request::post("/validate").body(body).unwrap();
+        let slow: Vec<_> =
+            (0..READ_AT_ONCE).map(|_| tokio::spawn(router.clone().oneshot(post(endless())))).collect();
+        tokio::task::yield_now().await;
+        let good = json!({ "policies": [{ "path": "a.rego", "content": GOOD.replace(".ns.", ".client.") }] });
+        let body = review("CREATE", &good, &Value::Null).to_string();
+        let answered = router.oneshot(post(Body::from(body))).await.unwrap();
+        assert_eq!(answered.status(), StatusCode::OK);
+        for slow in slow {
+            assert_eq!(slow.await.unwrap().unwrap().status(), StatusCode::GATEWAY_TIMEOUT);
+        }
     }
 }
