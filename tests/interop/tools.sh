@@ -56,6 +56,30 @@ install_opa_version() {
     [[ $("$folder/opa" version) == "Version: $1"* ]] || die "$folder/opa is not opa $1; remove the folder"
 }
 
+# kube-apiserver, kubectl and etcd, built from the module beside this file, which pins every source.
+install_kubernetes() {
+    local module=$INTEROP/kubernetes version pinned
+    version=$(sed -n 's|^\tk8s.io/kubernetes v||p' "$module/go.mod")
+    pinned=$(cat -- "$module/go.mod" "$module/go.sum" | openssl dgst -sha256 -r | cut -c 1-12)
+    local folder=$TOOLS/kubernetes-$version-$pinned
+    if [[ ! -x $folder/kube-apiserver ]]; then
+        say "building kube-apiserver, kubectl and etcd in $folder (minutes, but only once)"
+        mkdir -p -- "$TOOLS"
+        local staging
+        staging=$(mktemp -d "$TOOLS/.kubernetes-XXXXXX")
+        if ! (cd -- "$module" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags='-s -w' -o "$staging/" tool); then
+            rm -rf -- "$staging"
+            die "Kubernetes $version cannot be built; Go's words are above"
+        fi
+        # Its folder in the module gives etcd another name.
+        mv -- "$staging/server" "$staging/etcd"
+        # Whole or not at all; another run may have been faster.
+        mv -T -- "$staging" "$folder" 2>/dev/null || rm -rf -- "$staging"
+    fi
+    # Only for the scenarios that need them: the machine may have a kubectl of its own.
+    export KUBERNETES=$folder
+}
+
 # The workload on the official SPIFFE library: compiled anew from the sources beside this file, which Go's own
 # cache makes quick. build_workload FOLDER
 build_workload() {

@@ -47,7 +47,7 @@ fn describes_every_key_of_the_configuration() {
 fn gives_examples_that_load() {
     let read = |name: &str| fs::read_to_string(documentation("examples").join(name)).unwrap();
     from_yaml::<ca_daemon::Config>(&read("ca-daemon.yaml")).unwrap().check().unwrap();
-    for name in ["bundle-service.yaml", "bundle-service-sources.yaml"] {
+    for name in ["bundle-service.yaml", "bundle-service-sources.yaml", "bundle-service-kubernetes.yaml"] {
         from_yaml::<bundle_service::Config>(&read(name)).unwrap().check().unwrap();
     }
 }
@@ -61,6 +61,7 @@ fn links_to_pages_that_are_there() {
         "docs/threat-model.md",
         "docs/lessons.md",
         "docs/operations.md",
+        "docs/kubernetes.md",
         "docs/decisions/README.md",
     ] {
         let text = fs::read_to_string(root.join(page)).unwrap();

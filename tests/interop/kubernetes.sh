@@ -1,0 +1,218 @@
+# shellcheck shell=bash
+# A real kube-apiserver with etcd, and the bundle service as the service account that deploy/kubernetes gives it.
+# Sourced by the scenarios that need it, after stack.sh.
+#
+# KUBERNETES is the folder with kube-apiserver, kubectl and etcd.
+
+PATH=$KUBERNETES:$PATH
+SYSTEM=secplane-system
+DEPLOY=$REPOSITORY/deploy/kubernetes
+# How long the API server may take to answer, and a change to arrive through it. This machine may be busy.
+API_SECONDS=90
+ARRIVE_SECONDS=30
+export KUBECONFIG=$WORK/admin.kubeconfig
+
+# ---- The API server ----
+
+start_kubernetes() {
+    mkdir -- "$WORK/pki"
+    ETCD_PORT=$(free_port)
+    ETCD_PEER_PORT=$(free_port)
+    API_PORT=$(free_port)
+    make_authority
+    certificate server "/CN=kube-apiserver" "subjectAltName=IP:127.0.0.1,DNS:localhost"
+    certificate admin "/O=system:masters/CN=admin" "extendedKeyUsage=clientAuth"
+    openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$WORK/pki/accounts.key"
+    kubeconfig "$KUBECONFIG" "client-certificate: $WORK/pki/admin.pem
+    client-key: $WORK/pki/admin.key"
+    start_etcd
+    start_api_server
+}
+
+make_authority() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=kubernetes" \
+        -keyout "$WORK/pki/ca.key" -out "$WORK/pki/ca.pem" 2>/dev/null
+}
+
+# certificate NAME SUBJECT EXTENSION
+certificate() {
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "$2" \
+        -keyout "$WORK/pki/$1.key" -out "$WORK/pki/$1.csr" 2>/dev/null
+    openssl x509 -req -in "$WORK/pki/$1.csr" -CA "$WORK/pki/ca.pem" -CAkey "$WORK/pki/ca.key" -days 2 \
+        -extfile <(echo "$3") -out "$WORK/pki/$1.pem" 2>/dev/null
+}
+
+# kubeconfig FILE CREDENTIALS
+kubeconfig() {
+    cat >"$1" <<YAML
+apiVersion: v1
+kind: Config
+current-context: it
+clusters:
+- name: it
+  cluster: {server: "https://127.0.0.1:$API_PORT", certificate-authority: $WORK/pki/ca.pem}
+contexts:
+- name: it
+  context: {cluster: it, user: it}
+users:
+- name: it
+  user:
+    $2
+YAML
+}
+
+start_etcd() {
+    start etcd run_etcd --data-dir "$WORK/etcd" --log-level warn \
+        --listen-client-urls "http://127.0.0.1:$ETCD_PORT" --advertise-client-urls "http://127.0.0.1:$ETCD_PORT" \
+        --listen-peer-urls "http://127.0.0.1:$ETCD_PEER_PORT" \
+        --initial-advertise-peer-urls "http://127.0.0.1:$ETCD_PEER_PORT" \
+        --initial-cluster "default=http://127.0.0.1:$ETCD_PEER_PORT"
+}
+
+# etcd ends by the signal that it is sent, which is well here.
+run_etcd() {
+    etcd "$@" &
+    local etcd=$!
+    echo "$etcd" >"$WORK/etcd.pid"
+    # shellcheck disable=SC2064 # the process of this moment
+    trap "kill -TERM $etcd" TERM
+    wait "$etcd" || true
+    wait "$etcd" || true
+}
+
+start_api_server() {
+    start api-server kube-apiserver --etcd-servers "http://127.0.0.1:$ETCD_PORT" \
+        --bind-address 127.0.0.1 --advertise-address 127.0.0.1 --secure-port "$API_PORT" \
+        --cert-dir "$WORK/pki" --tls-cert-file "$WORK/pki/server.pem" --tls-private-key-file "$WORK/pki/server.key" \
+        --client-ca-file "$WORK/pki/ca.pem" --authorization-mode RBAC \
+        --service-account-issuer https://kubernetes.default.svc \
+        --service-account-signing-key-file "$WORK/pki/accounts.key" \
+        --service-account-key-file "$WORK/pki/accounts.key" \
+        --service-cluster-ip-range 10.0.0.0/24 --endpoint-reconciler-type none \
+        --watch-cache-sizes "" --v 1
+    await "$API_SECONDS" "the API server is ready" kubectl get --raw /readyz
+}
+
+# crash NAME: ends it at once, as a power cut would.
+crash() {
+    local pid=${PIDS[$1]}
+    unset "PIDS[$1]"
+    kill -KILL "$pid"
+    wait "$pid" || true
+}
+
+crash_etcd() {
+    local pid=${PIDS[etcd]}
+    unset "PIDS[etcd]"
+    kill -KILL "$(<"$WORK/etcd.pid")"
+    wait "$pid" || true
+}
+
+# A port that nothing listens on at the moment.
+free_port() {
+    local port
+    while :; do
+        port=$((20000 + RANDOM % 40000))
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+# ---- The bundle service ----
+
+# What deploy/kubernetes sets up, as far as it needs no nodes: namespace, account and rights.
+install_rights() {
+    kubectl apply -f "$DEPLOY/rbac.yaml"
+    kubectl create token bundle-service --namespace "$SYSTEM" --duration 2h >"$WORK/token"
+    kubeconfig "$WORK/service.kubeconfig" "tokenFile: $WORK/token"
+}
+
+# definition GROUP: the resource's definition, applied and served.
+install_definition() {
+    kubectl apply --server-side -f "$DEPLOY/crds/$1.yaml"
+    kubectl wait --for condition=Established --timeout "${ARRIVE_SECONDS}s" "crd/authorizationpolicies.$1"
+}
+
+# start_replica NAME [LINE OF THE CONFIGURATION]...
+start_replica() {
+    local name=$1 line
+    shift
+    {
+        cat <<YAML
+listen: 127.0.0.1:0
+health_listen: 127.0.0.1:0
+workload_api: unix:$WORK/workload.sock
+source: {kubernetes: {kubeconfig: $WORK/service.kubeconfig}}
+YAML
+        for line in "$@"; do echo "$line"; done
+    } >"$WORK/$name.yaml"
+    start "$name" bundle-service serve --config "$WORK/$name.yaml"
+    await "$START_SECONDS" "$name says where it listens" grep -q '^bundles ' "$WORK/$name.out"
+}
+
+# The service's own identity, whoever starts it.
+register_service() {
+    register "spiffe://$TRUST_DOMAIN/ns/$SYSTEM/sa/bundle-service" \
+        --selector "unix:path:$BIN/bundle-service" --dns localhost
+}
+
+# health NAME: what /readyz of a replica says; fails when it is not ready.
+health() {
+    curl --silent --show-error --fail-with-body --max-time 10 \
+        "http://$(sed -n 's/^health  *//p' "$WORK/$1.out")/readyz"
+}
+
+# health_says NAME WORDS
+health_says() { { health "$1" || true; } | grep -qF -- "$2"; }
+
+# use NAME: of the replicas, the one whose bundles are asked for.
+use() {
+    BUNDLE_SERVICE=localhost:$(sed -n 's/^bundles .*://p' "$WORK/$1.out")
+    export BUNDLE_SERVICE
+}
+
+# ---- Policies ----
+
+# policy NAMESPACE NAME SCOPE ALLOW [GROUP]: a policy for requests coming in. ALLOW is what stands behind `allow := `.
+policy() {
+    local package=authbridge
+    case $3 in namespace) package+=.ns ;; client) package+=.client ;; esac
+    cat <<YAML
+apiVersion: ${5:-agent.kagenti.dev}/v1alpha1
+kind: AuthorizationPolicy
+metadata: {namespace: $1, name: $2}
+spec:
+  scope: $3
+  policies:
+  - path: inbound/request.rego
+    content: |
+      package $package.inbound.request
+
+      allow := $4
+YAML
+}
+
+# status_is NAMESPACE NAME CONDITION STATUS
+status_is() { [[ $(condition "$1" "$2" "$3" status) == "$4" ]]; }
+
+# condition NAMESPACE NAME CONDITION FIELD
+condition() {
+    kubectl get ap --namespace "$1" "$2" -o "jsonpath={.status.conditions[?(@.type==\"$3\")].$4}"
+}
+
+# is_judged NAMESPACE NAME: whether the status is about the newest version.
+is_judged() {
+    [[ $(condition "$1" "$2" Accepted observedGeneration) == $(kubectl get ap -n "$1" "$2" -o 'jsonpath={.metadata.generation}') ]]
+}
+
+# settled NAMESPACE NAME CONDITION STATUS
+settled() { is_judged "$1" "$2" && status_is "$@"; }
+
+# events NAMESPACE NAME REASON: how often.
+events() {
+    kubectl get events.events.k8s.io --namespace "$1" \
+        -o "jsonpath={range .items[?(@.reason==\"$3\")]}{.regarding.name}{\"\\n\"}{end}" | grep -c "^$2\$" || true
+}
+
+# has_events NAMESPACE NAME REASON NUMBER
+has_events() { [[ $(events "$1" "$2" "$3") == "$4" ]]; }

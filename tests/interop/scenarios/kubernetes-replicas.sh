@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# Two replicas on one API server: one of them writes statuses, the other takes over when it dies, and they never undo
+# each other's work.
+# seconds: 600
+
+# shellcheck source=../stack.sh
+source "${BASH_SOURCE[0]%/*}/../stack.sh"
+# shellcheck source=../kubernetes.sh
+source "${BASH_SOURCE[0]%/*}/../kubernetes.sh"
+
+LEASE=secplane-bundle-service
+
+start_ca
+register_service
+start_kubernetes
+install_rights
+install_definition agent.kagenti.dev
+kubectl create namespace team-a
+policy team-a good namespace true | kubectl apply -f -
+policy team-a bad client 'no_such(1)' | kubectl apply -f -
+
+start_replica one
+start_replica two
+await "$ARRIVE_SECONDS" "the first is ready" health one
+await "$ARRIVE_SECONDS" "the second is ready" health two
+kubectl wait --for condition=Accepted --timeout "${ARRIVE_SECONDS}s" --namespace team-a ap/good
+kubectl wait --for condition=Accepted=False --timeout "${ARRIVE_SECONDS}s" --namespace team-a ap/bad
+
+holder() { kubectl get lease --namespace "$SYSTEM" "$LEASE" -o 'jsonpath={.spec.holderIdentity}'; }
+# writes NAME: whether a replica says that it writes.
+writes() { grep -q 'this replica writes statuses now' "$WORK/$1.log"; }
+
+if writes one; then writer=one other=two; else writer=two other=one; fi
+expect "one of them writes" writes "$writer"
+if writes "$other"; then fail "both write"; fi
+await "$ARRIVE_SECONDS" "one Event tells of the refusal" has_events team-a bad Refused 1
+
+# Nobody writes what stands there.
+version=$(kubectl get ap -n team-a bad -o 'jsonpath={.metadata.resourceVersion}')
+managers=$(kubectl get ap -n team-a bad --show-managed-fields \
+    -o 'jsonpath={.metadata.managedFields[?(@.subresource=="status")].manager}')
+expect "one manager has the status" test "$managers" = secplane-bundle-service
+sleep 5
+expect "the status is left alone" test "$version" = \
+    "$(kubectl get ap -n team-a bad -o 'jsonpath={.metadata.resourceVersion}')"
+
+# Both serve the same bytes.
+secctl svid issue --spiffe-id "spiffe://$TRUST_DOMAIN/ns/team-a/sa/agent" --out "$WORK/agent"
+for name in one two; do
+    use "$name"
+    secctl bundle pull --bundle-service "$BUNDLE_SERVICE" --svid-dir "$WORK/agent" --out "$WORK/$name.tar.gz"
+done
+expect "both serve the same bundle" cmp "$WORK/one.tar.gz" "$WORK/two.tar.gz"
+
+# The writer dies; the other one goes on where it was.
+before=$(holder)
+crash "$writer"
+policy team-a bad client true | kubectl apply -f -
+await 60 "the other one writes" settled team-a bad Accepted True
+expect "it says so" writes "$other"
+expect "the lease has changed hands" test "$before" != "$(holder)"
+await "$ARRIVE_SECONDS" "the author is told" has_events team-a bad Recovered 1
+expect "what was told is not told again" has_events team-a bad Refused 1
+
+# One that ends gives the lease back at once.
+start_replica three
+await "$ARRIVE_SECONDS" "a third is ready" health three
+stop "$other"
+policy team-a good namespace 'no_such(1)' | kubectl apply -f -
+await 14 "the third writes, before the lease would have run out" settled team-a good Accepted False

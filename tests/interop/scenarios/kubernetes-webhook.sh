@@ -1,0 +1,92 @@
+# shellcheck shell=bash
+# The admission webhook at a real API server: `kubectl apply` of a bad policy fails with its line, the API server trusts
+# the webhook by roots that are kept current as they rotate, and what passes by the webhook is stopped by the compiler.
+# seconds: 600
+
+# shellcheck source=../stack.sh
+source "${BASH_SOURCE[0]%/*}/../stack.sh"
+# shellcheck source=../kubernetes.sh
+source "${BASH_SOURCE[0]%/*}/../kubernetes.sh"
+
+CONFIGURATION=secplane-authorization-policies
+
+# start_with_webhook NAME FAILURE_POLICY: on the port that the API server is told.
+start_with_webhook() {
+    start_replica "$1" "webhook: {listen: '127.0.0.1:$WEBHOOK_PORT', configuration: $CONFIGURATION, failure_policy: $2}"
+}
+
+start_ca
+register_service
+start_kubernetes
+install_rights
+install_definition agent.kagenti.dev
+kubectl create namespace team-a
+WEBHOOK_PORT=$(free_port)
+start_with_webhook bundle-service Fail
+await "$ARRIVE_SECONDS" "the service is ready" health bundle-service
+# As it is shipped, but for the address: there is no cluster network here.
+sed "s|^    service: .*|    url: https://localhost:$WEBHOOK_PORT/validate|" "$DEPLOY/webhook.yaml" | kubectl apply -f -
+
+# roots: those that the API server trusts.
+roots() {
+    kubectl get validatingwebhookconfiguration "$CONFIGURATION" -o 'jsonpath={.webhooks[0].clientConfig.caBundle}' |
+        base64 -d
+}
+number_of_roots() { roots | grep -c 'BEGIN CERTIFICATE' || true; }
+has_roots() { [[ $(number_of_roots) == "$1" ]]; }
+failure_policy_is() {
+    [[ $(kubectl get validatingwebhookconfiguration "$CONFIGURATION" -o 'jsonpath={.webhooks[0].failurePolicy}') == "$1" ]]
+}
+apply_good() { policy team-a good namespace true | kubectl apply --dry-run=server -f -; }
+
+await 60 "the service writes its roots" has_roots 1
+expect "and the policy for failures" failure_policy_is Fail
+# The API server takes up a configuration after a moment.
+await "$ARRIVE_SECONDS" "a good policy passes" apply_good
+
+# bad NAME SCOPE ALLOW PATTERN: refused, and nothing is stored.
+bad() {
+    policy team-a "$1" "$2" "$3" >"$WORK/bad.yaml"
+    refused "$1" "$4" kubectl apply -f "$WORK/bad.yaml"
+    refused "$1, asked for without effect" "$4" kubectl apply --dry-run=server -f "$WORK/bad.yaml"
+    refused "$1 is not there" NotFound kubectl get ap --namespace team-a "$1"
+}
+denied='admission webhook "authorizationpolicies.secplane.dev" denied the request'
+bad syntax namespace '(' "$denied: inbound/request.rego:[34]:[0-9]+: .* \([a-z_]+\)"
+bad types client 'no_such(1)' "$denied: inbound/request.rego:3:[0-9]+: .*no_such.* \([a-z_]+\)"
+bad global global true "$denied: .*secplane-system.*\(scope\)"
+policy team-a beyond namespace true | sed 's/authbridge.ns/authbridge/' >"$WORK/bad.yaml"
+refused "a policy that reaches beyond its tier" "$denied: .*\(confinement\)" kubectl apply -f "$WORK/bad.yaml"
+
+# Against what stands already: a second default of one rule is no fault of its own.
+default() { policy team-a "$1" namespace true | sed 's/allow := true/default allow := false/' | kubectl apply -f -; }
+default first
+await "$ARRIVE_SECONDS" "the first stands" settled team-a first Published True
+refused "a second default" "$denied: " default second
+kubectl delete ap --namespace team-a first
+
+# The names that a client policy gives may disagree: that is a warning, and no refusal.
+policy team-a agent client true | sed 's/scope: client/scope: client\n  clientID: other/' >"$WORK/two-names.yaml"
+kubectl apply -f "$WORK/two-names.yaml" 2>"$WORK/warned"
+expect "kubectl shows the warning" grep -q 'Warning: .*client_disagrees' "$WORK/warned"
+
+# The root rotates, and the certificate with it.
+secctl ca prepare
+await 60 "the API server has both roots" has_roots 2
+await 60 "the new root signs" secctl ca activate
+bad after-rotation client 'no_such(1)' "$denied: "
+
+# The service is away.
+stop bundle-service
+refused "while it is away, nothing passes" 'failed calling webhook' kubectl apply -f <(policy team-a away client true)
+start_with_webhook again Ignore
+await 60 "the policy for failures is as configured" failure_policy_is Ignore
+stop again
+await "$ARRIVE_SECONDS" "a bad policy passes while the service is away" \
+    kubectl apply -f <(policy team-a away client 'no_such(1)')
+start_with_webhook back Ignore
+await 60 "the compiler stops it all the same" settled team-a away Accepted False
+kubectl label ap --namespace team-a away seen=yes
+refused "it cannot be made worse" "$denied: " kubectl apply -f <(policy team-a away client 'no_such(2)')
+policy team-a away client true | kubectl apply -f -
+await "$ARRIVE_SECONDS" "it can be corrected" settled team-a away Accepted True
