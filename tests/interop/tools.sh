@@ -51,7 +51,7 @@ install_opa_version() {
                 "here is $(go version 2>&1), and the Go module proxy"
         fi
         # Whole or not at all; another run may have been faster.
-        mv -T -- "$staging" "$folder" 2>/dev/null || rm -rf -- "$staging"
+        mv -T -- "$staging" "$folder" || rm -rf -- "$staging"
     fi
     [[ $("$folder/opa" version) == "Version: $1"* ]] || die "$folder/opa is not opa $1; remove the folder"
 }
@@ -59,7 +59,7 @@ install_opa_version() {
 # kube-apiserver, kubectl and etcd, built from the module beside this file, which pins every source.
 install_kubernetes() {
     local module=$INTEROP/kubernetes version pinned
-    version=$(sed -n 's|^\tk8s.io/kubernetes v||p' "$module/go.mod")
+    version=$(sed -nE 's|^\tk8s.io/kubernetes v([0-9.]+).*|\1|p' "$module/go.mod")
     pinned=$(cat -- "$module/go.mod" "$module/go.sum" | openssl dgst -sha256 -r | cut -c 1-12)
     local folder=$TOOLS/kubernetes-$version-$pinned
     if [[ ! -x $folder/kube-apiserver ]]; then
@@ -74,7 +74,7 @@ install_kubernetes() {
         # Its folder in the module gives etcd another name.
         mv -- "$staging/server" "$staging/etcd"
         # Whole or not at all; another run may have been faster.
-        mv -T -- "$staging" "$folder" 2>/dev/null || rm -rf -- "$staging"
+        mv -T -- "$staging" "$folder" || rm -rf -- "$staging"
     fi
     # Only for the scenarios that need them: the machine may have a kubectl of its own.
     export KUBERNETES=$folder
@@ -150,7 +150,7 @@ install_a2a_js() {
             rm -rf -- "$staging"
             die "the A2A SDK for JavaScript cannot be installed; npm's words are above. It needs the npm registry"
         fi
-        mv -T -- "$staging" "$folder" 2>/dev/null || rm -rf -- "$staging"
+        mv -T -- "$staging" "$folder" || rm -rf -- "$staging"
     fi
     A2A_JS=$folder
     [[ $(node -p "require('$folder/node_modules/@a2a-js/sdk/package.json').version") == "$A2A_JS_VERSION" ]] ||
