@@ -62,26 +62,29 @@ YAML
 }
 
 start_etcd() {
-    start etcd run_etcd --data-dir "$WORK/etcd" --log-level warn \
+    start etcd under etcd TERM etcd --data-dir "$WORK/etcd" --log-level warn \
         --listen-client-urls "http://127.0.0.1:$ETCD_PORT" --advertise-client-urls "http://127.0.0.1:$ETCD_PORT" \
         --listen-peer-urls "http://127.0.0.1:$ETCD_PEER_PORT" \
         --initial-advertise-peer-urls "http://127.0.0.1:$ETCD_PEER_PORT" \
         --initial-cluster "default=http://127.0.0.1:$ETCD_PEER_PORT"
 }
 
-# etcd ends by the signal that it is sent, which is well here.
-run_etcd() {
-    etcd "$@" &
-    local etcd=$!
-    echo "$etcd" >"$WORK/etcd.pid"
+# under NAME SIGNAL COMMAND...: what is told to end is sent that signal, and has then ended well. etcd ends by the signal
+# that it is sent; an API server would first wait a minute for who watches it.
+under() {
+    local name=$1 signal=$2 child
+    shift 2
+    "$@" &
+    child=$!
+    echo "$child" >"$WORK/$name.pid"
     # shellcheck disable=SC2064 # the process of this moment
-    trap "kill -TERM $etcd" TERM
-    wait "$etcd" || true
-    wait "$etcd" || true
+    trap "kill -$signal $child" TERM
+    wait "$child" || true
+    wait "$child" || true
 }
 
 start_api_server() {
-    start api-server kube-apiserver --etcd-servers "http://127.0.0.1:$ETCD_PORT" \
+    start api-server under api-server KILL kube-apiserver --etcd-servers "http://127.0.0.1:$ETCD_PORT" \
         --bind-address 127.0.0.1 --advertise-address 127.0.0.1 --secure-port "$API_PORT" \
         --cert-dir "$WORK/pki" --tls-cert-file "$WORK/pki/server.pem" --tls-private-key-file "$WORK/pki/server.key" \
         --client-ca-file "$WORK/pki/ca.pem" --authorization-mode RBAC \
@@ -97,14 +100,7 @@ start_api_server() {
 crash() {
     local pid=${PIDS[$1]}
     unset "PIDS[$1]"
-    kill -KILL "$pid"
-    wait "$pid" || true
-}
-
-crash_etcd() {
-    local pid=${PIDS[etcd]}
-    unset "PIDS[etcd]"
-    kill -KILL "$(<"$WORK/etcd.pid")"
+    if [[ -f $WORK/$1.pid ]]; then kill -KILL "$(<"$WORK/$1.pid")"; else kill -KILL "$pid"; fi
     wait "$pid" || true
 }
 

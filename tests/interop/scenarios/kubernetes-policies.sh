@@ -156,7 +156,7 @@ for i in 1 2 3 4 5; do policy team-a "extra-$i" client true | kubectl apply -f -
 policy team-a agent client true agent.rossoctl.dev | kubectl apply -f -
 await "$ARRIVE_SECONDS" "the later state decides" decides opa inbound/request/allow "$WORK/input.json" true
 crash api-server
-crash_etcd
+crash etcd
 rm -rf -- "$WORK/etcd"
 mv -- "$WORK/backup" "$WORK/etcd"
 start_etcd
