@@ -8,5 +8,5 @@ pub use certificate::{Certificate, CertificateError, KeyUsages, MAX_CERTIFICATE_
 pub(crate) use verify::verify_path;
 pub use verify::{
     MAX_CHAIN_LENGTH, Purpose, SvidError, VerifiedChain, VerifiedSvid, check_ca_certificates, verify_chain,
-    verify_x509_svid,
+    verify_svid_certificates, verify_x509_svid,
 };

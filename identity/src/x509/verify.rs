@@ -85,13 +85,43 @@ pub fn verify_x509_svid(
     at: SystemTime,
 ) -> Result<VerifiedSvid, SvidError> {
     let leaf = Certificate::parse(chain.first().ok_or(SvidError::EmptyChain)?)?;
+    let (id, bundle) = judge_leaf(&leaf, bundles)?;
+    let chain = verify_path(leaf, &chain[1..], bundle, purpose, at)?;
+    Ok(VerifiedSvid { id, chain })
+}
+
+/// As [`verify_x509_svid`], of certificates that were read already: answers whose SVID it is.
+///
+/// # Errors
+/// Says which check failed.
+pub fn verify_svid_certificates(
+    leaf: &Certificate,
+    above_leaf: &[Certificate],
+    bundles: &TrustBundleSet,
+    purpose: Purpose,
+    at: SystemTime,
+) -> Result<SpiffeId, SvidError> {
+    let (id, bundle) = judge_leaf(leaf, bundles)?;
+    check_bounds(leaf, above_leaf.len(), at)?;
+    for (position, certificate) in above_leaf.iter().enumerate() {
+        check_ca(certificate, position + 1)?;
+    }
+    let above_leaf: Vec<_> = above_leaf.iter().map(|ca| CertificateDer::from(ca.der.as_ref())).collect();
+    verify_signatures(leaf, &above_leaf, bundle, purpose, at)?;
+    Ok(id)
+}
+
+/// Whose SVID the leaf claims to be, and by which roots that is judged.
+fn judge_leaf<'a>(
+    leaf: &Certificate,
+    bundles: &'a TrustBundleSet,
+) -> Result<(SpiffeId, &'a TrustBundle), SvidError> {
     let id = leaf.spiffe_id()?;
     let bundle = bundles
         .get(id.trust_domain())
         .ok_or_else(|| SvidError::UnknownTrustDomain(id.trust_domain().clone()))?;
-    check_leaf(&leaf)?;
-    let chain = verify_path(leaf, &chain[1..], bundle, purpose, at)?;
-    Ok(VerifiedSvid { id, chain })
+    check_leaf(leaf)?;
+    Ok((id, bundle))
 }
 
 /// The constraints on a leaf that path validation does not look at (X509-SVID, sections 4.1 to 4.3).
@@ -122,10 +152,16 @@ pub fn check_ca_certificates(above_leaf: &[CertificateDer<'_>]) -> Result<(), Sv
 fn read_ca_certificates(above_leaf: &[CertificateDer<'_>]) -> Result<Vec<Certificate>, SvidError> {
     let read = |(position, der): (usize, &CertificateDer<'_>)| {
         let certificate = Certificate::parse(der)?;
-        let may_sign = certificate.key_usage.is_some_and(|usage| usage.key_cert_sign);
-        if certificate.is_ca && may_sign { Ok(certificate) } else { Err(SvidError::NotACa(position + 1)) }
+        check_ca(&certificate, position + 1)?;
+        Ok(certificate)
     };
     above_leaf.iter().enumerate().map(read).collect()
+}
+
+/// `position` is the certificate's place in the chain, where the leaf is 0.
+fn check_ca(certificate: &Certificate, position: usize) -> Result<(), SvidError> {
+    let may_sign = certificate.key_usage.is_some_and(|usage| usage.key_cert_sign);
+    if certificate.is_ca && may_sign { Ok(()) } else { Err(SvidError::NotACa(position)) }
 }
 
 /// Verifies the path from a leaf to a root of `bundle`, at `at` (RFC 5280, section 6).
@@ -163,8 +199,15 @@ fn verify_above(
     purpose: Purpose,
     at: SystemTime,
 ) -> Result<Vec<Certificate>, SvidError> {
-    if above_leaf.len() + 1 > MAX_CHAIN_LENGTH {
-        return Err(SvidError::ChainTooLong(above_leaf.len() + 1));
+    check_bounds(leaf, above_leaf.len(), at)?;
+    let authorities = read_ca_certificates(above_leaf)?;
+    verify_signatures(leaf, above_leaf, bundle, purpose, at)?;
+    Ok(authorities)
+}
+
+fn check_bounds(leaf: &Certificate, above_leaf: usize, at: SystemTime) -> Result<(), SvidError> {
+    if above_leaf + 1 > MAX_CHAIN_LENGTH {
+        return Err(SvidError::ChainTooLong(above_leaf + 1));
     }
     if at < leaf.not_before {
         return Err(SvidError::NotYetValid);
@@ -172,8 +215,17 @@ fn verify_above(
     if at > leaf.not_after {
         return Err(SvidError::Expired);
     }
-    let authorities = read_ca_certificates(above_leaf)?;
+    Ok(())
+}
 
+/// Path validation by webpki.
+fn verify_signatures(
+    leaf: &Certificate,
+    above_leaf: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    purpose: Purpose,
+    at: SystemTime,
+) -> Result<(), SvidError> {
     let anchors = bundle.trust_anchors_at(at);
     let end_entity = EndEntityCert::try_from(&leaf.der).map_err(SvidError::Path)?;
     let usage = match purpose {
@@ -196,8 +248,8 @@ fn verify_above(
                 SvidError::UnknownIssuer { trust_domain: bundle.trust_domain().clone() }
             }
             other => SvidError::Path(other),
-        })?;
-    Ok(authorities)
+        })
+        .map(drop)
 }
 
 /// Which check of an X.509-SVID failed.

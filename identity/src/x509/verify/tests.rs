@@ -10,8 +10,17 @@ use crate::testing::{TestCa, leaf, uri};
 
 const ID: &str = "spiffe://example.org/a";
 
+/// Verifies a chain, and its certificates once they were read: whatever is wrong, both say the same.
 fn verify(root: &TestCa, chain: &[CertificateDer<'_>]) -> Result<VerifiedSvid, SvidError> {
-    verify_x509_svid(chain, &root.bundle().into(), Purpose::ClientAuth, SystemTime::now())
+    let (bundles, now) = (root.bundle().into(), SystemTime::now());
+    let verdict = verify_x509_svid(chain, &bundles, Purpose::ClientAuth, now);
+    if let Ok(read) = chain.iter().map(|der| Certificate::parse(der)).collect::<Result<Vec<_>, _>>()
+        && let Some((leaf, above_leaf)) = read.split_first()
+    {
+        let again = verify_svid_certificates(leaf, above_leaf, &bundles, Purpose::ClientAuth, now);
+        assert_eq!(again.as_ref(), verdict.as_ref().map(VerifiedSvid::id));
+    }
+    verdict
 }
 
 fn verify_leaf(spoil: impl FnOnce(&mut CertificateParams)) -> Result<VerifiedSvid, SvidError> {
