@@ -7,7 +7,11 @@ use serde_json::Value;
 
 use crate::{
     AgentCard,
-    canonical::{Canonicalization, Form, Forms, jcs, path},
+    canonical::{
+        Canonicalization, Form, Forms,
+        Place::{self, Card, Element, Member},
+        jcs,
+    },
 };
 
 /// The most differences that are told; a card with more is told of these first.
@@ -115,7 +119,7 @@ impl Agreement {
     fn add_form(&mut self, card: &AgentCard, form: &Form) {
         let canonicalization = form.canonicalization();
         let signed = form.signed(card);
-        for dropped in form.dropped(card) {
+        for dropped in form.dropped(card, MAX_DIFFERENCES) {
             let (change, advice) = if dropped.is_empty {
                 (Change::DropsEmpty, "leave it out or give it a value")
             } else {
@@ -123,13 +127,13 @@ impl Agreement {
             };
             self.add(canonicalization, dropped.member, change, advice.to_owned());
         }
-        for added in form.added(card) {
+        for added in form.added(card, MAX_DIFFERENCES) {
             let advice = "use the A2A 1.0 member in place of the older one or of its other name";
             self.add(canonicalization, added, Change::Adds, advice.to_owned());
         }
-        if jcs(signed).is_ok_and(|bytes| bytes != form.payload()) {
+        if jcs(&signed).is_ok_and(|bytes| bytes != form.payload()) {
             let mut escaped = Vec::new();
-            find_escaped(signed, "", &mut escaped);
+            find_escaped(&signed, &Card, &mut escaped);
             for member in escaped {
                 let advice = "avoid <, >, &, U+2028, U+2029 and a negative zero in it";
                 self.add(canonicalization, member, Change::WritesOtherwise, advice.to_owned());
@@ -156,24 +160,27 @@ impl Agreement {
     }
 }
 
-/// Values that are written otherwise than JCS writes them: see the `kagenti` form.
-fn find_escaped(value: &Value, at: &str, found: &mut Vec<String>) {
+/// Values that are written otherwise than JCS writes them, as many as are told: see the `kagenti` form.
+fn find_escaped(value: &Value, at: &Place<'_>, found: &mut Vec<String>) {
+    if found.len() >= MAX_DIFFERENCES {
+        return;
+    }
     let is_escaped = |text: &str| text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']);
     match value {
-        Value::String(text) if is_escaped(text) => found.push(at.to_owned()),
+        Value::String(text) if is_escaped(text) => found.push(at.text()),
         Value::Number(number) if number.as_f64().is_some_and(|n| n == 0.0 && n.is_sign_negative()) => {
-            found.push(at.to_owned());
+            found.push(at.text());
         }
         Value::Array(elements) => {
             for (position, element) in elements.iter().enumerate() {
-                find_escaped(element, &format!("{at}[{position}]"), found);
+                find_escaped(element, &Element(at, position), found);
             }
         }
         Value::Object(members) => {
             for (name, value) in members {
-                let here = path(at, name);
+                let here = Member(at, name);
                 if is_escaped(name) {
-                    found.push(here.clone());
+                    found.push(here.text());
                 }
                 find_escaped(value, &here, found);
             }

@@ -1,5 +1,7 @@
 //! The AgentCard as received.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::{
@@ -29,7 +31,7 @@ pub const MAX_SIGNATURES: usize = 16;
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentCard {
     /// The card without `signatures`, always an object.
-    unsigned: Value,
+    unsigned: Arc<Value>,
     signatures: Vec<Value>,
 }
 
@@ -54,13 +56,17 @@ impl AgentCard {
         if signatures.len() > MAX_SIGNATURES {
             return Err(CardError::TooManySignatures(signatures.len()));
         }
-        Ok(Self { unsigned: Value::Object(members), signatures })
+        Ok(Self { unsigned: Arc::new(Value::Object(members)), signatures })
     }
 
     /// What the card says of the agent, without the signatures.
     #[must_use]
     pub fn unsigned(&self) -> &Value {
         &self.unsigned
+    }
+
+    pub(crate) fn shared_unsigned(&self) -> Arc<Value> {
+        Arc::clone(&self.unsigned)
     }
 
     /// The entries of `signatures` as they stand.
@@ -78,7 +84,7 @@ impl AgentCard {
     /// The whole card; `signatures` is left out when there is none.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let mut members = match &self.unsigned {
+        let mut members = match self.unsigned() {
             Value::Object(members) => members.clone(),
             _ => Map::new(),
         };
@@ -125,7 +131,7 @@ impl AgentCard {
     }
 
     pub(crate) fn with_signatures(&self, signatures: Vec<Value>) -> Self {
-        Self { unsigned: self.unsigned.clone(), signatures }
+        Self { unsigned: Arc::clone(&self.unsigned), signatures }
     }
 }
 

@@ -9,6 +9,10 @@ use std::{cell::RefCell, fmt};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::canonical::cut;
+
+/// How much of a name is repeated, in characters.
+const MAX_SHOWN: usize = 80;
 /// The deepest nesting of lists and objects that is read, the outermost counting as one.
 pub const MAX_DEPTH: usize = 64;
 
@@ -107,7 +111,7 @@ impl<'de> Visitor<'de> for AnyValue<'_> {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
-                return Err(self.refuse(JsonError::DuplicateMember(name)));
+                return Err(self.refuse(JsonError::DuplicateMember(cut(&name, MAX_SHOWN))));
             }
             let value = members.next_value_seed(inside)?;
             object.insert(name, value);
@@ -155,7 +159,7 @@ fn end_of_string(bytes: &[u8], at: usize) -> usize {
 /// digits are what people mean, unless it is written as RFC 8785 itself writes that double. Nor may a number vanish
 /// into zero.
 fn check_number(token: &str) -> Result<(), JsonError> {
-    let inexact = || JsonError::InexactNumber(token.chars().take(40).collect());
+    let inexact = || JsonError::InexactNumber(cut(token, 40));
     let value: f64 = token.parse().map_err(|_| inexact())?;
     let is_integer = !token.contains(['.', 'e', 'E']);
     let digits_are_lost = is_integer && format!("{value:.0}") != token && !is_as_written_by_jcs(value, token);

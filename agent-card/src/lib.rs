@@ -49,6 +49,9 @@
 //! More than [`MAX_CARD_BYTES`], nesting beyond [`MAX_DEPTH`], more than [`MAX_SIGNATURES`], a member that appears
 //! twice in one object (readers disagree about which one counts), and integers that a double does not hold (JCS
 //! would sign another number).
+//!
+//! What is answered is bounded as well, whatever the card: the members that a report names, and the length of each
+//! text in it.
 
 mod agreement;
 mod canonical;
@@ -72,7 +75,7 @@ pub use self::{
     lint::{Finding, MAX_FINDINGS, Rule, Severity},
     sign::{ExistingSignatures, FormsToSign, SignError, SignOptions, sign},
     verify::{
-        Check, CheckName, CheckStatus, KnownRevocations, Outcome, SignatureReport, Signer, Verification,
-        VerifyOptions, verify, verify_bytes,
+        Check, CheckName, CheckStatus, KnownRevocations, MAX_UNCOVERED, Outcome, SignatureReport, Signer,
+        Verification, VerifyOptions, verify, verify_bytes,
     },
 };

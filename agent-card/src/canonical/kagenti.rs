@@ -14,41 +14,43 @@ use serde_json::{
 
 use super::{
     FormError,
+    place::Place::{self, Card, Element, Member},
     schema::{self, Kind, Message, NullElements},
 };
 
-/// The card as the operator's structure has it, without what is empty.
+/// The card as the operator's structure has it, without what is empty, its members in the order of their names.
 pub(super) fn reduce(card: &Value) -> Result<Value, FormError> {
     let message = &schema::kagenti::AGENT_CARD;
-    check_case(message, card, "")?;
-    let known = schema::known_members(message, card, NullElements::Empty, "")?;
-    match known {
-        Value::Object(members) => Ok(Value::Object(without_empty(members))),
-        other => Ok(other),
-    }
+    check_case(message, card, &Card)?;
+    let mut reduced = match schema::known_members(message, card, NullElements::Empty, &Card)? {
+        Value::Object(members) => Value::Object(without_empty(members)),
+        other => other,
+    };
+    reduced.sort_all_objects();
+    Ok(reduced)
 }
 
 /// Go matches member names without regard to case, so `Name` overwrites or replaces `name`. Which one wins depends
 /// on the order in the text: such a card has no certain form.
-fn check_case(message: &'static Message, value: &Value, at: &str) -> Result<(), FormError> {
+fn check_case(message: &'static Message, value: &Value, at: &Place<'_>) -> Result<(), FormError> {
     let Value::Object(object) = value else { return Ok(()) };
     for (name, value) in object {
-        let here = schema::path(at, name);
+        let here = Member(at, name);
         let folded = fold_case(name);
         let Some(field) = message.fields.iter().find(|field| fold_case(field.name) == folded) else {
-            if at.is_empty() && folded == "signatures" {
-                return Err(FormError::OtherCase(here, "signatures"));
+            if matches!(at, Card) && folded == "signatures" {
+                return Err(FormError::OtherCase(here.text(), "signatures"));
             }
             continue;
         };
         if field.name != name {
-            return Err(FormError::OtherCase(here, field.name));
+            return Err(FormError::OtherCase(here.text(), field.name));
         }
         match (field.kind, value) {
             (Kind::Message(inner), _) => check_case(inner, value, &here)?,
             (Kind::Messages(inner), Value::Array(elements)) => {
                 for (position, element) in elements.iter().enumerate() {
-                    check_case(inner, element, &format!("{here}[{position}]"))?;
+                    check_case(inner, element, &Element(&here, position))?;
                 }
             }
             _ => {}
@@ -98,12 +100,10 @@ fn element_without_empty(element: Value) -> Option<Value> {
     }
 }
 
-/// Writes the form as Go's `encoding/json` does.
+/// Writes the form, its members in order, as Go's `encoding/json` does.
 pub(super) fn write(signed: &Value) -> Result<Vec<u8>, FormError> {
-    let mut sorted = signed.clone();
-    sorted.sort_all_objects();
     let mut bytes = Vec::new();
-    sorted
+    signed
         .serialize(&mut Serializer::with_formatter(&mut bytes, GoJson))
         .map_err(|e| FormError::Unwritable(e.to_string()))?;
     Ok(bytes)

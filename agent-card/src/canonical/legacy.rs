@@ -2,7 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{FormError, schema};
+use super::{
+    FormError,
+    place::Place::{self, Card, Element, Member},
+    schema,
+};
+use crate::MAX_CARD_BYTES;
 
 /// The card with its A2A 0.3 members translated; `None` when it has none that change what is signed.
 ///
@@ -13,16 +18,16 @@ pub(super) fn translate(card: &Value) -> Result<Option<Value>, FormError> {
     let mut translated = members.clone();
     translate_extended_card(&mut translated);
     translate_interfaces(&mut translated)?;
-    translate_security(&mut translated, "")?;
+    translate_security(&mut translated, &Card)?;
     match translated.get_mut("skills") {
         Some(Value::Array(skills)) => {
             for (position, skill) in skills.iter_mut().enumerate() {
                 if let Value::Object(skill) = skill {
-                    translate_security(skill, &format!("skills[{position}]"))?;
+                    translate_security(skill, &Element(&Member(&Card, "skills"), position))?;
                 }
             }
         }
-        Some(null @ Value::Null) => return Err(schema::wrong_type("skills", null, "a list")),
+        Some(null @ Value::Null) => return Err(schema::wrong_type(&Member(&Card, "skills"), null, "a list")),
         _ => {}
     }
     if let Some(Value::Object(schemes)) = translated.get_mut("securitySchemes") {
@@ -55,10 +60,11 @@ fn translate_interfaces(card: &mut Map<String, Value>) -> Result<(), FormError> 
     let version = card.remove("protocolVersion").unwrap_or_else(|| "0.3.0".into());
     let mut interfaces = vec![json!({"url": url, "protocolBinding": binding, "protocolVersion": version})];
     if let Some(Value::Array(additional)) = card.get_mut("additionalInterfaces") {
+        check_copies(&version, additional.len())?;
         for (position, interface) in additional.iter_mut().enumerate() {
             let Value::Object(interface) = interface else {
-                let at = format!("additionalInterfaces[{position}]");
-                return Err(schema::wrong_type(&at, interface, "an object"));
+                let at = Member(&Card, "additionalInterfaces");
+                return Err(schema::wrong_type(&Element(&at, position), interface, "an object"));
             };
             // What the SDK does not take stays behind, to be noticed as uncovered.
             let (url, binding) = (interface.remove("url"), interface.remove("transport"));
@@ -72,19 +78,30 @@ fn translate_interfaces(card: &mut Map<String, Value>) -> Result<(), FormError> 
     Ok(())
 }
 
+/// Each interface gets a copy of the version: a long one, and many interfaces, would fill the memory.
+fn check_copies(version: &Value, interfaces: usize) -> Result<(), FormError> {
+    let length = version.as_str().map_or_else(|| version.to_string().len(), str::len);
+    if length.saturating_mul(interfaces) > MAX_CARD_BYTES {
+        return Err(FormError::Unwritable(format!(
+            "a `protocolVersion` of {length} bytes would be written for each of {interfaces} interfaces"
+        )));
+    }
+    Ok(())
+}
+
 /// `security: [{name: [scope]}]` becomes `securityRequirements`, unless there are such.
-fn translate_security(owner: &mut Map<String, Value>, at: &str) -> Result<(), FormError> {
+fn translate_security(owner: &mut Map<String, Value>, at: &Place<'_>) -> Result<(), FormError> {
     if owner.contains_key("securityRequirements") {
         return Ok(());
     }
     let Some(security) = owner.get("security").filter(|security| !security.is_null()) else { return Ok(()) };
-    let at = schema::path(at, "security");
+    let at = Member(at, "security");
     let alternatives = security.as_array().ok_or_else(|| schema::wrong_type(&at, security, "a list"))?;
     let mut requirements = Vec::with_capacity(alternatives.len());
     for (position, schemes) in alternatives.iter().enumerate() {
         let schemes = schemes
             .as_object()
-            .ok_or_else(|| schema::wrong_type(&format!("{at}[{position}]"), schemes, "an object"))?;
+            .ok_or_else(|| schema::wrong_type(&Element(&at, position), schemes, "an object"))?;
         let schemes: Map<_, _> =
             schemes.iter().map(|(name, scopes)| (name.clone(), json!({"list": scopes}))).collect();
         requirements.push(json!({"schemes": schemes}));

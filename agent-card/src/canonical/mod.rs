@@ -7,18 +7,22 @@
 mod coverage;
 mod kagenti;
 mod legacy;
+mod place;
 mod presence;
 pub(crate) mod schema;
 mod sdk;
 
-use std::{cell::OnceCell, fmt, str::FromStr};
+use std::{cell::OnceCell, fmt, str::FromStr, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::coverage::UncoveredMember;
-pub(crate) use self::schema::path;
+pub(crate) use self::{
+    coverage::Missing,
+    place::{Place, cut, path},
+};
 use crate::AgentCard;
 
 /// How the payload of a signature is made of a card.
@@ -86,7 +90,7 @@ pub(crate) struct Form {
     /// The card in the vocabulary of the form, before anything was dropped; `None` when that is the card itself.
     translated: Option<Value>,
     /// What is left to be signed; `None` when that is the whole card.
-    signed: Option<Value>,
+    signed: Option<Arc<Value>>,
     payload: Vec<u8>,
     encoded_payload: String,
     /// Why some of the form's verifiers refuse the card all the same.
@@ -101,6 +105,7 @@ impl Form {
         payload: Vec<u8>,
     ) -> Self {
         let encoded_payload = BASE64_URL_SAFE_NO_PAD.encode(&payload);
+        let signed = signed.map(Arc::new);
         Self { canonicalization, translated, signed, payload, encoded_payload, refused_by_some: None }
     }
 
@@ -109,8 +114,8 @@ impl Form {
     }
 
     /// The card as far as a signature over this form covers it.
-    pub(crate) fn signed<'a>(&'a self, card: &'a AgentCard) -> &'a Value {
-        self.signed.as_ref().unwrap_or_else(|| card.unsigned())
+    pub(crate) fn signed(&self, card: &AgentCard) -> Arc<Value> {
+        self.signed.clone().unwrap_or_else(|| card.shared_unsigned())
     }
 
     pub(crate) fn payload(&self) -> &[u8] {
@@ -127,25 +132,25 @@ impl Form {
         [protected.as_bytes(), b".", self.encoded_payload.as_bytes()].concat()
     }
 
-    /// The members of the card that a signature over this form says nothing about.
-    pub(crate) fn uncovered(&self, card: &AgentCard) -> Vec<UncoveredMember> {
+    /// The members of the card that a signature over this form says nothing about, at most so many by name.
+    pub(crate) fn uncovered(&self, card: &AgentCard, most: usize) -> Missing {
         match &self.signed {
-            None => Vec::new(),
+            None => Missing::default(),
             Some(signed) => {
-                coverage::missing(self.translated.as_ref().unwrap_or_else(|| card.unsigned()), signed)
+                coverage::missing(self.translated.as_ref().unwrap_or_else(|| card.unsigned()), signed, most)
             }
         }
     }
 
-    /// The members of the card that the form has not, or has otherwise.
-    pub(crate) fn dropped(&self, card: &AgentCard) -> Vec<UncoveredMember> {
-        coverage::missing(card.unsigned(), self.signed(card))
+    /// The members of the card that the form has not, or has otherwise, at most so many.
+    pub(crate) fn dropped(&self, card: &AgentCard, most: usize) -> Vec<UncoveredMember> {
+        coverage::missing(card.unsigned(), &self.signed(card), most).members
     }
 
-    /// The members that the form has and the card has not.
-    pub(crate) fn added(&self, card: &AgentCard) -> Vec<String> {
-        let added = coverage::missing(self.signed(card), card.unsigned());
-        added.into_iter().map(|added| added.member).collect()
+    /// The members that the form has and the card has not, at most so many.
+    pub(crate) fn added(&self, card: &AgentCard, most: usize) -> Vec<String> {
+        let added = coverage::missing(&self.signed(card), card.unsigned(), most);
+        added.members.into_iter().map(|added| added.member).collect()
     }
 }
 
@@ -327,6 +332,20 @@ mod tests {
     fn writes_numbers_as_rfc_8785_does(#[case] bits: u64, #[case] expected: &str) {
         let value = json!(f64::from_bits(bits));
         assert_eq!(String::from_utf8(jcs(&value).unwrap()).unwrap(), expected);
+        // What was written is read as the same number.
+        let card = AgentCard::parse(format!("{{\"n\":{expected}}}").as_bytes()).unwrap();
+        let again = card.canonical(Canonicalization::Raw).unwrap().remove(0);
+        assert_eq!(String::from_utf8(again).unwrap(), format!("{{\"n\":{expected}}}"));
+    }
+
+    /// RFC 8785, appendix B: what is no number ends in an error.
+    #[rstest]
+    #[case("NaN")]
+    #[case("Infinity")]
+    #[case("-Infinity")]
+    #[case("1e309")]
+    fn refuses_the_numbers_that_rfc_8785_does(#[case] number: &str) {
+        assert!(AgentCard::parse(format!("{{\"n\":{number}}}").as_bytes()).is_err());
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::FormError;
+use super::{
+    FormError,
+    place::Place::{self, Element, Member},
+};
 
 pub(crate) mod a2a;
 pub(super) mod kagenti;
@@ -68,22 +71,22 @@ pub(super) fn known_members(
     message: &'static Message,
     value: &Value,
     nulls: NullElements,
-    at: &str,
+    at: &Place<'_>,
 ) -> Result<Value, FormError> {
     let object = value.as_object().ok_or_else(|| wrong_type(at, value, "an object"))?;
     let mut known = Map::new();
     for field in message.fields {
         let Some(value) = object.get(field.name).filter(|value| !value.is_null()) else { continue };
-        let here = path(at, field.name);
-        known.insert(field.name.to_owned(), known_value(field.kind, value, nulls, &here)?);
+        let known_value = known_value(field.kind, value, nulls, &Member(at, field.name))?;
+        known.insert(field.name.to_owned(), known_value);
     }
     if message.is_choice && known.len() > 1 {
-        return Err(FormError::SeveralAlternatives(at.to_owned()));
+        return Err(FormError::SeveralAlternatives(at.text()));
     }
     Ok(Value::Object(known))
 }
 
-fn known_value(kind: Kind, value: &Value, nulls: NullElements, at: &str) -> Result<Value, FormError> {
+fn known_value(kind: Kind, value: &Value, nulls: NullElements, at: &Place<'_>) -> Result<Value, FormError> {
     match kind {
         Kind::Text => known_text(value, at),
         Kind::Flag if value.is_boolean() => Ok(value.clone()),
@@ -102,55 +105,44 @@ fn known_value(kind: Kind, value: &Value, nulls: NullElements, at: &str) -> Resu
     }
 }
 
-fn known_text(value: &Value, at: &str) -> Result<Value, FormError> {
+fn known_text(value: &Value, at: &Place<'_>) -> Result<Value, FormError> {
     if value.is_string() { Ok(value.clone()) } else { Err(wrong_type(at, value, "a string")) }
 }
 
 fn list(
     value: &Value,
-    at: &str,
+    at: &Place<'_>,
     nulls: NullElements,
-    read: impl Fn(&Value, &str) -> Result<Value, FormError>,
+    read: impl Fn(&Value, &Place<'_>) -> Result<Value, FormError>,
 ) -> Result<Value, FormError> {
     let elements = value.as_array().ok_or_else(|| wrong_type(at, value, "a list"))?;
     let known = elements.iter().enumerate().map(|(position, element)| {
         if element.is_null() && nulls == NullElements::Empty {
             return Ok(Value::Null);
         }
-        read(element, &format!("{at}[{position}]"))
+        read(element, &Element(at, position))
     });
     Ok(Value::Array(known.collect::<Result<_, _>>()?))
 }
 
 fn map(
     value: &Value,
-    at: &str,
+    at: &Place<'_>,
     nulls: NullElements,
-    read: impl Fn(&Value, &str) -> Result<Value, FormError>,
+    read: impl Fn(&Value, &Place<'_>) -> Result<Value, FormError>,
 ) -> Result<Value, FormError> {
     let members = value.as_object().ok_or_else(|| wrong_type(at, value, "an object"))?;
     let known = members.iter().map(|(name, element)| {
         if element.is_null() && nulls == NullElements::Empty {
             return Ok((name.clone(), Value::Null));
         }
-        Ok((name.clone(), read(element, &path(at, name))?))
+        Ok((name.clone(), read(element, &Member(at, name))?))
     });
     Ok(Value::Object(known.collect::<Result<_, _>>()?))
 }
 
-/// Where a member stands: `skills[0].tags`. A name that is no plain word is quoted.
-pub(crate) fn path(at: &str, name: &str) -> String {
-    let is_plain =
-        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    match (at, is_plain) {
-        ("", true) => name.to_owned(),
-        (_, true) => format!("{at}.{name}"),
-        (_, false) => format!("{at}[{name:?}]"),
-    }
-}
-
-pub(crate) fn wrong_type(at: &str, value: &Value, expected: &'static str) -> FormError {
-    FormError::WrongType { member: at.to_owned(), found: type_of(value), expected }
+pub(crate) fn wrong_type(at: &Place<'_>, value: &Value, expected: &'static str) -> FormError {
+    FormError::WrongType { member: at.text(), found: type_of(value), expected }
 }
 
 /// What a value is, in words.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     FormError, legacy,
+    place::Place::{self, Card, Element, Member},
     schema::{self, Kind, Message, NullElements, Presence, a2a},
 };
 
@@ -18,10 +19,10 @@ const MAX_PARAMETER_DEPTH: usize = 48;
 /// so a card with such members has a second reading.
 pub(super) fn readings(card: &Value) -> Result<Vec<Value>, FormError> {
     let mut plain = card.clone();
-    use_json_names(&a2a::AGENT_CARD, &mut plain, "")?;
+    use_json_names(&a2a::AGENT_CARD, &mut plain, &Card)?;
     let mut readings = vec![plain];
     if let Some(mut translated) = legacy::translate(card)? {
-        use_json_names(&a2a::AGENT_CARD, &mut translated, "")?;
+        use_json_names(&a2a::AGENT_CARD, &mut translated, &Card)?;
         readings.push(translated);
     }
     Ok(readings)
@@ -32,9 +33,8 @@ pub(super) fn refused_by_python(card: &Value) -> Option<FormError> {
     let extensions = card.pointer("/capabilities/extensions").and_then(Value::as_array);
     for (position, extension) in extensions.into_iter().flatten().enumerate() {
         let Some(params) = extension.get("params") else { continue };
-        let at = format!("capabilities.extensions[{position}].params");
         if depth(params) > MAX_PARAMETER_DEPTH {
-            return Some(FormError::TooDeep(at));
+            return Some(FormError::TooDeep(format!("capabilities.extensions[{position}].params")));
         }
     }
     None
@@ -42,13 +42,13 @@ pub(super) fn refused_by_python(card: &Value) -> Option<FormError> {
 
 /// What the SDKs sign of such a card.
 pub(super) fn reduce(card: &Value) -> Result<Value, FormError> {
-    let mut known = schema::known_members(&a2a::AGENT_CARD, card, NullElements::Refused, "")?;
+    let mut known = schema::known_members(&a2a::AGENT_CARD, card, NullElements::Refused, &Card)?;
     drop_implicit_false(&a2a::AGENT_CARD, &mut known);
     without_empty(known).ok_or(FormError::Nothing)
 }
 
 /// Protobuf's JSON mapping takes a field by its JSON name or by its name in the `.proto` file.
-fn use_json_names(message: &'static Message, value: &mut Value, at: &str) -> Result<(), FormError> {
+fn use_json_names(message: &'static Message, value: &mut Value, at: &Place<'_>) -> Result<(), FormError> {
     let Value::Object(object) = value else { return Ok(()) };
     for field in message.fields {
         let proto_name = snake_case(field.name);
@@ -56,20 +56,20 @@ fn use_json_names(message: &'static Message, value: &mut Value, at: &str) -> Res
             && let Some(value) = object.remove(&proto_name)
             && object.insert(field.name.to_owned(), value).is_some()
         {
-            return Err(FormError::SameField(schema::path(at, field.name), schema::path(at, &proto_name)));
+            return Err(FormError::SameField(Member(at, field.name).text(), Member(at, &proto_name).text()));
         }
         let Some(value) = object.get_mut(field.name) else { continue };
-        let here = schema::path(at, field.name);
+        let here = Member(at, field.name);
         match (field.kind, value) {
             (Kind::Message(inner), value) => use_json_names(inner, value, &here)?,
             (Kind::Messages(inner), Value::Array(elements)) => {
                 for (position, element) in elements.iter_mut().enumerate() {
-                    use_json_names(inner, element, &format!("{here}[{position}]"))?;
+                    use_json_names(inner, element, &Element(&here, position))?;
                 }
             }
             (Kind::MessageMap(inner), Value::Object(members)) => {
                 for (name, element) in members.iter_mut() {
-                    use_json_names(inner, element, &schema::path(&here, name))?;
+                    use_json_names(inner, element, &Member(&here, name))?;
                 }
             }
             _ => {}
@@ -248,6 +248,19 @@ mod tests {
     #[case::list_for_parameters(parameters(json!([])), "capabilities.extensions[0].params")]
     fn rejects_what_the_sdks_cannot_read(#[case] card: Value, #[case] at: &str) {
         assert!(matches!(forms(&card), Err(FormError::WrongType { member, .. }) if member == at));
+    }
+
+    /// The version is written once for each interface: a megabyte of card would become many gigabytes.
+    #[test]
+    fn rejects_what_would_fill_the_memory() {
+        let card = |length: usize| {
+            let interfaces = vec![json!({"url": "b", "transport": "T"}); 1000];
+            json!({"name": "a", "url": "u", "protocolVersion": "1".repeat(length),
+                   "additionalInterfaces": interfaces})
+        };
+        assert!(forms(&card(1000)).is_ok());
+        let refused = forms(&card(2000)).unwrap_err();
+        assert!(refused.to_string().contains("2000 bytes would be written for each of 1000"), "{refused}");
     }
 
     #[test]

@@ -9,7 +9,10 @@ use secplane_identity::{Fingerprint, X509Identity, x509::MAX_CHAIN_LENGTH};
 use serde_json::{Map, Value, json};
 
 use super::{Algorithm, algorithm::UnknownAlgorithm};
-use crate::json::{self, JsonError};
+use crate::{
+    canonical::cut,
+    json::{self, JsonError},
+};
 
 /// The longest text that is repeated from a header.
 const MAX_SHOWN: usize = 80;
@@ -110,6 +113,8 @@ fn text_member<'a>(
 fn key_set_url(header: &Map<String, Value>) -> Result<Option<String>, EntryError> {
     match text_member(header, "jku")? {
         Some(url) if url.len() > MAX_URL_BYTES => Err(EntryError::UrlTooLong(url.len())),
+        // No other character is part of a URI (RFC 3986, section 2), and some would reach a reader's terminal.
+        Some(url) if !url.bytes().all(|byte| byte.is_ascii_graphic()) => Err(EntryError::NotAUrl),
         url => Ok(url.map(str::to_owned)),
     }
 }
@@ -135,7 +140,7 @@ fn certificate_chain(x5c: Option<&Value>) -> Result<Vec<CertificateDer<'static>>
 
 /// As much of a text from a header as is repeated in a report.
 pub(crate) fn shown(text: &str) -> String {
-    text.chars().take(MAX_SHOWN).collect()
+    cut(text, MAX_SHOWN)
 }
 
 /// The protected header of a signature by `identity`, encoded.
@@ -194,6 +199,9 @@ pub(crate) enum EntryError {
     /// A URL that nobody needs so long.
     #[error("its `jku` has {0} bytes; at most {MAX_URL_BYTES} are read")]
     UrlTooLong(usize),
+    /// Characters that no URL has.
+    #[error("its `jku` is not a URL")]
+    NotAUrl,
     /// More certificates than are verified.
     #[error("its `x5c` has {0} certificates; at most {MAX_CHAIN_LENGTH} are read")]
     ChainTooLong(usize),
@@ -202,8 +210,10 @@ pub(crate) enum EntryError {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use secplane_identity::x509::Certificate;
 
     use super::*;
+    use crate::jws::{KeyError, PublicKey};
 
     fn entry(header: &Value) -> Value {
         json!({"protected": BASE64_URL_SAFE_NO_PAD.encode(header.to_string()), "signature": "AAAA"})
@@ -234,6 +244,7 @@ mod tests {
     #[case::number_for_key(json!({"alg": "ES256", "kid": 1}), EntryError::WrongType("kid"))]
     #[case::number_for_algorithm(json!({"alg": 1}), EntryError::WrongType("alg"))]
     #[case::long_url(json!({"alg": "ES256", "jku": "a".repeat(2049)}), EntryError::UrlTooLong(2049))]
+    #[case::no_url(json!({"alg": "ES256", "jku": "https://a/\u{1b}[2J"}), EntryError::NotAUrl)]
     #[case::chain_text(json!({"alg": "ES256", "x5c": "AAAA"}), EntryError::WrongType("x5c"))]
     #[case::chain_empty(json!({"alg": "ES256", "x5c": []}), EntryError::WrongType("x5c"))]
     #[case::chain_long(json!({"alg": "ES256", "x5c": vec!["AAAA"; 9]}), EntryError::ChainTooLong(9))]
@@ -271,6 +282,36 @@ mod tests {
         let read = SignatureEntry::read(&entry).unwrap();
         assert_eq!(read.signature.len(), 64);
         assert_eq!(read.header().unwrap().algorithm, Algorithm::Es256);
+    }
+
+    /// RFC 7515, appendix B: three certificates, the last of which has an RSA key of 1024 bits.
+    #[test]
+    fn reads_the_chain_of_rfc_7515() {
+        let chain: Value = serde_json::from_str(include_str!("rfc7515_appendix_b.json")).unwrap();
+        let read = header(&json!({"alg": "RS256", "x5c": chain})).unwrap();
+        let certificates = read.chain.iter().map(|der| Certificate::parse(der).unwrap());
+        let (names, keys): (Vec<_>, Vec<_>) = certificates
+            .map(|certificate| (certificate.subject, PublicKey::from_spki(&certificate.public_key_info)))
+            .unzip();
+        for (name, expected) in names.iter().zip(["Go Daddy Secure", "Go Daddy Class 2", "ValiCert Class 2"])
+        {
+            assert!(name.contains(expected), "{name}");
+        }
+        assert!(keys[0].is_ok() && keys[1].is_ok());
+        assert_eq!(keys[2].as_ref().unwrap_err(), &KeyError::RsaSize(1024));
+    }
+
+    /// RFC 7515, appendix E: what must be refused.
+    #[test]
+    fn rejects_the_negative_test_case_of_rfc_7515() {
+        let protected = "eyJhbGciOiJub25lIiwNCiAiY3JpdCI6WyJodHRwOi8vZXhhbXBsZS5jb20vVU5ERUZJTkVEIl0sDQogImh0dH\
+                         A6Ly9leGFtcGxlLmNvbS9VTkRFRklORUQiOnRydWUNCn0";
+        let entry = SignatureEntry::read(&json!({"protected": protected, "signature": "RkFJTA"})).unwrap();
+        assert_eq!(entry.header().unwrap_err(), EntryError::AlgorithmNone);
+        let mut named = json!(entry.header);
+        named["alg"] = "ES256".into();
+        let critical = "[\"http://example.com/UNDEFINED\"]".to_owned();
+        assert_eq!(header(&named).unwrap_err(), EntryError::Critical(critical));
     }
 
     #[rstest]

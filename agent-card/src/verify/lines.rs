@@ -1,6 +1,10 @@
 //! The lines of a report while the checks are being made.
 
 use super::report::{Check, CheckName, CheckStatus, Outcome};
+use crate::canonical::cut;
+
+/// How long the text of a line becomes, in characters: some of it was written by whoever made the card.
+pub(super) const MAX_DETAIL: usize = 1000;
 
 /// The lines so far, and the class of the first failure in the order of [`CheckName::ALL`].
 #[derive(Debug, Default)]
@@ -26,6 +30,7 @@ impl Lines {
     }
 
     fn push(&mut self, name: CheckName, status: CheckStatus, detail: String, class: Option<Outcome>) {
+        let detail = if detail.len() > MAX_DETAIL { cut(&detail, MAX_DETAIL) } else { detail };
         self.0.push(Line { check: Check { name, status, detail }, class });
     }
 

@@ -17,17 +17,22 @@ use rustls_pki_types::CertificateDer;
 use secplane_identity::{SpiffeId, TrustBundleSet, TrustDomain};
 use serde_json::Value;
 
-use self::{lines::Lines, signer::Chain};
+use self::{
+    lines::{Lines, MAX_DETAIL},
+    signer::Chain,
+};
 pub use self::{
     report::{Check, CheckName, CheckStatus, Outcome, SignatureReport, Signer, Verification},
     revocation::KnownRevocations,
 };
 use crate::{
-    AgentCard, Canonicalization, CardError, KeySets, UncoveredMember,
-    canonical::{Form, Forms},
+    AgentCard, Canonicalization, CardError, KeySets,
+    canonical::{Form, Forms, Missing, cut},
     jws::{ProtectedHeader, PublicKey, SignatureEntry, SignatureFault, shown},
 };
 
+/// The most uncovered members that the report of a signature names.
+pub const MAX_UNCOVERED: usize = 100;
 /// The most members that a line names.
 const NAMED_MEMBERS: usize = 8;
 
@@ -97,7 +102,7 @@ pub fn verify_bytes(bytes: &[u8], options: &VerifyOptions<'_>) -> Verification {
 fn unreadable(error: &CardError, at: SystemTime) -> Verification {
     Verification {
         outcome: Outcome::Malformed,
-        reason: error.to_string(),
+        reason: cut(&error.to_string(), MAX_DETAIL),
         agent: None,
         signer: None,
         key_set: None,
@@ -162,7 +167,7 @@ pub fn verify(card: &AgentCard, options: &VerifyOptions<'_>) -> Verification {
                 verification.signer = report.signer.as_ref().and_then(|signer| signer.spiffe_id.clone());
                 verification.key_set.clone_from(&report.key_set);
                 verification.canonicalization = report.canonicalization;
-                verification.covered = form.map(|form| form.signed(card).clone());
+                verification.covered = form.map(|form| form.signed(card));
             }
         }
         verification.signatures.push(report);
@@ -227,7 +232,7 @@ fn make_checks<'f>(
     let key = if header.chain.is_empty() {
         check_key_set(lines, report, &header, options)?
     } else {
-        check_certificates(lines, report, header.chain, options)?
+        check_certificates(lines, report, &header.chain, options)?
     };
     if !key.kind().fits(header.algorithm) {
         let fault = SignatureFault::OtherAlgorithm { algorithm: header.algorithm, key: key.kind().as_str() };
@@ -247,8 +252,9 @@ fn make_checks<'f>(
     };
     lines.ok(CheckName::Signature, format!("right over the {} form", form.canonicalization()));
     report.canonicalization = Some(form.canonicalization());
-    report.uncovered = form.uncovered(card);
-    check_coverage(lines, &report.uncovered, form.canonicalization(), options.accept_uncovered);
+    let uncovered = form.uncovered(card, MAX_UNCOVERED);
+    check_coverage(lines, &uncovered, form.canonicalization(), options.accept_uncovered);
+    report.uncovered = uncovered.members;
     Some(form)
 }
 
@@ -256,7 +262,7 @@ fn make_checks<'f>(
 fn check_certificates(
     lines: &mut Lines,
     report: &mut SignatureReport,
-    chain: Vec<CertificateDer<'static>>,
+    chain: &[CertificateDer<'_>],
     options: &VerifyOptions<'_>,
 ) -> Option<PublicKey> {
     let chain = match Chain::read(chain) {
@@ -268,10 +274,10 @@ fn check_certificates(
     };
     lines.ok(CheckName::Certificates, format!("{} certificates", chain.len()));
     lines.not_checked(CheckName::KeySet, "the signature carries its certificates");
-    report.signer = Some(Signer::of(chain.leaf()));
+    report.signer = Some(Signer::of(chain.leaf(), chain.id()));
 
-    signer::check_leaf(lines, chain.leaf());
-    signer::check_expectations(lines, chain.leaf(), options);
+    signer::check_leaf(lines, &chain);
+    signer::check_expectations(lines, &chain, options);
     signer::check_chain(lines, &chain, options);
     revocation::check_revocation(lines, &chain, options);
 
@@ -373,24 +379,18 @@ fn matching_form<'f>(
     ))
 }
 
-fn check_coverage(
-    lines: &mut Lines,
-    uncovered: &[UncoveredMember],
-    form: Canonicalization,
-    accept_uncovered: bool,
-) {
-    let with_content: Vec<_> = uncovered.iter().filter(|member| !member.is_empty).collect();
-    if with_content.is_empty() {
-        let detail = match uncovered.len() {
+fn check_coverage(lines: &mut Lines, uncovered: &Missing, form: Canonicalization, accept_uncovered: bool) {
+    if uncovered.with_content == 0 {
+        let detail = match uncovered.empty {
             0 => "every member".to_owned(),
             count => format!("every member but {count} that are empty"),
         };
         lines.ok(CheckName::Coverage, detail);
         return;
     }
-    let mut names: Vec<_> =
-        with_content.iter().take(NAMED_MEMBERS).map(|member| member.member.as_str()).collect();
-    if with_content.len() > NAMED_MEMBERS {
+    let with_content = uncovered.members.iter().filter(|member| !member.is_empty);
+    let mut names: Vec<_> = with_content.take(NAMED_MEMBERS).map(|member| member.member.as_str()).collect();
+    if uncovered.with_content > NAMED_MEMBERS {
         names.push("…");
     }
     let why = format!("the {form} form does not cover {}: anyone could have put that in", names.join(", "));

@@ -4,10 +4,17 @@ use std::time::SystemTime;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use proptest::prelude::*;
+use rcgen::KeyPair;
 use serde_json::json;
 
-use super::*;
-use crate::{FormsToSign, SignOptions, sign, testing::Authority};
+use super::{
+    tests::{signed_with_header, x5c},
+    *,
+};
+use crate::{
+    FormsToSign, SignOptions, sign,
+    testing::{Authority, leaf_params},
+};
 
 const ID: &str = "spiffe://example.org/agent/a";
 
@@ -70,25 +77,30 @@ proptest! {
         let authority = Authority::new("example.org");
         let signed = sign(&agreeing_card(), &authority.identity(ID), &SignOptions::default()).unwrap();
         let mut bytes = signed.to_json().to_string().into_bytes();
-        for (position, byte, kind) in damage {
-            let position = position % bytes.len();
-            match kind {
-                0 => bytes[position] = byte,
-                1 => bytes.truncate(position.max(1)),
-                2 => bytes.insert(position, byte),
-                _ => {
-                    let end = (position + usize::from(byte)).min(bytes.len());
-                    let part = bytes[position..end].to_vec();
-                    bytes.splice(position..position, part);
-                }
-            }
-        }
+        apply(&damage, &mut bytes);
         let bundles = authority.bundles();
         let verification = verify_bytes(&bytes, &VerifyOptions::new(&bundles, SystemTime::now()));
         let same_document = serde_json::from_slice::<Value>(&bytes)
             .is_ok_and(|document| document == signed.to_json());
         prop_assert!(!verification.is_valid() || same_document, "{}", String::from_utf8_lossy(&bytes));
         let _ = AgentCard::parse(&bytes).map(|card| card.lint());
+    }
+
+    /// Certificates with some of their bytes replaced, cut or repeated, in a header that the holder of the leaf's key
+    /// signed: whatever they are, there is an answer, and they are believed only when they are still the same.
+    #[test]
+    fn believes_no_damaged_certificate(
+        which in 0..2_usize,
+        damage in proptest::collection::vec((any::<usize>(), any::<u8>(), 0..4_u8), 1..4),
+    ) {
+        let authority = Authority::new("example.org");
+        let key = KeyPair::generate().unwrap();
+        let good = [authority.leaf(&key, leaf_params(&[ID])), authority.issuing.clone()];
+        let mut chain = good.clone();
+        apply(&damage, &mut chain[which]);
+        let header = json!({"alg": "ES256", "typ": "JOSE", "x5c": x5c(&[&chain[0], &chain[1]])});
+        let verdict = outcome(&signed_with_header(&key, &header), &authority);
+        prop_assert_eq!(verdict == Outcome::Valid, chain == good, "{:?}", verdict);
     }
 
     /// JCS does not depend on how the text is written: order of members, spaces, escapes.
@@ -131,6 +143,23 @@ proptest! {
         let same_document = serde_json::from_slice::<Value>(&bytes)
             .is_ok_and(|document| document == signed.to_json());
         prop_assert_eq!(verification.is_valid(), same_document, "{}", verification.reason);
+    }
+}
+
+/// Replaces, cuts, inserts or repeats bytes.
+fn apply(damage: &[(usize, u8, u8)], bytes: &mut Vec<u8>) {
+    for (position, byte, kind) in damage {
+        let position = position % bytes.len();
+        match kind {
+            0 => bytes[position] = *byte,
+            1 => bytes.truncate(position.max(1)),
+            2 => bytes.insert(position, *byte),
+            _ => {
+                let end = (position + usize::from(*byte)).min(bytes.len());
+                let part = bytes[position..end].to_vec();
+                bytes.splice(position..position, part);
+            }
+        }
     }
 }
 

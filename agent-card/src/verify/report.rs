@@ -1,6 +1,6 @@
 //! What a verification found: one line a check, and a class.
 
-use std::{fmt, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use secplane_identity::{SpiffeId, x509::Certificate};
 use serde::{Serialize, Serializer};
@@ -86,7 +86,7 @@ pub struct Verification {
     pub signatures: Vec<SignatureReport>,
     /// What the valid signature covers.
     #[serde(skip)]
-    pub(super) covered: Option<Value>,
+    pub(super) covered: Option<Arc<Value>>,
 }
 
 impl Verification {
@@ -100,7 +100,7 @@ impl Verification {
     /// nothing that an attacker could have put in.
     #[must_use]
     pub fn covered_card(&self) -> Option<&Value> {
-        self.covered.as_ref()
+        self.covered.as_deref()
     }
 }
 
@@ -125,7 +125,8 @@ pub struct SignatureReport {
     pub key_set: Option<String>,
     /// What the leaf certificate says.
     pub signer: Option<Signer>,
-    /// Members of the card that this signature does not cover.
+    /// Members of the card that this signature does not cover, those that say something first; at most
+    /// [`MAX_UNCOVERED`](crate::MAX_UNCOVERED).
     pub uncovered: Vec<UncoveredMember>,
 }
 
@@ -145,9 +146,9 @@ pub struct Signer {
 }
 
 impl Signer {
-    pub(super) fn of(leaf: &Certificate) -> Self {
+    pub(super) fn of(leaf: &Certificate, id: Option<&SpiffeId>) -> Self {
         Self {
-            spiffe_id: leaf.spiffe_id().ok(),
+            spiffe_id: id.cloned(),
             serial: leaf.serial.clone(),
             not_before: leaf.not_before,
             not_after: leaf.not_after,

@@ -35,7 +35,7 @@ pub(super) fn check_revocation(lines: &mut Lines, chain: &Chain, options: &Verif
         KnownRevocations::Nothing(why) => lines.not_checked(CheckName::Revocation, why),
         KnownRevocations::Lists(revocations) => check_lists(lines, chain, revocations, options),
         KnownRevocations::OfAuthority { trust_domain, revocations } => {
-            let of_the_domain = chain.leaf().spiffe_id().is_ok_and(|id| id.trust_domain() == trust_domain);
+            let of_the_domain = chain.id().is_some_and(|id| id.trust_domain() == trust_domain);
             if !of_the_domain {
                 let why = format!("only what the authority of {trust_domain} revoked is known");
                 lines.not_checked(CheckName::Revocation, why);
@@ -124,7 +124,7 @@ fn look_up<'a>(
     let Some(list) = revocations.lists().find(|list| list.issuer_key_id() == issuer) else {
         return Listed::Unknown(format!("no revocation list of its issuer {issuer} is at hand"));
     };
-    let bundle = chain.leaf().spiffe_id().ok().and_then(|id| options.bundles.get(id.trust_domain()));
+    let bundle = chain.id().and_then(|id| options.bundles.get(id.trust_domain()));
     let roots = bundle.into_iter().flat_map(|bundle| bundle.authorities());
     let mut signers = chain
         .certificates()

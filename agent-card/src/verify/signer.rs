@@ -3,7 +3,10 @@
 use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
-use secplane_identity::x509::{Certificate, CertificateError, Purpose, SvidError, verify_x509_svid};
+use secplane_identity::{
+    SpiffeId,
+    x509::{Certificate, CertificateError, Purpose, SvidError, verify_svid_certificates},
+};
 
 use super::{
     VerifyOptions,
@@ -14,26 +17,31 @@ use super::{
 /// The certificates of a signature, read but not believed.
 #[derive(Debug)]
 pub(super) struct Chain {
-    der: Vec<CertificateDer<'static>>,
     leaf: Certificate,
+    /// Whose SVID the leaf claims to be.
+    id: Result<SpiffeId, SvidError>,
     above_leaf: Vec<Certificate>,
 }
 
 impl Chain {
     /// Reads the certificates of an `x5c` header; `None` when it has none.
-    pub(super) fn read(der: Vec<CertificateDer<'static>>) -> Result<Option<Self>, CertificateError> {
+    pub(super) fn read(der: &[CertificateDer<'_>]) -> Result<Option<Self>, CertificateError> {
         let Some((leaf, above_leaf)) = der.split_first() else { return Ok(None) };
         let leaf = Certificate::parse(leaf)?;
         let above_leaf = above_leaf.iter().map(|der| Certificate::parse(der)).collect::<Result<_, _>>()?;
-        Ok(Some(Self { der, leaf, above_leaf }))
+        Ok(Some(Self { id: leaf.spiffe_id(), leaf, above_leaf }))
     }
 
     pub(super) fn leaf(&self) -> &Certificate {
         &self.leaf
     }
 
+    pub(super) fn id(&self) -> Option<&SpiffeId> {
+        self.id.as_ref().ok()
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.der.len()
+        1 + self.above_leaf.len()
     }
 
     pub(super) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
@@ -42,15 +50,15 @@ impl Chain {
 }
 
 /// Whether the leaf is one that a workload signs with.
-pub(super) fn check_leaf(lines: &mut Lines, leaf: &Certificate) {
-    match leaf.spiffe_id() {
+pub(super) fn check_leaf(lines: &mut Lines, chain: &Chain) {
+    match &chain.id {
         Ok(id) => lines.ok(CheckName::SpiffeId, id.to_string()),
         Err(error) => lines.failed(CheckName::SpiffeId, Outcome::Untrusted, error.to_string()),
     }
-    let usage = if leaf.is_ca {
+    let usage = if chain.leaf.is_ca {
         Err("the leaf is a CA certificate")
     } else {
-        match leaf.key_usage {
+        match chain.leaf.key_usage {
             None => Err("the leaf has no key usage extension"),
             Some(usage) if !usage.digital_signature => Err("the leaf's key usage lacks digitalSignature"),
             Some(usage) if usage.key_cert_sign || usage.crl_sign => {
@@ -66,9 +74,8 @@ pub(super) fn check_leaf(lines: &mut Lines, leaf: &Certificate) {
 }
 
 /// Whether the leaf is whom the caller expects.
-pub(super) fn check_expectations(lines: &mut Lines, leaf: &Certificate, options: &VerifyOptions<'_>) {
-    let claimed = leaf.spiffe_id();
-    match (options.trust_domain, &claimed) {
+pub(super) fn check_expectations(lines: &mut Lines, chain: &Chain, options: &VerifyOptions<'_>) {
+    match (options.trust_domain, &chain.id) {
         (None, _) => lines.not_checked(CheckName::TrustDomain, "no trust domain was expected"),
         (Some(_), Err(_)) => lines.not_checked(CheckName::TrustDomain, "the leaf names no SPIFFE ID"),
         (Some(expected), Ok(id)) if id.trust_domain() == expected => {
@@ -79,7 +86,7 @@ pub(super) fn check_expectations(lines: &mut Lines, leaf: &Certificate, options:
             lines.failed(CheckName::TrustDomain, Outcome::Untrusted, why);
         }
     }
-    match (options.expected_id, &claimed) {
+    match (options.expected_id, &chain.id) {
         (None, _) => lines.not_checked(CheckName::ExpectedId, "no SPIFFE ID was expected"),
         (Some(_), Err(_)) => lines.not_checked(CheckName::ExpectedId, "the leaf names no SPIFFE ID"),
         (Some(expected), Ok(id)) if id == expected => lines.ok(CheckName::ExpectedId, expected.to_string()),
@@ -95,7 +102,10 @@ pub(super) fn check_expectations(lines: &mut Lines, leaf: &Certificate, options:
 
 /// Whether the chain leads to a root of the trust domain that the leaf names, and whether it does so now.
 pub(super) fn check_chain(lines: &mut Lines, chain: &Chain, options: &VerifyOptions<'_>) {
-    let verify = |at| verify_x509_svid(&chain.der, options.bundles, Purpose::ClientAuth, at);
+    let verify = |at| {
+        let (leaf, above_leaf) = (&chain.leaf, &chain.above_leaf);
+        verify_svid_certificates(leaf, above_leaf, options.bundles, Purpose::ClientAuth, at)
+    };
     let Err(error) = verify(options.at) else {
         lines.ok(CheckName::Chain, chain_detail(chain));
         lines.ok(CheckName::Validity, format!("until {}", timestamp(earliest_end(chain))));
@@ -156,6 +166,6 @@ fn earliest_end(chain: &Chain) -> SystemTime {
 }
 
 fn chain_detail(chain: &Chain) -> String {
-    let domain = chain.leaf.spiffe_id().map(|id| id.trust_domain().to_string()).unwrap_or_default();
+    let domain = chain.id().map(|id| id.trust_domain().to_string()).unwrap_or_default();
     format!("{} certificates to a root of {domain}", chain.len())
 }

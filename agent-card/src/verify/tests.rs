@@ -63,7 +63,7 @@ fn encode(bytes: impl AsRef<[u8]>) -> Value {
 }
 
 /// A card whose raw form is signed with `key` under a header of any shape.
-fn signed_with_header(key: &KeyPair, header: &Value) -> AgentCard {
+pub(super) fn signed_with_header(key: &KeyPair, header: &Value) -> AgentCard {
     use rcgen::SigningKey as _;
 
     let card = card();
@@ -86,7 +86,7 @@ fn raw_p256(der: &[u8]) -> Vec<u8> {
     [pad(r), pad(s)].concat()
 }
 
-fn x5c(chain: &[&[u8]]) -> Value {
+pub(super) fn x5c(chain: &[&[u8]]) -> Value {
     chain.iter().map(|der| BASE64_STANDARD.encode(der)).collect()
 }
 
@@ -361,6 +361,35 @@ fn refuses_members_that_the_signature_does_not_cover() {
     assert_eq!(accepting.canonicalization, Some(Canonicalization::Kagenti));
     assert_eq!(line(&accepting, CheckName::Coverage), CheckStatus::NotChecked);
     assert_eq!(accepting.covered_card(), Some(self::card().unsigned()));
+}
+
+/// A small card whose report would not be: it has tens of thousands of members that are not covered, some of them below
+/// a very long name, others below very many names.
+#[test]
+fn answers_briefly_whatever_the_card_is() {
+    let mut many: serde_json::Map<_, _> = (0..20_000).map(|n| (format!("m{n}"), json!(""))).collect();
+    let mut json = card().to_json();
+    json.as_object_mut().unwrap().extend(many.clone());
+    many.insert("description".into(), "d".into());
+    json["securitySchemes"] = json!({"k".repeat(20_000): {"mtlsSecurityScheme": many}});
+    let deep = (0..40).fold(json!(vec![""; 20_000]), |inner, n| json!({format!("{n:060}"): inner, "x": 1}));
+    json["capabilities"]["extensions"][0]["params"] = deep;
+    let card = AgentCard::parse(json.to_string().as_bytes()).unwrap();
+
+    let authority = Authority::new("example.org");
+    let identity = authority.identity(ID);
+    let bundles = authority.bundles();
+    let options = VerifyOptions { accept_uncovered: true, ..VerifyOptions::new(&bundles, SystemTime::now()) };
+    for form in [Canonicalization::Sdk, Canonicalization::Kagenti] {
+        let signing = SignOptions { forms: FormsToSign::One(form), ..SignOptions::default() };
+        let verification = verify(&sign(&card, &identity, &signing).unwrap(), &options);
+        assert_eq!(verification.outcome, Outcome::Valid, "{}", verification.reason);
+        assert_eq!(verification.signatures[0].uncovered.len(), MAX_UNCOVERED);
+        let report = serde_json::to_string(&verification).unwrap();
+        assert!(report.len() < 100_000, "{} bytes", report.len());
+    }
+    assert!(serde_json::to_string(&card.agreement()).unwrap().len() < 200_000);
+    assert!(serde_json::to_string(&card.lint()).unwrap().len() < 200_000);
 }
 
 #[test]
