@@ -12,15 +12,18 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384,
-    PKCS_RSA_SHA256, RevokedCertParams, RsaKeySize, SanType, SerialNumber, SigningKey, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, RevokedCertParams, RsaKeySize, SanType,
+    SerialNumber, SignatureAlgorithm, SigningKey, date_time_ymd,
 };
 use secplane_agent_card::{AgentCard, Canonicalization};
-use secplane_identity::{TrustBundle, TrustDomain};
+use secplane_identity::{TrustBundle, TrustDomain, jwk};
 use serde_json::{Value, json};
 
 pub(crate) const TRUST_DOMAIN: &str = "example.org";
+/// Another trust domain that is trusted.
+pub(crate) const PARTNER: &str = "partner.example";
 /// As of when the cards are verified.
 pub(crate) const AT: &str = "2026-07-01T00:00:00Z";
 pub(crate) const AT_UNIX: u64 = 1_782_864_000;
@@ -44,6 +47,8 @@ pub(crate) struct Corpus {
     pub(crate) cases: Vec<Case>,
     /// A SPIFFE bundle document.
     pub(crate) bundle: String,
+    /// That of another trust domain, which is trusted as well.
+    pub(crate) partner_bundle: String,
     /// The issuing CA's revocation list.
     pub(crate) list: String,
 }
@@ -51,8 +56,7 @@ pub(crate) struct Corpus {
 impl Corpus {
     pub(crate) fn generate() -> Self {
         let authority = Authority::new("root of example.org");
-        let root = TrustBundle::new(TrustDomain::parse(TRUST_DOMAIN).unwrap(), [&authority.root]).unwrap();
-        let bundle = serde_json::to_string_pretty(&root.to_spiffe_json().unwrap()).unwrap();
+        let partner = Authority::new("root of partner.example");
         let mut cases = Cases::default();
         good(&authority, &mut cases);
         bad_signatures(&authority, &mut cases);
@@ -60,8 +64,13 @@ impl Corpus {
         bad_entries(&authority, &mut cases);
         bad_cards(&authority, &mut cases);
         bad_certificates(&authority, &mut cases);
-        bad_chains(&authority, &mut cases);
-        Self { cases: cases.0, bundle: format!("{bundle}\n"), list: authority.revocation_list(&[REVOKED]) }
+        bad_chains(&authority, &partner, &mut cases);
+        Self {
+            cases: cases.0,
+            bundle: authority.bundle(TRUST_DOMAIN),
+            partner_bundle: partner.bundle(PARTNER),
+            list: authority.revocation_list(&[REVOKED]),
+        }
     }
 }
 
@@ -89,6 +98,7 @@ const MALFORMED: (&str, &str) = ("malformed", "format");
 
 struct Authority {
     root: Vec<u8>,
+    root_issuer: Issuer<'static, KeyPair>,
     issuing: Vec<u8>,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -99,10 +109,14 @@ impl Authority {
         let root_params = ca_params(name);
         let root = root_params.self_signed(&root_key).unwrap().der().to_vec();
         let root_issuer = Issuer::new(root_params, root_key);
-        let issuing_key = KeyPair::generate().unwrap();
-        let issuing_params = ca_params("issuing CA");
-        let issuing = issuing_params.signed_by(&issuing_key, &root_issuer).unwrap().der().to_vec();
-        Self { root, issuing, issuer: Issuer::new(issuing_params, issuing_key) }
+        let (issuing, issuer) = ca_below(&root_issuer, ca_params("issuing CA"));
+        Self { root, root_issuer, issuing, issuer }
+    }
+
+    /// The SPIFFE bundle document of a trust domain with this root.
+    fn bundle(&self, trust_domain: &str) -> String {
+        let bundle = TrustBundle::new(TrustDomain::parse(trust_domain).unwrap(), [&self.root]).unwrap();
+        format!("{}\n", serde_json::to_string_pretty(&bundle.to_spiffe_json().unwrap()).unwrap())
     }
 
     fn revocation_list(&self, serials: &[u64]) -> String {
@@ -141,6 +155,16 @@ impl Authority {
     }
 }
 
+/// A CA and what it signs with.
+fn ca_below(
+    above: &Issuer<'static, KeyPair>,
+    params: CertificateParams,
+) -> (Vec<u8>, Issuer<'static, KeyPair>) {
+    let key = KeyPair::generate().unwrap();
+    let der = params.signed_by(&key, above).unwrap().der().to_vec();
+    (der, Issuer::new(params, key))
+}
+
 fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -177,6 +201,14 @@ struct Holder {
 }
 
 impl Holder {
+    /// Who has a good leaf of `issuer`, and `above` over it in the chain.
+    fn below(issuer: &Issuer<'static, KeyPair>, above: &[&[u8]]) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let leaf = leaf_params().signed_by(&key, issuer).unwrap().der().to_vec();
+        let chain = std::iter::once(leaf).chain(above.iter().map(|der| der.to_vec())).collect();
+        Self { chain, key, algorithm: &ECDSA_P256_SHA256_FIXED_SIGNING }
+    }
+
     fn header(&self) -> Value {
         let chain: Vec<_> = self.chain.iter().map(|der| BASE64_STANDARD.encode(der)).collect();
         json!({"alg": "ES256", "kid": "recipes", "typ": "JOSE", "x5c": chain})
@@ -205,6 +237,27 @@ impl Holder {
 
     fn good(&self) -> Value {
         self.sign(&self.header())
+    }
+}
+
+/// An RSA public key of 1024 bits, which no library here would generate.
+struct WeakRsaKey(Vec<u8>);
+
+impl WeakRsaKey {
+    /// PKCS#1 `RSAPublicKey`: a sequence of the modulus and 65537.
+    fn new() -> Self {
+        let modulus = [0xc5; 128];
+        Self([&[0x30, 0x81, 0x89, 2, 0x81, 0x81, 0][..], &modulus, &[2, 3, 1, 0, 1]].concat())
+    }
+}
+
+impl PublicKeyData for WeakRsaKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_RSA_SHA256
     }
 }
 
@@ -315,6 +368,17 @@ fn bad_headers(authority: &Authority, cases: &mut Cases) {
         "no certificate says whose it is",
         holder.sign(&bare),
     );
+    let mut embedded = bare.clone();
+    embedded["jwk"] = jwk::members(&holder.key.subject_public_key_info()).unwrap().into();
+    let what = "the header brings the key that it is to be verified with (`jwk`)";
+    cases.add("header-jwk", ("untrusted", "key-set"), what, holder.sign(&embedded));
+    let mut elsewhere = bare.clone();
+    elsewhere["jku"] = "https://mallory.example/jwks.json".into();
+    let what = "the header says where to get the key (`jku`), from a host that nobody allowed";
+    cases.add("header-jku", ("untrusted", "key-set"), what, holder.sign(&elsewhere));
+    elsewhere["jku"] = "https://mallory.example/\u{1b}[2J".into();
+    let what = "`jku` holds characters that no URL has, and a terminal obeys";
+    cases.add("header-jku-no-url", MALFORMED, what, holder.sign(&elsewhere));
     let twice = holder.header().to_string().replacen('{', "{\"alg\":\"RS256\",", 1);
     let twice = holder.sign_card(CARD, &twice, |input| holder.sign_with(holder.algorithm, input));
     cases.add("header-member-twice", MALFORMED, "the header has `alg` twice", twice);
@@ -373,6 +437,14 @@ fn bad_cards(authority: &Authority, cases: &mut Cases) {
     cases.add("card-inexact-number", card_malformed, "an integer that no double holds", number);
     let deep = text.replacen('{', &format!("{{\"x\":{}{},", "[".repeat(64), "]".repeat(64)), 1);
     cases.add("card-too-deep", card_malformed, "nested deeper than 64 levels", deep);
+    let surrogate = text.replacen("Cooks.", "\\ud800", 1);
+    cases.add("card-lone-surrogate", card_malformed, "half of a surrogate pair", surrogate);
+    let what = "a byte order mark before the card";
+    cases.add("card-byte-order-mark", card_malformed, what, format!("\u{feff}{text}"));
+    cases.add("card-two-documents", card_malformed, "a second card follows", format!("{text}{text}"));
+    let mut object = good.clone();
+    object["signatures"] = good["signatures"][0].clone();
+    cases.add("card-signatures-object", card_malformed, "`signatures` is no list", object);
     cases.add("card-list", card_malformed, "a list, not a card", json!([good]));
     cases.add("card-cut-off", card_malformed, "the end is missing", &text[..text.len() - 1]);
     let mut many = good.clone();
@@ -423,6 +495,23 @@ fn bad_certificates(authority: &Authority, cases: &mut Cases) {
     leaf("leaf-not-yet-valid", ("untrusted", "validity"), "the leaf is not valid yet", &|params| {
         params.not_before = date_time_ymd(2030, 1, 1);
     });
+    leaf("leaf-id-with-dot-segments", spiffe_id, "the path of the ID leads upwards", &|params| {
+        params.subject_alt_names = vec![uri("spiffe://example.org/agent/../admin")];
+    });
+    let chain = ("untrusted", "chain");
+    leaf("leaf-for-servers-only", chain, "the leaf is for TLS servers alone", &|params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    leaf(
+        "leaf-unknown-critical-extension",
+        chain,
+        "the leaf demands that something be understood",
+        &|params| {
+            let mut unknown = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 32473, 1], vec![5, 0]);
+            unknown.set_criticality(true);
+            params.custom_extensions = vec![unknown];
+        },
+    );
     leaf(
         "leaf-revoked",
         ("revoked", "revocation"),
@@ -446,6 +535,14 @@ fn bad_certificates(authority: &Authority, cases: &mut Cases) {
     let what = "the leaf's key is on P-384, the algorithm on P-256";
     cases.add("leaf-wrong-curve", ("tampered", "algorithm"), what, holder.good());
 
+    let weak = WeakRsaKey::new();
+    let leaf = leaf_params().signed_by(&weak, &authority.issuer).unwrap().der().to_vec();
+    let holder = Holder { chain: vec![leaf, authority.issuing.clone()], ..authority.holder(|_| {}) };
+    let mut header = holder.header();
+    header["alg"] = "RS256".into();
+    let card = holder.sign_card(CARD, &header.to_string(), |_| vec![1; 128]);
+    cases.add("leaf-rsa-1024", ("untrusted", "algorithm"), "the leaf's RSA key has 1024 bits", card);
+
     let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
     let leaf = leaf_params().signed_by(&rsa, &authority.issuer).unwrap().der().to_vec();
     let holder = Holder { chain: vec![leaf, authority.issuing.clone()], ..authority.holder(|_| {}) };
@@ -456,7 +553,7 @@ fn bad_certificates(authority: &Authority, cases: &mut Cases) {
 }
 
 /// The chain does not lead where it must.
-fn bad_chains(authority: &Authority, cases: &mut Cases) {
+fn bad_chains(authority: &Authority, partner: &Authority, cases: &mut Cases) {
     let chain = ("untrusted", "chain");
     let arranged = |arrange: &dyn Fn(&mut Vec<Vec<u8>>)| {
         let mut holder = authority.holder(|_| {});
@@ -483,10 +580,30 @@ fn bad_chains(authority: &Authority, cases: &mut Cases) {
     let stranger =
         foreign.holder(|params| params.subject_alt_names = vec![uri("spiffe://other.example/agent")]);
     cases.add("chain-foreign-trust-domain", chain, "a trust domain that is not trusted", stranger.good());
+    let what = "a root that is trusted, but for another trust domain than the one that the leaf names";
+    cases.add("chain-root-of-another-trust-domain", chain, what, partner.holder(|_| {}).good());
     let mut with_root = foreign.holder(|_| {});
     with_root.chain.push(foreign.root.clone());
     let what = "a foreign root in the chain, for a leaf of our trust domain";
     cases.add("chain-brings-its-root", chain, what, with_root.good());
+    let below = |spoil: &dyn Fn(&mut CertificateParams)| {
+        let mut params = ca_params("issuing CA");
+        spoil(&mut params);
+        let (ca, issuer) = ca_below(&authority.root_issuer, params);
+        Holder::below(&issuer, &[&ca]).good()
+    };
+    let expired = below(&|params| params.not_after = date_time_ymd(2026, 2, 1));
+    cases.add("chain-issuing-ca-expired", ("expired", "validity"), "the issuing CA has expired", expired);
+    let signs_lists = below(&|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]);
+    cases.add("chain-issuing-ca-may-not-sign", chain, "the issuing CA lacks keyCertSign", signs_lists);
+    let no_ca = below(&|params| params.is_ca = IsCa::ExplicitNoCa);
+    cases.add("chain-issuing-ca-is-none", chain, "what stands above the leaf is no CA", no_ca);
+    let mut last = ca_params("the last CA");
+    last.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let (last, last_issuer) = ca_below(&authority.root_issuer, last);
+    let (one_more, issuer) = ca_below(&last_issuer, ca_params("one CA more"));
+    let what = "a CA below one that may have none below it";
+    cases.add("chain-path-too-long", chain, what, Holder::below(&issuer, &[&one_more, &last]).good());
     let key = KeyPair::generate().unwrap();
     let own = leaf_params().self_signed(&key).unwrap().der().to_vec();
     let holder = Holder { chain: vec![own], key, algorithm: &ECDSA_P256_SHA256_FIXED_SIGNING };

@@ -16,10 +16,13 @@ use std::{
 };
 
 use secplane_agent_card::{CheckStatus, KnownRevocations, Verification, VerifyOptions, verify_bytes};
-use secplane_identity::{Revocations, TrustBundle, TrustDomain, revocation::RevocationList};
+use secplane_identity::{Revocations, TrustBundle, TrustBundleSet, TrustDomain, revocation::RevocationList};
 use serde::{Deserialize, Serialize};
 
 use self::generator::{AT, Case, Corpus};
+
+/// Of a trust domain whose workloads did not sign any of the cards, and which is trusted as well.
+const PARTNER_BUNDLE: &str = "bundle-of-partner.json";
 
 /// What `manifest.json` says.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,9 +70,12 @@ fn manifest_of(corpus: &Corpus) -> Manifest {
 }
 
 /// Verifies a card as the manifest says.
-fn judge(card: &[u8], bundle: &str, list: &[u8]) -> Verification {
-    let trust_domain = TrustDomain::parse(generator::TRUST_DOMAIN).unwrap();
-    let bundles = TrustBundle::from_spiffe_json(trust_domain, bundle).unwrap().into();
+fn judge(card: &[u8], [bundle, partner_bundle]: [&str; 2], list: &[u8]) -> Verification {
+    let mut bundles = TrustBundleSet::default();
+    for (name, document) in [(generator::TRUST_DOMAIN, bundle), (generator::PARTNER, partner_bundle)] {
+        let trust_domain = TrustDomain::parse(name).unwrap();
+        bundles.insert(TrustBundle::from_spiffe_json(trust_domain, document).unwrap());
+    }
     let mut revocations = Revocations::default();
     let pem = pem_contents(list);
     revocations.take_lists([Arc::new(RevocationList::parse(&pem).unwrap())], SystemTime::now());
@@ -97,19 +103,20 @@ fn first_failed(verification: &Verification) -> Option<String> {
 #[test]
 fn every_card_is_refused_with_its_class() {
     let manifest = manifest();
-    let (bundle, list) = (String::from_utf8(read("bundle.json")).unwrap(), read("crl.pem"));
+    let [bundle, partner_bundle, list] =
+        ["bundle.json", PARTNER_BUNDLE, "crl.pem"].map(|name| String::from_utf8(read(name)).unwrap());
     let wrong: Vec<_> = manifest
         .cards
         .iter()
         .filter_map(|(name, expected)| {
-            let verification = judge(&read(name), &bundle, &list);
+            let verification = judge(&read(name), [&bundle, &partner_bundle], list.as_bytes());
             let found = (verification.outcome.to_string(), first_failed(&verification));
             (found != (expected.class.clone(), expected.check.clone()))
                 .then(|| format!("{name}: {found:?} instead of {expected:?}: {}", verification.reason))
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(manifest.cards.len() > 40, "the corpus has shrunk");
+    assert!(manifest.cards.len() > 80, "the corpus has shrunk");
 }
 
 #[test]
@@ -125,11 +132,13 @@ fn the_generator_makes_the_same_corpus() {
         .collect();
     files.sort();
     let mut expected: Vec<_> = manifest().cards.into_keys().collect();
-    expected.extend(["README.md", "bundle.json", "crl.pem", "manifest.json"].map(str::to_owned));
+    expected
+        .extend(["README.md", "bundle.json", PARTNER_BUNDLE, "crl.pem", "manifest.json"].map(str::to_owned));
     expected.sort();
     assert_eq!(files, expected);
     for case in &corpus.cases {
-        let verification = judge(&case.card, &corpus.bundle, corpus.list.as_bytes());
+        let verification =
+            judge(&case.card, [&corpus.bundle, &corpus.partner_bundle], corpus.list.as_bytes());
         assert_eq!(verification.outcome.as_str(), case.class, "{}: {}", case.name, verification.reason);
         assert_eq!(first_failed(&verification).as_deref(), case.check, "{}", case.name);
     }
@@ -148,6 +157,7 @@ fn write(corpus: &Corpus) {
         format!("{}\n", serde_json::to_string_pretty(&manifest_of(corpus)).unwrap()).as_bytes(),
     );
     write("bundle.json", corpus.bundle.as_bytes());
+    write(PARTNER_BUNDLE, corpus.partner_bundle.as_bytes());
     write("crl.pem", corpus.list.as_bytes());
     for case in &corpus.cases {
         write(&format!("{}.json", case.name), &case.card);
