@@ -28,13 +28,13 @@ const MAX_REQUEST_BYTES: usize = MAX_CARD_BYTES + 16 * 1024;
 pub(super) struct AgentCardsApi {
     services: Arc<Services>,
     /// A large card with many signatures takes a core for a while: never all of them at once.
-    room: Semaphore,
+    room: Arc<Semaphore>,
 }
 
 impl AgentCardsApi {
     pub(super) fn server(services: Arc<Services>) -> AgentCardsServer<Self> {
         let cores = available_parallelism().map_or(1, NonZero::get);
-        let api = Self { services, room: Semaphore::new((cores / 2).max(1)) };
+        let api = Self { services, room: Arc::new(Semaphore::new((cores / 2).max(1))) };
         AgentCardsServer::new(api).max_decoding_message_size(MAX_REQUEST_BYTES)
     }
 }
@@ -49,9 +49,13 @@ impl AgentCards for AgentCardsApi {
         let order = Order::read(request.into_inner())?;
         let now = self.services.issuance.clock().now();
         let knowledge = Knowledge::of(&self.services);
-        let _turn =
-            self.room.acquire().await.map_err(|_| Status::unavailable("the authority is stopping"))?;
-        let work = move || order.verify(&knowledge, now);
+        let turn = Arc::clone(&self.room).acquire_owned().await;
+        let turn = turn.map_err(|_| Status::unavailable("the authority is stopping"))?;
+        let work = move || {
+            // Held until the work is done: a caller who goes away does not make room for another by that.
+            let _turn = turn;
+            order.verify(&knowledge, now)
+        };
         let answer = tokio::task::spawn_blocking(work).await;
         answer.map(Response::new).map_err(|_| Status::internal("the verification did not end well"))
     }
