@@ -81,10 +81,10 @@ impl Output {
     }
 }
 
-/// Tells the person something that is not the result.
+/// Tells the person something that is not the result. Some of it may be the words of somebody else.
 pub(crate) fn note(text: impl fmt::Display) {
     // Nobody is left to be told when standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", visible(&text.to_string()));
 }
 
 /// A table with a heading, one row a thing; `nothing` when there are no rows.

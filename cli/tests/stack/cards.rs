@@ -6,7 +6,10 @@ use rstest::rstest;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::home::{Home, Running, secctl};
+use crate::{
+    card_server::CardServer,
+    home::{Home, Running, ended, secctl},
+};
 
 const CARD: &str = r#"{"name":"Web","description":"Answers","version":"1.0.0"}"#;
 pub(crate) const WEB: &str = "spiffe://example.org/ns/demo/sa/web";
@@ -146,6 +149,59 @@ fn takes_trust_from_everywhere() {
         assert_eq!((status, report["outcome"].as_str()), (13, Some("revoked")), "{source:?}: {report}");
     }
     assert!(stack.end(Signal::TERM).success());
+}
+
+/// A file, standard input, or a URL; and for people every check is a line, whatever came of it.
+#[test]
+fn takes_the_card_from_everywhere() {
+    let (home, stack) = with_signed_card();
+    let agent = CardServer::start(&home.path("signed.json"), "/card.json", None);
+    let url = format!("http://localhost:{}/card.json", agent.port);
+    for card in ["signed.json", &url] {
+        assert_eq!(verify(&home, &[card, "--svid-dir", "web"]).0, 0, "{card}");
+    }
+    let (status, ..) = home.json(&["agentcard", "verify", &format!("{url}x"), "--svid-dir", "web"]);
+    assert_eq!(status, 5);
+
+    let mut command = secctl();
+    command.current_dir(home.0.path()).args(["agentcard", "verify", "-", "--svid-dir", "web"]);
+    command.args(["--expect-id", OTHER]).stdin(fs::File::open(home.path("signed.json")).unwrap());
+    let (status, table, stderr) = ended(&mut command);
+    assert_eq!(status, 10, "{stderr}");
+    let results = [
+        ("format", "ok"),
+        ("certificates", "ok"),
+        ("key-set", "not checked"),
+        ("spiffe-id", "ok"),
+        ("key-usage", "ok"),
+        ("algorithm", "ok"),
+        ("signature", "ok"),
+        ("coverage", "ok"),
+        ("trust-domain", "not checked"),
+        ("expected-id", "failed"),
+        ("chain", "ok"),
+        ("revocation", "not checked"),
+        ("validity", "ok"),
+    ];
+    for (name, result) in results {
+        let line = table.lines().find_map(|line| line.strip_prefix(name)).map(str::trim_start);
+        let detail = line.and_then(|line| line.strip_prefix(result)).map(str::trim);
+        assert!(detail.is_some_and(|detail| !detail.is_empty()), "{name} is not {result}:\n{table}");
+    }
+    assert!(stack.end(Signal::TERM).success());
+}
+
+/// Whoever makes a card writes some of what is said of it, and must not write to the terminal.
+#[test]
+fn shows_nothing_that_a_terminal_obeys() {
+    let home = Home::new();
+    fs::write(home.path("card.json"), "{\"name\":\"a\\u001b[2Jb\",\"signatures\":[{\"protected\":\"eyJhbGciOiJFUzI1NiIsImNyaXQiOiJcdTAwOWIyIn0\",\"signature\":\"\"}]}").unwrap();
+    fs::write(home.path("roots.json"), r#"{"keys":[]}"#).unwrap();
+    let trust = ["--trust-bundle", "roots.json", "--trust-domain", "example.org"];
+    let (status, table, stderr) = home.secctl(&[&["agentcard", "verify", "card.json"], &trust[..]].concat());
+    assert_eq!(status, 15, "{stderr}");
+    assert!(table.contains("a\\u{1b}[2Jb") && stderr.contains("\\u{9b}2"), "{table}{stderr}");
+    assert!(!table.chars().chain(stderr.chars()).any(|c| c.is_control() && c != '\n'));
 }
 
 #[test]

@@ -38,7 +38,7 @@ use crate::{
 
 /// Where A2A agents have their card, the new place first.
 const WELL_KNOWN: [&str; 2] = ["/.well-known/agent-card.json", "/.well-known/agent.json"];
-/// How long the TLS handshake may take before `permissive` looks for plain HTTP.
+/// How much of that time the TLS handshake may take, so that `permissive` has some left to look for plain HTTP.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
@@ -126,7 +126,17 @@ fn judge(fetched: &Fetched, verification: &Verification) -> Result<(), Failure> 
     }
 }
 
+/// Gets the card, whatever it takes, within [`WITHIN`].
 async fn fetch(args: &FetchArgs, url: &WebUrl, identity: &ClientIdentity) -> Result<Fetched, Failure> {
+    let attempt = timeout(WITHIN, fetch_by_mode(args, url, identity)).await;
+    attempt.unwrap_or_else(|_| Err(web::late(&format!("get the card of {url}"))))
+}
+
+async fn fetch_by_mode(
+    args: &FetchArgs,
+    url: &WebUrl,
+    identity: &ClientIdentity,
+) -> Result<Fetched, Failure> {
     if args.mode != Mode::Disabled {
         if !url.is_tls {
             return Err(Failure::usage(format!("get {url} over mutual TLS"), "it is not an https:// URL")
@@ -146,13 +156,13 @@ async fn fetch(args: &FetchArgs, url: &WebUrl, identity: &ClientIdentity) -> Res
         return Err(Failure::usage(format!("get {plain} over plain HTTP"), "it is an https:// URL"));
     }
     let what = format!("get the card of {plain}");
-    let attempt = first_found(&plain, &what, async |url| {
+    let (url, bytes) = first_found(&plain, &what, async |url| {
         let stream = TcpStream::connect(plain.address())
             .await
             .map_err(|error| Failure::from_connect(&what, &error))?;
         web::ask(stream, url, MAX_CARD_BYTES, &what).await
-    });
-    let (url, bytes) = timeout(WITHIN, attempt).await.unwrap_or_else(|_| Err(web::late(&what)))?;
+    })
+    .await?;
     Ok(Fetched { bytes, url, attested: None })
 }
 
@@ -181,7 +191,10 @@ async fn over_tls(
             // Whoever proved to be someone else, or refuses us, speaks TLS.
             return if failure.kind() == Kind::Unreachable { Ok(Err(failure)) } else { Err(failure) };
         }
-        Err(_) => return Ok(Err(web::late(&what))),
+        Err(_) => {
+            let why = format!("no TLS handshake within {HANDSHAKE_WITHIN:?}");
+            return Ok(Err(Failure::new(Kind::Unreachable, what, why)));
+        }
     };
     let attested = first
         .get_ref()
@@ -189,7 +202,7 @@ async fn over_tls(
         .peer_certificates()
         .and_then(|chain| Certificate::parse(chain.first()?).ok()?.spiffe_id().ok());
     let mut first = Some(first);
-    let attempt = first_found(url, &what, async |url| {
+    let (url, bytes) = first_found(url, &what, async |url| {
         let stream = match first.take() {
             Some(stream) => stream,
             None => connect(&address, Arc::clone(&config))
@@ -197,8 +210,8 @@ async fn over_tls(
                 .map_err(|error| Failure::from_connect(&what, &error))?,
         };
         web::ask(stream, url, MAX_CARD_BYTES, &what).await
-    });
-    let (url, bytes) = timeout(WITHIN, attempt).await.unwrap_or_else(|_| Err(web::late(&what)))?;
+    })
+    .await?;
     Ok(Ok(Fetched { bytes, url, attested }))
 }
 
@@ -267,5 +280,92 @@ impl Report for FetchReport {
             ("Signed by the same", same.to_owned()),
         ]);
         format!("{head}\n\n{}", self.verification.table())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use secplane_identity::{IdentitySnapshot, TrustDomain};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        time::{Instant, sleep},
+    };
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: FetchArgs,
+    }
+
+    fn nobody() -> ClientIdentity {
+        ClientIdentity {
+            snapshot: IdentitySnapshot::default(),
+            trust_domain: TrustDomain::parse("example.org").unwrap(),
+        }
+    }
+
+    /// An address at which whoever connects waits for an answer.
+    async fn silent() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                held.push(listener.accept().await.unwrap());
+            }
+        });
+        address
+    }
+
+    /// An address at which a document comes that never ends, a byte a second.
+    async fn dripping() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await.unwrap();
+            while stream.write_all(b" ").await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        address
+    }
+
+    /// How long a fetch took that came to nothing, and why.
+    async fn failed(arguments: &[&str]) -> (Duration, Failure) {
+        let args = Command::parse_from([&["fetch"], arguments].concat()).args;
+        let url = WebUrl::parse(&args.url).unwrap();
+        let begun = Instant::now();
+        match fetch(&args, &url, &nobody()).await {
+            Ok(_) => panic!("a card came"),
+            Err(failure) => (begun.elapsed(), failure),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_for_no_handshake_that_does_not_come() {
+        let (took, failure) = failed(&[&format!("https://{}", silent().await)]).await;
+        assert_eq!(
+            (took.as_secs(), failure.kind()),
+            (HANDSHAKE_WITHIN.as_secs(), Kind::Unreachable),
+            "{failure}"
+        );
+        assert!(failure.to_string().contains("no TLS handshake"), "{failure}");
+    }
+
+    /// However a server spends it, there is one span of time for the whole.
+    #[tokio::test(start_paused = true)]
+    async fn waits_for_no_card_that_does_not_end() {
+        let (silent, dripping) = (silent().await, dripping().await);
+        let url = format!("https://{silent}");
+        let elsewhere = format!("http://{dripping}");
+        let (took, failure) = failed(&[&url, "--mode", "permissive", "--http-url", &elsewhere]).await;
+        assert_eq!((took.as_secs(), failure.kind()), (WITHIN.as_secs(), Kind::Unreachable), "{failure}");
+        assert!(failure.to_string().contains("no whole answer within 10s"), "{failure}");
     }
 }

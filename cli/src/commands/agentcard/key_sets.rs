@@ -1,7 +1,7 @@
 //! The keys of signatures without certificates: from a file, or, from hosts that the user names, from where the card
 //! says that they are (`jku`).
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::Args;
 use secplane_agent_card::{AgentCard, KeySet, KeySets, MAX_KEY_SET_BYTES};
@@ -41,7 +41,7 @@ impl KeySetArgs {
         }
         for (position, text) in card.key_set_urls().into_iter().enumerate() {
             let keys = if position < MAX_URLS {
-                self.fetch(&text, roots).await
+                self.fetch(&text, roots, is_public).await
             } else {
                 Err(format!("the card names more than {MAX_URLS} URLs, and no more are asked"))
             };
@@ -51,7 +51,12 @@ impl KeySetArgs {
     }
 
     /// The reasons become part of the report: what a card claims is no failure of the command.
-    async fn fetch(&self, text: &str, roots: &WebRoots) -> Result<KeySet, String> {
+    async fn fetch(
+        &self,
+        text: &str,
+        roots: &WebRoots,
+        admits: fn(IpAddr) -> bool,
+    ) -> Result<KeySet, String> {
         let url = WebUrl::parse(text).map_err(|failure| failure.to_string())?;
         if !url.is_tls {
             return Err("key sets are fetched over https alone".to_owned());
@@ -59,9 +64,8 @@ impl KeySetArgs {
         if !self.allow_jku.iter().any(|allowed| is_allowed(allowed, &url)) {
             return Err(format!("its host is not allowed: --allow-jku {}", url.address()));
         }
-        let bytes = get_from(&url, roots, MAX_KEY_SET_BYTES, is_public)
-            .await
-            .map_err(|failure| failure.to_string())?;
+        let bytes =
+            get_from(&url, roots, MAX_KEY_SET_BYTES, admits).await.map_err(|failure| failure.to_string())?;
         KeySet::parse(&bytes).map_err(|error| error.to_string())
     }
 }
@@ -80,6 +84,27 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::commands::agentcard::web::tests::Web;
+
+    /// What a host may answer that the user allowed, were it on the public internet.
+    #[rstest]
+    #[case("/jwks.json", Ok(1))]
+    #[case("/moved", Err("redirects are not followed"))]
+    #[case("/large", Err("at most 262144 bytes"))]
+    #[case("/page", Err("it is not JSON"))]
+    #[case("/nothing", Err("404"))]
+    #[tokio::test]
+    async fn takes_a_key_set_and_nothing_else(#[case] path: &str, #[case] expected: Result<usize, &str>) {
+        let web = Web::start().await;
+        let allow_jku = vec![format!("localhost:{}", web.port)];
+        let args = KeySetArgs { allow_jku, ..KeySetArgs::default() };
+        let fetched = args.fetch(&web.url(path), &web.roots, |_| true).await;
+        match (fetched, expected) {
+            (Ok(keys), Ok(count)) => assert_eq!(keys.len(), count),
+            (Err(why), Err(expected)) => assert!(why.contains(expected), "{why}"),
+            (fetched, expected) => panic!("{fetched:?} instead of {expected:?}"),
+        }
+    }
 
     #[rstest]
     #[case("keys.example", "https://keys.example/jwks.json", true)]
@@ -100,6 +125,11 @@ mod tests {
     #[case("https://[::1]/jwks.json", "not an address of the public internet")]
     #[case("https://localhost/jwks.json", "not an address of the public internet")]
     #[case("https://169.254.169.254/latest", "not an address of the public internet")]
+    #[case("https://[::ffff:127.0.0.1]/jwks.json", "not an address of the public internet")]
+    #[case("https://[::ffff:a9fe:a9fe]/jwks.json", "not an address of the public internet")]
+    #[case("https://127.1/jwks.json", "not an address of the public internet")]
+    #[case("https://0x7f000001/jwks.json", "not an address of the public internet")]
+    #[case("https://2130706433/jwks.json", "not an address of the public internet")]
     #[case("https://a:b@127.0.0.1/", "user name")]
     #[case("file:///etc/passwd", "no URL")]
     #[case("ftp://keys.example/", "only https")]
@@ -110,9 +140,19 @@ mod tests {
         let root = rcgen::CertificateParams::default().self_signed(&key).unwrap();
         std::fs::write(roots.path(), root.pem()).unwrap();
         let roots = WebRoots { web_roots: roots.path().to_owned() };
-        let hosts = ["127.0.0.1", "[::1]", "localhost", "169.254.169.254"];
+        let hosts = [
+            "127.0.0.1",
+            "[::1]",
+            "localhost",
+            "169.254.169.254",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:a9fe:a9fe]",
+            "127.1",
+            "0x7f000001",
+            "2130706433",
+        ];
         let args = KeySetArgs { allow_jku: hosts.map(str::to_owned).into(), ..KeySetArgs::default() };
-        let why = args.fetch(url, &roots).await.unwrap_err();
+        let why = args.fetch(url, &roots, is_public).await.unwrap_err();
         assert!(why.contains(expected), "{why}");
     }
 }

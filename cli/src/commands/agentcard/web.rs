@@ -269,10 +269,90 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use axum::{Router, response::Redirect, routing::get as at};
+    use rcgen::{CertificateParams, KeyPair, SanType};
     use rstest::rstest;
+    use secplane_identity::{
+        IdentitySnapshot, IdentitySource, PrivateKey, X509Identity,
+        serve::{ConnectionLimits, serve},
+        tls::ClientPolicy,
+    };
+    use tempfile::NamedTempFile;
+    use tokio::net::TcpListener;
+    use tokio_util::sync::{CancellationToken, DropGuard};
 
     use super::*;
+
+    const KEY_SET: &str = r#"{"keys":[{"kid":"a","kty":"OKP","crv":"Ed25519",
+        "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    /// A web server at `localhost`, until it is dropped.
+    pub(crate) struct Web {
+        pub(crate) port: u16,
+        /// Those that vouch for it.
+        pub(crate) roots: WebRoots,
+        _roots_file: NamedTempFile,
+        _end: DropGuard,
+    }
+
+    impl Web {
+        pub(crate) async fn start() -> Self {
+            let key = PrivateKey::generate().unwrap();
+            let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            let id = "spiffe://example.org/web".try_into().unwrap();
+            params.subject_alt_names.push(SanType::URI(id));
+            let certificate = params.self_signed(&key.signing_pair().unwrap()).unwrap();
+            let identity = X509Identity::new(vec![certificate.der().clone()], key).unwrap();
+            let snapshot = IdentitySnapshot { identity: Some(identity), ..Default::default() };
+            let app = Router::new()
+                .route("/jwks.json", at(|| async { KEY_SET }))
+                .route("/page", at(|| async { "<html></html>" }))
+                .route("/large", at(|| async { vec![b' '; 1024 * 1024] }))
+                .route("/moved", at(|| async { Redirect::temporary("/jwks.json") }));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let (source, limits) = (IdentitySource::fixed(snapshot), ConnectionLimits::default());
+            let end = CancellationToken::new();
+            tokio::spawn(serve(listener, source, ClientPolicy::AnyOrNone, limits, app, end.clone()));
+            let (roots, roots_file) = roots(&certificate.pem());
+            Self { port, roots, _roots_file: roots_file, _end: end.drop_guard() }
+        }
+
+        pub(crate) fn url(&self, path: &str) -> String {
+            format!("https://localhost:{}{path}", self.port)
+        }
+    }
+
+    fn roots(pem: &str) -> (WebRoots, NamedTempFile) {
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), pem).unwrap();
+        (WebRoots { web_roots: file.path().to_owned() }, file)
+    }
+
+    #[tokio::test]
+    async fn believes_a_server_that_the_roots_vouch_for_and_no_other() {
+        let web = Web::start().await;
+        let url = WebUrl::parse(&web.url("/jwks.json")).unwrap();
+        assert_eq!(get(&url, &web.roots, 1000).await.unwrap(), KEY_SET.as_bytes());
+        let stranger = KeyPair::generate().unwrap();
+        let stranger = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&stranger);
+        let (others, _file) = roots(&stranger.unwrap().pem());
+        assert_eq!(get(&url, &others, 1000).await.unwrap_err().kind(), Kind::Denied);
+        let by_address = WebUrl { host: "127.0.0.1".to_owned(), ..url };
+        assert_eq!(get(&by_address, &web.roots, 1000).await.unwrap_err().kind(), Kind::Denied);
+    }
+
+    #[rstest]
+    #[case("/moved", Kind::Refused)]
+    #[case("/large", Kind::Refused)]
+    #[case("/nothing", Kind::NotFound)]
+    #[tokio::test]
+    async fn takes_documents_alone(#[case] path: &str, #[case] expected: Kind) {
+        let web = Web::start().await;
+        let url = WebUrl::parse(&web.url(path)).unwrap();
+        assert_eq!(get(&url, &web.roots, 1000).await.unwrap_err().kind(), expected);
+    }
 
     #[rstest]
     #[case("https://a.example", true, "a.example", 443, "/")]
@@ -321,6 +401,17 @@ mod tests {
     #[case("::ffff:127.0.0.1", false)]
     #[case("::ffff:8.8.8.8", false)]
     #[case("64:ff9b::7f00:1", false)]
+    #[case("::ffff:169.254.169.254", false)]
+    #[case("::ffff:10.0.0.1", false)]
+    #[case("::127.0.0.1", false)]
+    #[case("64:ff9b:1::a00:1", false)]
+    #[case("100::1", false)]
+    #[case("2001:20::1", false)]
+    #[case("3fff::1", false)]
+    #[case("5f00::1", false)]
+    #[case("203.0.113.1", false)]
+    #[case("198.51.100.1", false)]
+    #[case("240.0.0.1", false)]
     #[case("fe80::1", false)]
     #[case("fc00::1", false)]
     #[case("fd12::1", false)]
