@@ -22,6 +22,7 @@ use serde_json::json;
 use crate::{
     Cli,
     agent::Agent,
+    cards,
     load::{Load, closed_loop},
     policies,
     server::Server,
@@ -38,6 +39,7 @@ pub(crate) fn names() -> Vec<&'static str> {
         "issue_x509_svid_batch100",
         "mint_jwt_svid_16",
         "create_entry_16",
+        "agentcard_verify_1core",
         "entries_by_size",
         "start_by_records",
         "check_and_compile_3_tiers_per_s",
@@ -53,6 +55,7 @@ pub(crate) async fn measure(name: &str, cli: &Cli) {
         "issue_x509_svid_batch100" => issue(name, cli, 100).await,
         "mint_jwt_svid_16" => mint_jwt(name, cli).await,
         "create_entry_16" => create_entries(name, cli).await,
+        "agentcard_verify_1core" => cards::verify_on_one_core(name, cli).await,
         "entries_by_size" => entries_by_size(name, cli).await,
         "start_by_records" => start_by_records(name, cli).await,
         "check_and_compile_3_tiers_per_s" => policies::check_and_compile(name, cli).await,

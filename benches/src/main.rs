@@ -5,6 +5,7 @@
 //! | [`load`] | callers in a closed loop, and how long their calls took |
 //! | [`server`] | a daemon in a process of its own, with its CPU time and memory |
 //! | [`agent`] | an attested node agent and the entries below it |
+//! | [`cards`] | verifying AgentCards, in this process |
 //! | [`policies`] | the bundle service's way in, in this process |
 //! | [`figures`] | what is measured, one function a figure |
 #![expect(
@@ -15,6 +16,7 @@
 )]
 
 mod agent;
+mod cards;
 mod figures;
 mod load;
 mod policies;
