@@ -6,28 +6,23 @@
 
 use std::io;
 
-use serde::Serialize;
-use serde_json::{
-    Map, Value,
-    ser::{Formatter, Serializer},
-};
+use serde_json::{Map, Value, ser::Formatter};
 
 use super::{
     FormError,
+    jcs::{self, write_double},
     place::Place::{self, Card, Element, Member},
     schema::{self, Kind, Message, NullElements},
 };
 
-/// The card as the operator's structure has it, without what is empty, its members in the order of their names.
+/// The card as the operator's structure has it, without what is empty.
 pub(super) fn reduce(card: &Value) -> Result<Value, FormError> {
     let message = &schema::kagenti::AGENT_CARD;
     check_case(message, card, &Card)?;
-    let mut reduced = match schema::known_members(message, card, NullElements::Empty, &Card)? {
-        Value::Object(members) => Value::Object(without_empty(members)),
-        other => other,
-    };
-    reduced.sort_all_objects();
-    Ok(reduced)
+    match schema::known_members(message, card, NullElements::Empty, &Card)? {
+        Value::Object(members) => Ok(Value::Object(without_empty(members))),
+        other => Ok(other),
+    }
 }
 
 /// Go matches member names without regard to case, so `Name` overwrites or replaces `name`. Which one wins depends
@@ -100,15 +95,12 @@ fn element_without_empty(element: Value) -> Option<Value> {
     }
 }
 
-/// Writes the form, its members in order, as Go's `encoding/json` does.
+/// Writes the form as Go's `encoding/json` does.
 pub(super) fn write(signed: &Value) -> Result<Vec<u8>, FormError> {
-    let mut bytes = Vec::new();
-    signed
-        .serialize(&mut Serializer::with_formatter(&mut bytes, GoJson))
-        .map_err(|e| FormError::Unwritable(e.to_string()))?;
-    Ok(bytes)
+    jcs::write(signed, str::cmp, GoJson)
 }
 
+/// Go reads every number as a double and writes it, but for a negative zero, as JCS does.
 struct GoJson;
 
 impl Formatter for GoJson {
@@ -142,11 +134,6 @@ impl Formatter for GoJson {
         }
         writer.write_all(rest.as_bytes())
     }
-}
-
-/// Go reads every number as a double and writes it, but for a negative zero, as JCS does.
-fn write_double<W: ?Sized + io::Write>(writer: &mut W, value: &impl Serialize) -> io::Result<()> {
-    writer.write_all(&serde_json_canonicalizer::to_vec(value)?)
 }
 
 #[cfg(test)]

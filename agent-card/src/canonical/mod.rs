@@ -5,6 +5,7 @@
 //! asked for.
 
 mod coverage;
+mod jcs;
 mod kagenti;
 mod legacy;
 mod place;
@@ -21,6 +22,7 @@ use serde_json::Value;
 pub use self::coverage::UncoveredMember;
 pub(crate) use self::{
     coverage::Missing,
+    jcs::jcs,
     place::{Place, cut, path},
 };
 use crate::AgentCard;
@@ -206,11 +208,6 @@ fn make(canonicalization: Canonicalization, card: &Value) -> Result<Vec<Form>, F
             Ok(vec![form(None, Some(signed), payload)])
         }
     }
-}
-
-/// RFC 8785.
-pub(crate) fn jcs(value: &Value) -> Result<Vec<u8>, FormError> {
-    serde_json_canonicalizer::to_vec(value).map_err(|e| FormError::Unwritable(e.to_string()))
 }
 
 impl FormError {
