@@ -17,7 +17,8 @@ for kind in conformance compilation literals; do
     [[ -s $WORK/$kind.jsonl ]] || fail "$opa_sources holds no $kind"
     corpora+=(--corpus "$WORK/$kind.jsonl")
 done
-(cd -- "$REPOSITORY" && cargo build --locked -p secplane-rego --example differential)
+# With the whole workspace: the tests have compiled what it is made of.
+(cd -- "$REPOSITORY" && cargo build --workspace --locked --example differential)
 
 for version in 1.18 1.22; do
     expect "the gate for $version agrees with OPA" "$BIN/examples/differential" --oracle "$OPAORACLE" \
