@@ -15,7 +15,7 @@ use super::{authority_keys, authority_upstream, refusal::ToStatus, services::Ser
 use crate::{
     access::Permission,
     instant::unix,
-    lifecycle::{DueStep, Lifecycle, Line},
+    lifecycle::{Authorities, DueStep, Lifecycle, Line},
     store::{AuthorityKind, AuthorityRow, AuthorityState},
 };
 
@@ -25,7 +25,8 @@ fn fingerprint(root: &Certificate) -> String {
     Fingerprint::of(&root.der).to_string()
 }
 
-pub(super) fn to_wire(row: &AuthorityRow, lifecycle: &Lifecycle) -> AuthorityRecord {
+/// The next step is that of `standing`, of which the row is: what this replica has caught up with may be older.
+pub(super) fn to_wire(row: &AuthorityRow, standing: &Authorities, lifecycle: &Lifecycle) -> AuthorityRecord {
     use secplane_proto::secplane::ca::v1::{AuthorityKind as Kind, AuthorityState as State};
     let line = match row.kind {
         AuthorityKind::Root => Some(Line::Root),
@@ -33,7 +34,7 @@ pub(super) fn to_wire(row: &AuthorityRow, lifecycle: &Lifecycle) -> AuthorityRec
         AuthorityKind::Issuing | AuthorityKind::Mesh | AuthorityKind::Downstream => None,
     };
     // The next step of a line stands with the one that it is taken with, or that gets a successor by it.
-    let next = line.and_then(|line| lifecycle.next_step(line)).filter(|(step, _)| match step {
+    let next = line.and_then(|line| lifecycle.next_step(standing, line)).filter(|(step, _)| match step {
         DueStep::Prepare => row.state == AuthorityState::Active,
         DueStep::Activate(key_id) => row.key_id == *key_id,
     });
@@ -113,7 +114,7 @@ impl Authority for AuthorityApi {
         self.0.authorize(&request, Permission::Admin)?;
         let lifecycle = &self.0.lifecycle;
         let standing = lifecycle.look().await.map_err(|error| error.to_status())?;
-        let authorities = standing.rows().iter().map(|row| to_wire(row, lifecycle)).collect();
+        let authorities = standing.rows().iter().map(|row| to_wire(row, &standing, lifecycle)).collect();
         Ok(Response::new(ListAuthoritiesResponse { authorities }))
     }
 

@@ -56,7 +56,7 @@ pub(super) async fn import(
         .await
         .map_err(|error| error.to_status())?;
     forget_request(&services.keys).await.map_err(|error| error.to_status())?;
-    let authority = Some(to_wire(&row, &services.lifecycle));
+    let authority = Some(to_wire(&row, &services.lifecycle.standing(), &services.lifecycle));
     Ok(Response::new(ImportUpstreamChainResponse { authority }))
 }
 

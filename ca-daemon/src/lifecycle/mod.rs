@@ -159,18 +159,20 @@ impl Lifecycle {
         self.caught_up.subscribe()
     }
 
-    /// When which step of a line is due by age.
+    /// When which step of a line is due by age, for authorities that stand like this.
     #[must_use]
-    pub fn next_step(&self, line: Line) -> Option<(DueStep, SystemTime)> {
-        self.settings.load().schedule.next(&self.standing().succession(line))
+    pub fn next_step(&self, standing: &Authorities, line: Line) -> Option<(DueStep, SystemTime)> {
+        self.settings.load().schedule.next(&standing.succession(line))
     }
 
     /// When there is next something to do by age.
     #[must_use]
     pub fn next_due(&self) -> SystemTime {
         let issuing = self.issuance.issuing().validity().half_life();
-        let steps = [Line::Root, Line::Jwt].into_iter().filter_map(|line| Some(self.next_step(line)?.1));
-        let expiry = self.standing().next_expiry().map(|end| end + Duration::from_secs(1));
+        let standing = self.standing();
+        let steps =
+            [Line::Root, Line::Jwt].into_iter().filter_map(|line| Some(self.next_step(&standing, line)?.1));
+        let expiry = standing.next_expiry().map(|end| end + Duration::from_secs(1));
         steps.chain(expiry).min().map_or(issuing, |due| due.min(issuing))
     }
 
@@ -199,7 +201,7 @@ impl Lifecycle {
     }
 
     async fn take_due_steps(&self, turn: &Turn<'_>, line: Line) -> Result<(), LifecycleError> {
-        while let Some((step, due)) = self.next_step(line)
+        while let Some((step, due)) = self.next_step(&self.standing(), line)
             && due <= self.vault.clock.now()
         {
             self.take_due_step(turn, line, step).await?;
