@@ -136,10 +136,7 @@ fn bundle(policies: &mut Policies, namespace: &str) -> Result<Arc<Bundle>, Vec<R
 fn decide(bundle: &Bundle, attack: &Attack) -> Option<Value> {
     let archive = Archive::read(&bundle.bytes()).unwrap();
     let gate = Gate::default();
-    let parse = |module: &bundle_service::compile::read::ArchivedModule| {
-        gate.parse(&module.name, module.text.as_bytes()).unwrap()
-    };
-    let modules: Vec<_> = archive.modules.iter().map(parse).collect();
+    let modules = archive.parsed(gate).unwrap();
     assert_eq!(gate.check(&modules), [], "{}: what is published must activate", attack.name);
     evaluate(&modules, &archive.documents(), &attack.point(), &attack.input()).unwrap()
 }

@@ -181,12 +181,10 @@ impl Decider {
             return Err(compiled.refusals.iter().map(ToString::to_string).collect());
         }
         let archive = Archive::read(&compiled.bundle.bytes()).map_err(|error| vec![error.to_string()])?;
-        let gate = Gate::default();
-        let modules = archive.modules.iter().map(|module| gate.parse(&module.name, module.text.as_bytes()));
-        let modules: Vec<_> = modules
-            .chain(tests.map(Ok))
-            .collect::<Result<_, _>>()
+        let mut modules = archive
+            .parsed(Gate::default())
             .map_err(|refusals| refusals.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        modules.extend(tests);
         let evaluator = Evaluator::new(&modules, &archive.documents(), Limits::default())
             .map_err(|error| vec![error.to_string()])?;
         match evaluator.missing_builtins() {

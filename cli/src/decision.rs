@@ -6,7 +6,6 @@ use bundle_service::compile::Archive;
 use clap::ValueEnum;
 use secplane_rego::{
     Gate, Refusal,
-    capabilities::OpaVersion,
     evaluate::{Evaluator, Limits, warnings},
 };
 use serde::{Serialize, Serializer};
@@ -62,14 +61,9 @@ pub(crate) struct Decision {
 /// Decides with one bundle. It takes its time: never call it on the async runtime.
 pub(crate) fn decide(bundle: &Archive, point: DecisionPoint, input: &Value) -> Result<Decision, Failure> {
     let what = || format!("decide {point}");
-    // Whatever OPA it was made for, the newest one reads it.
-    let gate = Gate::new(OpaVersion::V1_22);
-    let parsed = bundle
-        .modules
-        .iter()
-        .map(|module| gate.parse(&module.name, module.text.as_bytes()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|refusals| Failure::refused(what(), first_of(refusals)))?;
+    // Whatever OPA it was made for.
+    let parsed =
+        bundle.parsed(Gate::newest()).map_err(|refusals| Failure::refused(what(), first_of(refusals)))?;
     let mut evaluator = Evaluator::new(&parsed, &bundle.documents(), Limits::default())
         .map_err(|error| Failure::refused(what(), error))?;
     let mut value = |name: &str| {

@@ -49,6 +49,13 @@ impl Gate {
         Self { capabilities, language }
     }
 
+    /// A gate for the newest OPA that is known: it reads what was checked for any.
+    #[must_use]
+    pub fn newest() -> Self {
+        let [.., newest] = OpaVersion::ALL;
+        Self::new(newest)
+    }
+
     /// The version.
     #[must_use]
     pub fn version(&self) -> OpaVersion {

@@ -10,6 +10,7 @@ use secplane_rego::{
         ast::{Import, Rule, TermId, Terms, Tree, Value},
         visit::Node,
     },
+    types::Type,
 };
 
 use crate::tiers::TierKind;
@@ -156,10 +157,11 @@ fn unreadable(module: &Module, value: TermId, functions: &Capabilities) -> Optio
         Value::Set(_) | Value::SetComprehension { .. } => "a set",
         Value::Call(call) => {
             let name = tree.dotted(tree.operator(call)?, module.names());
-            let result = functions.builtin(&name)?.declaration.result.as_ref()?.to_string();
-            // OPA declares some functions that make an object as `any`.
-            let readable = ["boolean", "object", "any"].iter().any(|kind| result.starts_with(kind));
-            (!readable).then_some("what this function returns")?
+            match functions.builtin(&name)?.declaration.result.as_ref()? {
+                // OPA declares some functions that make an object as `any`.
+                Type::Boolean | Type::Object(_) | Type::Union(_) | Type::Any => return None,
+                _ => "what this function returns",
+            }
         }
         _ => return None,
     })

@@ -3,9 +3,11 @@
 use std::{
     collections::{BTreeMap, HashSet},
     io::{self, Read},
+    sync::Arc,
 };
 
 use flate2::bufread::MultiGzDecoder;
+use secplane_rego::{Gate, Module, Refusal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -126,6 +128,14 @@ impl Archive {
 }
 
 impl Archive {
+    /// Its modules, read by a gate.
+    ///
+    /// # Errors
+    /// What is wrong with the first that is no module.
+    pub fn parsed(&self, gate: Gate) -> Result<Vec<Arc<Module>>, Vec<Refusal>> {
+        self.modules.iter().map(|module| gate.parse(&module.name, module.text.as_bytes())).collect()
+    }
+
     /// The data that an OPA with this bundle has: its own, and what the OPA adds, which is the manifest of each bundle
     /// by its name.
     #[must_use]

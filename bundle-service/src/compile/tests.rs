@@ -63,11 +63,7 @@ pub(super) fn id(namespace: &str, account: &str) -> SpiffeId {
 pub(super) fn decide(bundle: &Bundle, decision: &str, input: &Value) -> Option<Value> {
     let archive = Archive::read(&bundle.bytes()).unwrap();
     let gate = Gate::default();
-    let modules: Vec<_> = archive
-        .modules
-        .iter()
-        .map(|module| gate.parse(&module.name, module.text.as_bytes()).unwrap())
-        .collect();
+    let modules = archive.parsed(gate).unwrap();
     assert_eq!(gate.check(&modules), [], "what is published must activate");
     evaluate(&modules, &archive.documents(), &format!("data.authbridge.{decision}"), input).unwrap()
 }
@@ -437,9 +433,6 @@ fn ships_policies_that_every_engine_decides_alike() {
         let compiled = compile(&manifests.objects, &id(&object.key.namespace, &object.key.name), &settings());
         assert_eq!(compiled.refusals, []);
         let archive = Archive::read(&compiled.bundle.bytes()).unwrap();
-        let gate = Gate::default();
-        let parse = |module: &read::ArchivedModule| gate.parse(&module.name, module.text.as_bytes()).unwrap();
-        let modules: Vec<_> = archive.modules.iter().map(parse).collect();
-        assert_eq!(warnings(&modules), []);
+        assert_eq!(warnings(&archive.parsed(Gate::default()).unwrap()), []);
     }
 }

@@ -5,7 +5,6 @@ use std::io::{self, Read, Write};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use secplane_rego::{
     Gate,
-    capabilities::OpaVersion,
     evaluate::{Evaluator, Limits, TestResult},
 };
 use serde::{Deserialize, Serialize};
@@ -50,8 +49,8 @@ pub fn run(seconds: u64, bytes: u64) -> io::Result<()> {
 /// # Errors
 /// When the modules cannot be loaded.
 pub fn report(request: &TestRequest) -> Result<TestReport, String> {
-    // They passed the gate of the version that they are for; the newest one reads them all.
-    let gate = Gate::new(OpaVersion::V1_22);
+    // They passed the gate of the version that they are for.
+    let gate = Gate::newest();
     let parse = |module: &NamedModule| {
         gate.parse(&module.name, module.text.as_bytes())
             .map_err(|refusals| refusals.first().map(ToString::to_string).unwrap_or_default())
