@@ -1,4 +1,5 @@
-//! Reading all entries, fast enough for a million: rows are read, decoded and put in their places at the same time.
+//! Reading all entries, fast enough for a million: rows are read and decoded at the same time, sorted, and put in their
+//! places.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -92,7 +93,8 @@ fn opened(row: &EntryRow, mac: &RowMac, trust_domain: &TrustDomain) -> Option<(E
 /// What has been read and has no place yet.
 #[derive(Default)]
 struct Arrived {
-    entries: Vec<(Arc<Entry>, Likeness)>,
+    /// Each with the beginning of its ID.
+    entries: Vec<(u128, Arc<Entry>, Likeness)>,
     /// Each parent once, for all entries below it to hold.
     parents: HashSet<SpiffeId>,
     unlike: Vec<EntryId>,
@@ -111,23 +113,19 @@ impl Arrived {
                     Some(parent) => entry.hold_parent(parent.clone()),
                     None => drop(self.parents.insert(entry.fields().parent_id.clone())),
                 }
-                self.entries.push((Arc::new(entry), likeness));
+                self.entries.push((beginning(entry.id()), Arc::new(entry), likeness));
             }
         }
     }
 
     /// In the order of their IDs, in which trees grow at one end: to descend into one of a million for each entry would
     /// wait for memory most of the time, as comparing IDs does. So their beginnings are sorted first.
-    fn into_places(self) -> Loaded {
+    fn into_places(mut self) -> Loaded {
         let mut index = Index::default();
         self.refused.into_iter().for_each(|id| index.refuse(id));
-        let mut entries: Vec<_> = self
-            .entries
-            .into_iter()
-            .map(|(entry, likeness)| (beginning(entry.id()), entry, likeness))
-            .collect();
-        entries.sort_by(|(a, one, _), (b, other, _)| a.cmp(b).then_with(|| one.id().cmp(other.id())));
-        for (_, entry, likeness) in entries {
+        self.entries
+            .sort_unstable_by(|(a, one, _), (b, other, _)| a.cmp(b).then_with(|| one.id().cmp(other.id())));
+        for (_, entry, likeness) in self.entries {
             index.add(entry, likeness);
         }
         Loaded { index, unlike: self.unlike }

@@ -11,6 +11,13 @@ use super::{
     database::{Pools, Transaction, in_steps, on, within},
 };
 
+/// Reads whole rows; `$rest` says which.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT id, revision, created_at, body, mac, likeness FROM entries", $rest)
+    };
+}
+
 /// How many rows one query on PostgreSQL reads, where a query has no more than half a minute.
 const PAGE: usize = 10_000;
 
@@ -36,12 +43,7 @@ impl Store {
     #[must_use]
     pub fn entries(&self) -> BoxStream<'_, Result<EntryRow, StoreError>> {
         match &self.readers {
-            Pools::Sqlite(pool) => {
-                sqlx::query_as("SELECT id, revision, created_at, body, mac, likeness FROM entries")
-                    .fetch(pool)
-                    .map_err(StoreError::from)
-                    .boxed()
-            }
+            Pools::Sqlite(pool) => sqlx::query_as(select!("")).fetch(pool).map_err(StoreError::from).boxed(),
             Pools::Postgres(pool) => in_pages(pool),
         }
     }
@@ -52,7 +54,7 @@ impl Store {
     /// When the database fails.
     pub async fn entry(&self, id: &str) -> Result<Option<EntryRow>, StoreError> {
         let found = on!(&self.readers, pool => {
-            sqlx::query_as("SELECT id, revision, created_at, body, mac, likeness FROM entries WHERE id = $1")
+            sqlx::query_as(select!(" WHERE id = $1"))
                 .bind(id)
                 .fetch_optional(pool)
                 .await?
@@ -66,7 +68,7 @@ impl Store {
     /// When the database fails.
     pub async fn entry_like(&self, likeness: &[u8]) -> Result<Option<EntryRow>, StoreError> {
         let found = on!(&self.readers, pool => {
-            sqlx::query_as("SELECT id, revision, created_at, body, mac, likeness FROM entries WHERE likeness = $1")
+            sqlx::query_as(select!(" WHERE likeness = $1"))
                 .bind(likeness)
                 .fetch_optional(pool)
                 .await?
@@ -88,13 +90,11 @@ fn in_pages(pool: &PgPool) -> BoxStream<'_, Result<EntryRow, StoreError>> {
 }
 
 async fn page_after(pool: &PgPool, id: &str) -> Result<Vec<EntryRow>, StoreError> {
-    let rows = sqlx::query_as(
-        "SELECT id, revision, created_at, body, mac, likeness FROM entries WHERE id > $1 ORDER BY id LIMIT $2",
-    )
-    .bind(id)
-    .bind(i64::try_from(PAGE).unwrap_or(i64::MAX))
-    .fetch_all(pool)
-    .await?;
+    let rows = sqlx::query_as(select!(" WHERE id > $1 ORDER BY id LIMIT $2"))
+        .bind(id)
+        .bind(i64::try_from(PAGE).unwrap_or(i64::MAX))
+        .fetch_all(pool)
+        .await?;
     Ok(rows)
 }
 
