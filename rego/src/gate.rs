@@ -42,9 +42,11 @@ impl Gate {
         let language = Language {
             template_strings: capabilities.has_feature(Feature::TemplateStrings),
             keyword_not: capabilities.has_future_keyword("not"),
+            not_with_all_keywords: version.imports_not_with_all_keywords(),
             keyword_and: capabilities.has_future_keyword("and"),
             keyword_or: capabilities.has_future_keyword("or"),
             rego_v2: capabilities.has_feature(Feature::RegoV2Import),
+            sets_after_if: version.takes_sets_after_if(),
         };
         Self { capabilities, language }
     }

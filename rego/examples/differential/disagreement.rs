@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
+use secplane_rego::capabilities::OpaVersion;
+
 use crate::set::Set;
 
 /// What they disagree about.
@@ -24,7 +26,7 @@ impl Kind {
 
 /// All disagreements so far, by what is said about them.
 pub(crate) struct Disagreements {
-    known: Vec<(String, String)>,
+    known: Vec<Known>,
     groups: BTreeMap<(Kind, String), Group>,
 }
 
@@ -34,19 +36,43 @@ struct Group {
     is_known: bool,
 }
 
+/// A line `leak TEXT` or `strictness TEXT`: a message that has the text. Between them may stand for which versions of OPA
+/// that is so, as in `strictness 1.18-1.20 TEXT`.
+struct Known {
+    kind: String,
+    text: String,
+}
+
+impl Known {
+    /// `None` when the line is of other versions.
+    fn read(line: &str, version: OpaVersion) -> Option<Self> {
+        let (kind, rest) = line.split_once(' ')?;
+        let (first, others) = rest.split_once(' ').unwrap_or((rest, ""));
+        let range = first
+            .split_once('-')
+            .and_then(|(oldest, newest)| Some((oldest.parse().ok()?, newest.parse().ok()?)));
+        let text = match range {
+            Some((oldest, newest)) => Some(others).filter(|_| (oldest..=newest).contains(&version))?,
+            None => rest,
+        };
+        Some(Self { kind: kind.to_owned(), text: text.trim().to_owned() })
+    }
+}
+
 impl Disagreements {
-    /// Known ones are lines `leak TEXT` or `strictness TEXT`: those whose message has that text.
-    pub(crate) fn with_known(path: Option<&Path>) -> io::Result<Self> {
+    /// Those that are known for a version, one a line.
+    pub(crate) fn with_known(path: Option<&Path>, version: OpaVersion) -> io::Result<Self> {
         let text = path.map_or(Ok(String::new()), fs::read_to_string)?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let known = lines.filter_map(|line| line.split_once(' '));
-        let known = known.map(|(kind, text)| (kind.to_owned(), text.trim().to_owned())).collect();
-        Ok(Self { known, groups: BTreeMap::new() })
+        Ok(Self {
+            known: lines.filter_map(|line| Known::read(line, version)).collect(),
+            groups: BTreeMap::new(),
+        })
     }
 
     pub(crate) fn add(&mut self, kind: Kind, message: &str, set: Set) {
         let is_known =
-            self.known.iter().any(|(word, text)| word == kind.word() && message.contains(text.as_str()));
+            self.known.iter().any(|known| known.kind == kind.word() && message.contains(known.text.as_str()));
         let group = self.groups.entry((kind, generalised(message)));
         let group = group.or_insert_with(|| Group { count: 0, example: set.clone(), is_known });
         group.count += 1;

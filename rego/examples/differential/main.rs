@@ -48,7 +48,7 @@ struct Arguments {
     /// Whose capabilities count.
     #[arg(long, default_value = "1.18")]
     opa: OpaVersion,
-    /// Disagreements that are known: lines `leak TEXT` or `strictness TEXT`.
+    /// Disagreements that are known: lines `leak TEXT` or `strictness 1.18-1.20 TEXT`.
     #[arg(long)]
     known: Option<PathBuf>,
     /// Leave the corpus out, and check only what is made of it.
@@ -89,7 +89,7 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     let mut comparison = Comparison {
         oracle: Oracle::start(&arguments.oracle, &arguments.opa.to_string())?,
         asked: VecDeque::new(),
-        disagreements: Disagreements::with_known(arguments.known.as_deref())?,
+        disagreements: Disagreements::with_known(arguments.known.as_deref(), arguments.opa)?,
         gate,
         refused: 0,
         compared: 0,

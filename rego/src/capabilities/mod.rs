@@ -4,6 +4,7 @@
 //! table beside this file is generated from OPA's own capabilities by `tests/interop/go/capabilities`, which says
 //! how to run it.
 
+mod habits;
 pub(crate) mod signature;
 mod table;
 mod version;

@@ -135,6 +135,10 @@ impl Graph {
         for &rule in program.rule_tree.rules(node) {
             *work = work.checked_sub(1)?;
             let Some(placed) = program.rule(rule) else { continue };
+            if !program.capabilities.version().tells_rules_apart_behind_variables() {
+                self.connect_rule(program, from.0, rule);
+                continue;
+            }
             let own = program.tree.terms(placed.path).iter().skip(index);
             let contradicts = |(&a, &b): (&TermId, &TermId)| {
                 let constant = program.tree.is_constant(a) && program.tree.is_constant(b);

@@ -11,6 +11,7 @@ mod finding;
 mod functions;
 mod graph;
 mod heads;
+mod indices;
 mod locals;
 mod names;
 mod print;
@@ -101,6 +102,9 @@ fn stages(
             refusals.extend(recursion::check(&mut program, &graph));
             if refusals.is_empty() {
                 refusals.extend(types::check(&program, &graph));
+            }
+            if refusals.is_empty() && !capabilities.version().indexes_any_value() {
+                refusals.extend(indices::check(&program));
             }
         }
         None => refusals.extend(too_many_dependencies(&program)),

@@ -79,9 +79,12 @@ impl Program {
         self.packages.get(module).cloned().unwrap_or_default()
     }
 
-    /// The built-in function that a path names.
+    /// The built-in function that a path names; a local variable of its name is none.
     #[must_use]
     pub fn builtin(&self, path: Terms) -> Option<&'static Builtin> {
+        if self.tree.root(path).is_some_and(|root| self.names.origin(root) == Origin::Local) {
+            return None;
+        }
         match self.tree.terms(path) {
             [only] => self.capabilities.builtin(self.names.text(self.tree.var(*only)?)),
             _ => self.capabilities.builtin(&self.tree.dotted(path, &self.names)),

@@ -5,6 +5,7 @@ use crate::{
     syntax::{
         Name, Offset,
         ast::{Body, ExpressionId, ExpressionKind, Part, Parts, TermId, Terms, Value},
+        visit::Node,
     },
 };
 
@@ -103,11 +104,11 @@ impl Rewriter<'_> {
     fn term(&mut self, term: TermId, safe: &Vars) {
         match self.program.tree.value(term) {
             Value::Null | Value::Boolean(_) | Value::Number(_) | Value::String(_) | Value::Var(_) => {}
-            Value::Ref(list)
-            | Value::Array(list)
-            | Value::Set(list)
-            | Value::Object(list)
-            | Value::Call(list) => {
+            Value::Object(list) => {
+                self.keys(list);
+                self.terms(list, safe);
+            }
+            Value::Ref(list) | Value::Array(list) | Value::Set(list) | Value::Call(list) => {
                 self.terms(list, safe);
             }
             Value::ArrayComprehension { head, body } | Value::SetComprehension { head, body } => {
@@ -121,6 +122,31 @@ impl Rewriter<'_> {
                     self.terms(list, safe);
                 }
             }
+        }
+    }
+
+    /// Keys are hashed before template strings are rewritten, and an old OPA ends when it hashes one.
+    fn keys(&mut self, list: Terms) {
+        if self.program.capabilities.version().hashes_template_strings() {
+            return;
+        }
+        let tree = &self.program.tree;
+        let holds_template = |key: &TermId| {
+            let mut found = false;
+            tree.visit_term(*key, &mut |node| {
+                found |= matches!(node, Node::Term(term) if matches!(tree.value(term), Value::Template(_)));
+                !found
+            });
+            found
+        };
+        let keys: Vec<_> = tree.pairs(list).map(|(key, _)| key).filter(holds_template).collect();
+        for key in keys {
+            let at = self.program.tree.term(key).at;
+            let version = self.program.capabilities.version();
+            self.refuse(
+                at,
+                format!("OPA {version} ends with a panic at a template string in the key of an object"),
+            );
         }
     }
 

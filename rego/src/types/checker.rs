@@ -226,7 +226,7 @@ impl Checker<'_> {
 
     fn check_expression(&self, scope: &Scope<'_>, id: ExpressionId, complaints: &mut Vec<Complaint>) {
         let expression = self.tree.expression(id);
-        if expression.withs.is_empty() {
+        if expression.withs.is_empty() || !self.capabilities.version().types_replacements() {
             self.check_statement(scope, id, complaints);
         } else {
             self.with_replacements(scope, expression.withs, &mut |scope| {

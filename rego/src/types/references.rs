@@ -95,6 +95,12 @@ impl Checker<'_> {
             return None;
         }
         let root = self.tree.root(path);
+        if root == Some(Name::DATA) && !self.capabilities.version().looks_at_rules_in_order() {
+            let named = |step: &TermId| matches!(self.tree.value(*step), Value::Var(_) | Value::String(_));
+            if let Some(index) = steps.iter().take(3).position(|step| !named(step)) {
+                return Some(self.no_such_step(scope, path, index, Some(&Type::String)));
+            }
+        }
         for around in scope.outwards() {
             let Some(root) = root else { break };
             match around.own(root) {
@@ -205,6 +211,14 @@ impl Checker<'_> {
     ) -> Option<Complaint> {
         if self.tree.is_scalar(step) {
             return Some(self.no_such_step(scope, path, index, Some(of)));
+        }
+        let version = self.capabilities.version();
+        if !version.looks_into_nothing() {
+            return Some(self.no_steps(path, of));
+        }
+        let composite = matches!(self.tree.value(step), Value::Array(_) | Value::Object(_) | Value::Set(_));
+        if composite && matches!(of, Type::Array(_)) && !version.looks_for_anything_in_nothing() {
+            return Some(self.no_such_step(scope, path, index, of.keys().as_ref()));
         }
         let name = self.tree.var(step)?;
         match (self.kind_of_variable(scope, name), of.keys()) {

@@ -119,7 +119,7 @@ impl Checker<'_> {
             at = match self.tree.value(step) {
                 Value::Var(_) | Value::Ref(_) | Value::Array(_) | Value::Object(_) | Value::Set(_) => {
                     // To look through what holds nothing finds nothing: no reason to complain.
-                    if kind.is_empty_collection() {
+                    if kind.is_empty_collection() && self.capabilities.version().looks_into_nothing() {
                         return Some(Type::Any);
                     }
                     self.values(&kind)
@@ -268,13 +268,21 @@ impl Checker<'_> {
             (Value::Object(left), Value::Object(right)) => self.may_be_equal_objects(scope, left, right),
             (Value::Array(_) | Value::Object(_) | Value::Var(_), Value::Var(_)) => as_known(a, b),
             (Value::Var(_), Value::Array(_) | Value::Object(_)) => as_known(b, a),
-            (Value::Var(_), Value::Ref(_)) => self.fits(scope, a, &any, false),
-            (Value::Ref(_), Value::Var(_)) => self.fits(scope, b, &any, false),
+            (Value::Var(_), Value::Ref(_)) => self.fits_reference(scope, a, kind_b),
+            (Value::Ref(_), Value::Var(_)) => self.fits_reference(scope, b, kind_a),
             // What is known in part says at least something of a variable.
             (Value::Var(_), _) if kind_a.is_none() && kind_b.is_some() => self.fits(scope, a, kind_b, false),
             (_, Value::Var(_)) if kind_b.is_none() && kind_a.is_some() => self.fits(scope, b, kind_a, false),
             _ => false,
         }
+    }
+
+    /// Whether a variable of which nothing is known may equal a reference of which not everything is.
+    fn fits_reference(&self, scope: &Scope<'_>, variable: TermId, kind: &Unknown) -> bool {
+        if self.capabilities.version().forgets_what_is_partly_unknown() {
+            return self.fits(scope, variable, &Some(Type::Any), false);
+        }
+        kind.is_some() && self.fits(scope, variable, kind, false)
     }
 
     /// Objects of equally many properties of the same names.

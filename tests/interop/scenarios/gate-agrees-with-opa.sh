@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # seconds: 1200
-# The gate refuses what OPA's compiler refuses and accepts what it accepts: on OPA's own conformance suite, on its
+# The gate refuses what OPA's compiler of that version refuses and accepts what it accepts: on OPA's own conformance suite, on its
 # compiler's cases, on every string of its tests, and on mutations of all of these. The corpora are read where Go keeps
 # the module.
 
@@ -13,14 +13,14 @@ opa_sources=$(cd -- "$REPOSITORY/tests/interop/go" && go list -mod=readonly -m -
     github.com/open-policy-agent/opa)
 corpora=(--corpus "$REPOSITORY/rego/tests/refusals" --corpus "$REPOSITORY/rego/tests/accepted")
 for kind in conformance compilation literals; do
-    "$OPAORACLE" corpus "$kind" "$opa_sources" >"$WORK/$kind.jsonl"
+    "$ORACLES/opacorpus" "$kind" "$opa_sources" >"$WORK/$kind.jsonl"
     [[ -s $WORK/$kind.jsonl ]] || fail "$opa_sources holds no $kind"
     corpora+=(--corpus "$WORK/$kind.jsonl")
 done
 # With the whole workspace: the tests have compiled what it is made of.
 (cd -- "$REPOSITORY" && cargo build --workspace --locked --example differential)
 
-for version in 1.18 1.22; do
-    expect "the gate for $version agrees with OPA" "$BIN/examples/differential" --oracle "$OPAORACLE" \
+for version in $ORACLE_VERSIONS; do
+    expect "the gate for $version agrees with OPA" "$BIN/examples/differential" --oracle "$ORACLES/opaoracle-$version" \
         --opa "$version" --known "$REPOSITORY/rego/tests/known-disagreements.txt" "${corpora[@]}" --count "$MADE"
 done

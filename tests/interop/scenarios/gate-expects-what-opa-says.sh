@@ -4,5 +4,7 @@
 # shellcheck source=../stack.sh
 source "${BASH_SOURCE[0]%/*}/../stack.sh"
 
-expect "OPA refuses and accepts the files of rego/tests as they say" \
-    "$OPAORACLE" expectations 1.18 "$REPOSITORY/rego/tests/refusals" "$REPOSITORY/rego/tests/accepted"
+for version in $ORACLE_VERSIONS; do
+    expect "OPA $version refuses and accepts the files of rego/tests as they say" "$ORACLES/opaoracle-$version" \
+        expectations "$version" "$REPOSITORY/rego/tests/refusals" "$REPOSITORY/rego/tests/accepted"
+done

@@ -150,7 +150,9 @@ impl<'a> Rewriter<'a> {
             }
         }
         self.scopes = parameters.clone();
-        self.hide_builtins(rule);
+        if self.program.capabilities.version().frees_names_of_functions() {
+            self.hide_builtins(rule);
+        }
         let body = self.body(rule.body, &used);
         if !constant {
             for term in steps.into_iter().chain(outer) {

@@ -243,6 +243,8 @@ impl Rewriter<'_> {
         }
         if whole {
             let body = self.body(body, &Vars::new());
+            // OPA goes through it once more inside: an undeclared variable of such a name becomes the one declared here.
+            self.term(domain);
             self.set_kind(id, ExpressionKind::Every { key: Some(key), value, domain, body });
             self.withs(id);
         }

@@ -1,4 +1,4 @@
-# accepted
+# accepted 1.22-1.22
 
 package a
 

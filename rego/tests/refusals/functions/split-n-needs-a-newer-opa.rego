@@ -1,4 +1,4 @@
-# rego_type_error
+# rego_type_error 1.18-1.18
 
 package a
 

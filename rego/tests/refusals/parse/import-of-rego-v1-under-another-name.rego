@@ -1,4 +1,4 @@
-# rego_parse_error
+# rego_parse_error 1.22-1.22
 
 package a
 

@@ -1,4 +1,4 @@
-# rego_type_error
+# rego_type_error 1.21-1.22
 
 package a
 

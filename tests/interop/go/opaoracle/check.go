@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"secplane.example/interop/workload/regosets"
 )
 
 // The newest patch of each minor version.
@@ -27,7 +29,7 @@ func check(version string, in io.Reader, out io.Writer) error {
 	for {
 		line, err := reader.ReadBytes('\n')
 		if len(line) > 1 {
-			var asked set
+			var asked regosets.Set
 			if err := json.Unmarshal(line, &asked); err != nil {
 				return fmt.Errorf("a line is not a set of modules: %w", err)
 			}
@@ -76,22 +78,22 @@ func (o oracle) of(version string) (*ast.Capabilities, error) {
 // verdict does what OPA does between the download of a bundle and its activation: annotations are read, print
 // statements are enabled, schemas are not applied. Some modules make its parser or its compiler panic: an OPA that gets
 // them ends.
-func (o oracle) verdict(asked set) (refused verdict, failure error) {
+func (o oracle) verdict(asked regosets.Set) (refused regosets.Verdict, failure error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			refused = verdict{Errors: []finding{{Code: "panic", Message: fmt.Sprint(reason)}}}
+			refused = regosets.Verdict{Errors: []regosets.Finding{{Code: "panic", Message: fmt.Sprint(reason)}}}
 		}
 	}()
 	capabilities, err := o.of(asked.Version)
 	if err != nil {
-		return verdict{}, err
+		return regosets.Verdict{}, err
 	}
 	parsed := map[string]*ast.Module{}
-	refused = verdict{Errors: []finding{}}
+	refused = regosets.Verdict{Errors: []regosets.Finding{}}
 	for _, module := range asked.Modules {
-		source := module.source()
+		source := module.Source()
 		if !utf8.ValidString(source) {
-			refused.Errors = append(refused.Errors, finding{Code: "rego_parse_error", File: module.File,
+			refused.Errors = append(refused.Errors, regosets.Finding{Code: "rego_parse_error", File: module.File,
 				Message: "invalid UTF-8"})
 			continue
 		}
@@ -102,7 +104,7 @@ func (o oracle) verdict(asked set) (refused verdict, failure error) {
 			continue
 		}
 		if parsed[module.File] != nil {
-			return verdict{}, fmt.Errorf("the set %q holds %q twice", asked.Name, module.File)
+			return regosets.Verdict{}, fmt.Errorf("the set %q holds %q twice", asked.Name, module.File)
 		}
 		parsed[module.File] = result
 	}
@@ -114,24 +116,24 @@ func (o oracle) verdict(asked set) (refused verdict, failure error) {
 }
 
 // compile gives what the compiler complains of.
-func compile(parsed map[string]*ast.Module, capabilities *ast.Capabilities, data map[string]any) []finding {
+func compile(parsed map[string]*ast.Module, capabilities *ast.Capabilities, data map[string]any) []regosets.Finding {
 	compiler := ast.NewCompiler().WithCapabilities(capabilities).WithEnablePrintStatements(true).
 		WithPathConflictsCheck(finder(data)).SetErrorLimit(0)
 	if compiler.Compile(parsed); compiler.Failed() {
 		return findings(compiler.Errors)
 	}
-	return []finding{}
+	return []regosets.Finding{}
 }
 
-func findings(err error) []finding {
+func findings(err error) []regosets.Finding {
 	errs, ok := err.(ast.Errors)
 	if !ok {
 		// Not everything that the parser says carries a code.
-		return []finding{{Code: ast.ParseErr, Message: err.Error()}}
+		return []regosets.Finding{{Code: ast.ParseErr, Message: err.Error()}}
 	}
-	found := make([]finding, len(errs))
+	found := make([]regosets.Finding, len(errs))
 	for i, each := range errs {
-		found[i] = finding{Code: each.Code, Message: each.Message}
+		found[i] = regosets.Finding{Code: each.Code, Message: each.Message}
 		if at := each.Location; at != nil {
 			found[i].File, found[i].Line, found[i].Column = at.File, at.Row, at.Col
 		}

@@ -8,10 +8,12 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"secplane.example/interop/workload/regosets"
 )
 
 // accepted stands in the first line of a file that OPA activates; of any other, the code of the first thing that OPA
-// refuses.
+// refuses. Behind it stands, as in 1.18-1.20, which versions do so, unless all do.
 const accepted = "accepted"
 
 // separator is the line between the modules of a file.
@@ -31,9 +33,13 @@ func expectations(version string, folders []string) error {
 				return err
 			}
 			first, _, _ := strings.Cut(string(text), "\n")
-			expected := strings.TrimPrefix(first, "# ")
-			answer, err := oracle.verdict(set{Name: path, Version: version,
-				Modules: numbered(strings.Split(string(text), separator))})
+			expected, versions, some := strings.Cut(strings.TrimPrefix(first, "# "), " ")
+			// Minor versions have two digits.
+			if oldest, newest, _ := strings.Cut(versions, "-"); some && (version < oldest || version > newest) {
+				return nil
+			}
+			answer, err := oracle.verdict(regosets.Set{Name: path, Version: version,
+				Modules: regosets.Numbered(strings.Split(string(text), separator))})
 			if err != nil {
 				return err
 			}

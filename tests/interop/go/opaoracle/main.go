@@ -4,8 +4,9 @@
 //	                                 VERSION, such as 1.18, is whose capabilities count, unless a set says
 //	opaoracle expectations VERSION FOLDER...
 //	                                 holds the files of the gate's own tests to what OPA says
-//	opaoracle corpus KIND FOLDER     writes the sets of modules that the sources of OPA in FOLDER hold:
-//	                                 conformance, compilation (cases that OPA refuses), or literals
+//
+// VERSION should be that of the OPA it is built with: compilers differ in more than their capabilities. The files in
+// versions/ name older ones, for `go build -modfile=opaoracle/versions/1.18.mod ./opaoracle`.
 //
 // A set is a line of JSON. What `check` adds to it, and nothing else, is the verdict.
 package main
@@ -29,45 +30,7 @@ func run(args []string) error {
 		return check(args[1], os.Stdin, os.Stdout)
 	case len(args) > 2 && args[0] == "expectations":
 		return expectations(args[1], args[2:])
-	case len(args) == 3 && args[0] == "corpus":
-		return corpus(args[1], args[2], os.Stdout)
 	default:
-		return errors.New("usage: opaoracle check VERSION | expectations VERSION FOLDER... | corpus conformance|compilation|literals FOLDER")
+		return errors.New("usage: opaoracle check VERSION | expectations VERSION FOLDER...")
 	}
-}
-
-// set is what is compiled together, and what OPA makes of it.
-type set struct {
-	Name    string         `json:"name"`
-	Version string         `json:"version,omitempty"`
-	Modules []module       `json:"modules"`
-	Data    map[string]any `json:"data,omitempty"`
-	Verdict *verdict       `json:"verdict,omitempty"`
-}
-
-// module has its text as text or, when it is not UTF-8, as bytes.
-type module struct {
-	File  string `json:"file"`
-	Text  string `json:"text,omitempty"`
-	Bytes []byte `json:"bytes,omitempty"`
-}
-
-func (m module) source() string {
-	if m.Bytes != nil {
-		return string(m.Bytes)
-	}
-	return m.Text
-}
-
-// verdict is empty when OPA activates the set.
-type verdict struct {
-	Errors []finding `json:"errors"`
-}
-
-type finding struct {
-	Code    string `json:"code"`
-	File    string `json:"file,omitempty"`
-	Line    int    `json:"line,omitempty"`
-	Column  int    `json:"column,omitempty"`
-	Message string `json:"message"`
 }

@@ -1,8 +1,14 @@
+// Command opacorpus writes the sets of modules that the sources of OPA hold, as lines of JSON.
+//
+//	opacorpus conformance FOLDER     of the suite that implementations of Rego are held to
+//	opacorpus compilation FOLDER     of the diagnostics of OPA's compiler: it refuses them all
+//	opacorpus literals FOLDER        of the strings in its Go tests
 package main
 
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -17,7 +23,23 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/test/cases"
 	"github.com/open-policy-agent/opa/v1/test/compilecases"
+
+	"secplane.example/interop/workload/regosets"
 )
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "opacorpus:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: opacorpus conformance|compilation|literals FOLDER")
+	}
+	return corpus(args[0], args[1], os.Stdout)
+}
 
 // corpus writes the sets of modules that the sources of OPA in the folder hold. They stay where they are, in Go's
 // module cache: nothing of them is copied into this project.
@@ -25,7 +47,7 @@ func corpus(kind, folder string, out io.Writer) error {
 	writer := bufio.NewWriter(out)
 	encoder := json.NewEncoder(writer)
 	encoder.SetEscapeHTML(false)
-	collect := map[string]func(string, func(set) error) error{
+	collect := map[string]func(string, func(regosets.Set) error) error{
 		"conformance": conformance,
 		"compilation": compilation,
 		"literals":    literals,
@@ -34,7 +56,7 @@ func corpus(kind, folder string, out io.Writer) error {
 		return fmt.Errorf("there is no corpus %q", kind)
 	}
 	seen := map[string]bool{}
-	err := collect(folder, func(each set) error {
+	err := collect(folder, func(each regosets.Set) error {
 		key, err := json.Marshal([]any{each.Modules, each.Data, each.Version})
 		if err != nil || seen[string(key)] {
 			return err
@@ -49,7 +71,7 @@ func corpus(kind, folder string, out io.Writer) error {
 }
 
 // conformance is the suite that implementations of Rego are held to: nearly all of it is valid.
-func conformance(folder string, yield func(set) error) error {
+func conformance(folder string, yield func(regosets.Set) error) error {
 	all, err := cases.Load(filepath.Join(folder, "v1/test/cases/testdata/v1"))
 	if err != nil {
 		return err
@@ -58,7 +80,7 @@ func conformance(folder string, yield func(set) error) error {
 		if len(each.Modules) == 0 {
 			continue
 		}
-		found := set{Name: "conformance: " + each.Note, Modules: numbered(each.Modules)}
+		found := regosets.Set{Name: "conformance: " + each.Note, Modules: regosets.Numbered(each.Modules)}
 		// A case may have data where OPA's own runner has rules: that runner does not look for conflicts, and
 		// neither does this.
 		if err := yield(found); err != nil {
@@ -69,7 +91,7 @@ func conformance(folder string, yield func(set) error) error {
 }
 
 // compilation are the diagnostics that OPA's compiler promises: every case is refused.
-func compilation(folder string, yield func(set) error) error {
+func compilation(folder string, yield func(regosets.Set) error) error {
 	all, err := compilecases.Load(filepath.Join(folder, "v1/test/compilecases/testdata/v1"))
 	if err != nil {
 		return err
@@ -79,7 +101,7 @@ func compilation(folder string, yield func(set) error) error {
 		if each.Strict {
 			continue
 		}
-		found := set{Name: "compilation: " + each.Note, Modules: numbered(each.Modules)}
+		found := regosets.Set{Name: "compilation: " + each.Note, Modules: regosets.Numbered(each.Modules)}
 		if err := yield(found); err != nil {
 			return err
 		}
@@ -87,17 +109,9 @@ func compilation(folder string, yield func(set) error) error {
 	return nil
 }
 
-func numbered(texts []string) []module {
-	modules := make([]module, len(texts))
-	for i, text := range texts {
-		modules[i] = module{File: fmt.Sprintf("test-%d.rego", i), Text: text}
-	}
-	return modules
-}
-
 // literals are the strings in OPA's Go tests. Whatever a test does with a string, it is fair to ask whether it is a
 // module, a rule, or a body; only OPA knows the answer.
-func literals(folder string, yield func(set) error) error {
+func literals(folder string, yield func(regosets.Set) error) error {
 	return filepath.WalkDir(filepath.Join(folder, "v1"), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err
@@ -114,7 +128,7 @@ func literals(folder string, yield func(set) error) error {
 	})
 }
 
-func literalsOf(name string, source []byte, yield func(set) error) error {
+func literalsOf(name string, source []byte, yield func(regosets.Set) error) error {
 	files := token.NewFileSet()
 	tree, err := parser.ParseFile(files, name, source, parser.SkipObjectResolution)
 	if err != nil {
@@ -130,8 +144,8 @@ func literalsOf(name string, source []byte, yield func(set) error) error {
 		case *ast.CompositeLit:
 			if texts := modulesOf(node); len(texts) > 1 {
 				place := files.Position(node.Pos())
-				err = yield(set{Name: fmt.Sprintf("literal: %s:%d, together", place.Filename, place.Line),
-					Modules: numbered(texts)})
+				err = yield(regosets.Set{Name: fmt.Sprintf("literal: %s:%d, together", place.Filename, place.Line),
+					Modules: regosets.Numbered(texts)})
 			}
 		case *ast.BasicLit:
 			if text, ok := stringOf(node); ok {
@@ -145,7 +159,7 @@ func literalsOf(name string, source []byte, yield func(set) error) error {
 }
 
 // asked yields a text as a module, as a rule, and as a body.
-func asked(name, text string, yield func(set) error) error {
+func asked(name, text string, yield func(regosets.Set) error) error {
 	forms := []struct{ as, text string }{{"module", text}}
 	if !strings.Contains(text, "package ") {
 		forms = []struct{ as, text string }{
@@ -154,11 +168,11 @@ func asked(name, text string, yield func(set) error) error {
 		}
 	}
 	for _, form := range forms {
-		each := module{File: "test-0.rego", Text: form.text}
+		each := regosets.Module{File: "test-0.rego", Text: form.text}
 		if !utf8.ValidString(form.text) {
-			each = module{File: "test-0.rego", Bytes: []byte(form.text)}
+			each = regosets.Module{File: "test-0.rego", Bytes: []byte(form.text)}
 		}
-		if err := yield(set{Name: name + ", as a " + form.as, Modules: []module{each}}); err != nil {
+		if err := yield(regosets.Set{Name: name + ", as a " + form.as, Modules: []regosets.Module{each}}); err != nil {
 			return err
 		}
 	}

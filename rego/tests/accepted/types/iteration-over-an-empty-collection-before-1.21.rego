@@ -1,0 +1,8 @@
+# accepted 1.18-1.20
+
+package a
+
+allow if {
+	x := []
+	x[_] == 1
+}

@@ -1,0 +1,7 @@
+# rego_type_error 1.18-1.21
+
+package a
+
+allow if {
+	some x in 2
+}
