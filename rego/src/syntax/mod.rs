@@ -1,5 +1,6 @@
 //! The text of a module and what it says: words, positions, the abstract syntax, and the parser that makes it.
 
+mod alike;
 pub mod annotations;
 pub mod ast;
 mod lexer;

@@ -1,5 +1,7 @@
 //! The order of one body.
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashMap;
 
 use crate::syntax::{
@@ -17,6 +19,9 @@ struct Waiting {
     /// Variables of its closures that the body binds; when there are any, they are what it needs.
     closed: Vec<Name>,
     ready: bool,
+    /// OPA never places it: it knows what it has placed by its new position and what it says, and something that says
+    /// the same has got the position where this one was written.
+    mistaken: bool,
 }
 
 impl Checker<'_> {
@@ -36,7 +41,7 @@ impl Checker<'_> {
         }
         for each in waiting.iter().filter(|each| !each.ready) {
             let mut left = each.needs.clone();
-            left.retain(|&name| !self.is_bound(name));
+            left.retain(|&name| each.mistaken || !self.is_bound(name));
             self.found.entry(each.id).or_default().extend(left);
         }
         self.release(outside);
@@ -61,7 +66,7 @@ impl Checker<'_> {
                     all.get_or_insert_with(|| expressions.iter().flat_map(|&id| self.visible(id)).collect());
                 closed.retain(|name| all.contains(name) && !self.is_bound(*name));
             }
-            waiting.push(Waiting { id, needs, closed, ready: false });
+            waiting.push(Waiting { id, needs, closed, ready: false, mistaken: false });
         }
         waiting
     }
@@ -100,30 +105,27 @@ impl Checker<'_> {
                 users.entry(name).or_default().push(index);
             }
         }
-        let mut queue = late;
-        let mut queued = vec![false; waiting.len()];
-        while !queue.is_empty() {
-            queue.sort_unstable();
-            let mut next = Vec::new();
-            for index in std::mem::take(&mut queue) {
-                let Some(each) = waiting.get_mut(index).filter(|each| !each.ready) else { continue };
-                if let Some(queued) = queued.get_mut(index) {
-                    *queued = false;
-                }
+        // As OPA goes through a body again and again: who waits for a variable has its turn in the same round when it
+        // stands below, and in the next one otherwise.
+        let (mut round, mut next): (BTreeSet<usize>, BTreeSet<usize>) =
+            (late.into_iter().collect(), BTreeSet::new());
+        while let Some(index) = round.pop_first() {
+            if let Some(each) = waiting.get_mut(index).filter(|each| !each.ready) {
                 let before = self.trail.len();
-                if !self.try_place(each, order) {
-                    continue;
-                }
-                for name in self.trail.get(before..).unwrap_or_default() {
-                    for &user in users.get(name).into_iter().flatten() {
-                        if let Some(queued) = queued.get_mut(user).filter(|queued| !**queued) {
-                            *queued = true;
-                            next.push(user);
-                        }
+                each.mistaken =
+                    order.get(index).is_some_and(|&placed| self.program.tree.alike(placed, each.id));
+                if !each.mistaken && self.try_place(each, order) {
+                    for name in self.trail.get(before..).unwrap_or_default() {
+                        let users = users.get(name).into_iter().flatten().copied();
+                        let (below, above): (Vec<_>, Vec<_>) = users.partition(|&user| user > index);
+                        round.extend(below);
+                        next.extend(above);
                     }
                 }
             }
-            queue = next;
+            if round.is_empty() {
+                round = std::mem::take(&mut next);
+            }
         }
     }
 }

@@ -41,12 +41,16 @@ pub struct Language {
     pub template_strings: bool,
     /// `import future.keywords.not`.
     pub keyword_not: bool,
+    /// `not` by `import future.keywords`, without a name.
+    pub not_with_all_keywords: bool,
     /// `import future.keywords.and`.
     pub keyword_and: bool,
     /// `import future.keywords.or`.
     pub keyword_or: bool,
     /// `import rego.v2`.
     pub rego_v2: bool,
+    /// `if not {x}` and `if set()`.
+    pub sets_after_if: bool,
 }
 
 impl Language {
@@ -54,9 +58,11 @@ impl Language {
     pub const NEWEST: Self = Self {
         template_strings: true,
         keyword_not: true,
+        not_with_all_keywords: true,
         keyword_and: true,
         keyword_or: true,
         rego_v2: true,
+        sets_after_if: true,
     };
 }
 

@@ -204,14 +204,18 @@ impl Parser<'_> {
     fn if_body(&mut self) -> Option<Body> {
         self.advance();
         let before = self.save();
-        let brace = self.kind == Kind::LeftBrace;
+        let (brace, at) = (self.kind == Kind::LeftBrace, self.token().start);
         if let Some(statement) = self.literal() {
             let is_set = match self.tree.expression(statement).kind {
-                ExpressionKind::Term(term) => brace && matches!(self.value_of(term), Value::Set(_)),
+                ExpressionKind::Term(term) => matches!(self.value_of(term), Value::Set(_)),
                 _ => false,
             };
-            if !is_set {
+            if !is_set || (!brace && self.language.sets_after_if) {
                 return Some(self.tree.add_body(&[statement]));
+            }
+            if !brace {
+                self.error(at, "a set cannot stand after `if`");
+                self.suggest("put the statement into braces");
             }
         }
         if !brace {

@@ -201,7 +201,7 @@ impl Parser<'_> {
         let language = self.language;
         match keyword {
             None => {
-                self.not_bodies |= language.keyword_not;
+                self.not_bodies |= language.keyword_not && language.not_with_all_keywords;
                 self.and_keyword |= language.keyword_and;
                 self.or_keyword |= language.keyword_or;
             }
