@@ -12,19 +12,33 @@ use secplane_proto::spire::api::{
 use tonic::{Request, Response, Status};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::services::Services;
-use crate::access::Permission;
+use super::{refusal::ToStatus, services::Services};
+use crate::{
+    access::{Caller, Permission},
+    audit::{Action, Event},
+    store::Commit,
+};
 
 pub(super) struct LoggerApi(pub(super) Arc<Services>);
 
 impl LoggerApi {
-    fn authorize<T>(&self, request: &Request<T>) -> Result<&'static LogFilter, Status> {
-        self.0.authorize(request, Permission::LocalAdmin)?;
-        logging::filter().ok_or_else(|| {
+    fn authorize<T>(&self, request: &Request<T>) -> Result<(Caller, &'static LogFilter), Status> {
+        let caller = self.0.authorize(request, Permission::LocalAdmin)?;
+        let filter = logging::filter().ok_or_else(|| {
             Status::failed_precondition(
                 "this daemon runs inside another program, which decides what is logged",
             )
-        })
+        })?;
+        Ok((caller, filter))
+    }
+
+    /// Logs as asked from now on, once that is on record: who can make the daemon say less leaves a trace.
+    async fn change(&self, caller: &Caller, filter: &LogFilter, wanted: &str) -> Result<(), Status> {
+        let event =
+            Event::by(caller, Action::ConfigurationReload, "log.filter").with("filter", wanted.to_owned());
+        let commit = Commit { changes: Vec::new(), events: vec![event] };
+        self.0.issuance.store().commit(commit).await.map_err(|error| error.to_status())?;
+        filter.set(wanted).map_err(|error| Status::internal(error.to_string()))
     }
 
     fn answer(&self, filter: &LogFilter) -> Response<Logger> {
@@ -39,15 +53,15 @@ impl LoggerApi {
 #[tonic::async_trait]
 impl LoggerService for LoggerApi {
     async fn get_logger(&self, request: Request<GetLoggerRequest>) -> Result<Response<Logger>, Status> {
-        let filter = self.authorize(&request)?;
+        let (_, filter) = self.authorize(&request)?;
         Ok(self.answer(filter))
     }
 
     async fn set_log_level(&self, request: Request<SetLogLevelRequest>) -> Result<Response<Logger>, Status> {
-        let filter = self.authorize(&request)?;
+        let (caller, filter) = self.authorize(&request)?;
         let wanted = filter_of(request.get_ref().new_level())
             .ok_or_else(|| Status::invalid_argument("new_level names no level; use ERROR to TRACE"))?;
-        filter.set(wanted).map_err(|error| Status::internal(error.to_string()))?;
+        self.change(&caller, filter, wanted).await?;
         tracing::warn!(filter = wanted, "the log level was changed by an admin");
         Ok(self.answer(filter))
     }
@@ -56,9 +70,9 @@ impl LoggerService for LoggerApi {
         &self,
         request: Request<ResetLogLevelRequest>,
     ) -> Result<Response<Logger>, Status> {
-        let filter = self.authorize(&request)?;
-        let configured = &self.0.settings.load().log.filter;
-        filter.set(configured).map_err(|error| Status::internal(error.to_string()))?;
+        let (caller, filter) = self.authorize(&request)?;
+        let configured = self.0.settings.load().log.filter.clone();
+        self.change(&caller, filter, &configured).await?;
         tracing::warn!(filter = %configured, "the log level is that of the configuration again");
         Ok(self.answer(filter))
     }

@@ -8,6 +8,7 @@ use secplane_proto::spire::api::{
     types::LogLevel,
 };
 use secplane_tests::{
+    audit_log::AuditLog,
     authority::{Ca, CaFolder, TRUST_DOMAIN},
     database::Database,
     plain_http::get,
@@ -129,5 +130,11 @@ async fn changes_what_it_logs() {
     assert_eq!(now, (LogLevel::Info, LogLevel::Info));
     let refused = logger.set_log_level(SetLogLevelRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+
+    let log = AuditLog::read(&ca.admin()).await;
     ca.terminate().await;
+    let changes = log.of("configuration.reload");
+    let filters: Vec<_> = changes.iter().map(|record| record.details["filter"].as_str()).collect();
+    assert_eq!(filters, ["info,ca_daemon=debug,secplane_identity=debug", "info"], "{changes:#?}");
+    assert!(changes.iter().all(|record| record.target == "log.filter"), "{changes:#?}");
 }
