@@ -4,20 +4,26 @@
 //! gzip readers take for one stream.
 
 use std::{
-    io::Write,
+    cell::RefCell,
     sync::{Arc, LazyLock},
 };
 
-use flate2::{Compression, GzBuilder};
+use libdeflater::{CompressionLvl, Compressor};
 
 use crate::digest::Digest;
 
 /// The level is part of what makes equal content equal bytes on every replica.
-const LEVEL: u32 = 6;
+const LEVEL: i32 = 6;
 /// What ends a tar stream: two empty blocks.
 const END: [u8; 1024] = [0; 1024];
 /// How long an entry's name may be.
 const MAX_NAME_BYTES: usize = 100;
+
+thread_local! {
+    /// A compressor clears hundreds of kilobytes when it is made, far more than a tier has; each thread keeps its own.
+    static COMPRESSOR: RefCell<Compressor> =
+        RefCell::new(Compressor::new(CompressionLvl::new(LEVEL).unwrap_or_default()));
+}
 
 /// One gzip member and the hash of its bytes.
 #[derive(Debug, Clone)]
@@ -43,11 +49,14 @@ impl Member {
     }
 
     fn compress(tar: &[u8]) -> Self {
-        let mut gzip =
-            GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::new(LEVEL));
-        // Writing to memory does not fail; if it did, the archive would be cut and no reader would take it.
-        let written = gzip.write_all(tar).and_then(|()| gzip.finish());
-        let bytes: Arc<[u8]> = written.unwrap_or_default().into();
+        let bytes: Arc<[u8]> = COMPRESSOR.with_borrow_mut(|compressor| {
+            let mut packed = vec![0; compressor.gzip_compress_bound(tar.len())];
+            // There is room for whatever comes of it; if there were none, the archive would be cut and no reader would
+            // take it. Its header has neither a time nor a name.
+            let length = compressor.gzip_compress(tar, &mut packed).unwrap_or_default();
+            packed.truncate(length);
+            packed.into()
+        });
         Self { digest: Digest::of(&[&bytes]), bytes }
     }
 }

@@ -1,6 +1,9 @@
 //! One tier: its modules, checked together and packed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use secplane_rego::{Gate, Module, evaluate::warnings};
 use serde::{Deserialize, Serialize};
@@ -133,8 +136,20 @@ impl Tier {
 pub(crate) fn completed(mut parts: Parts) -> Parts {
     let parsed: Vec<&Module> = parts.modules.iter().map(|part| part.module.as_ref()).collect();
     let made = denial::completion(&parsed);
-    parts.modules.extend(made.iter().filter_map(|made| ParsedModule::made(TierKind::Global, made)));
+    parts.modules.extend(made.iter().filter_map(completing));
     parts
+}
+
+/// A module that completes the global tier. There are eight of them, and every change of the tier needs some.
+fn completing(made: &Made) -> Option<ParsedModule> {
+    static READ: Mutex<BTreeMap<String, ParsedModule>> = Mutex::new(BTreeMap::new());
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = read.get(&made.text) {
+        return Some(known.clone());
+    }
+    let module = ParsedModule::made(TierKind::Global, made)?;
+    read.insert(made.text.clone(), module.clone());
+    Some(module)
 }
 
 /// Where a module of an archive comes from.

@@ -2,7 +2,7 @@
 //!
 //! Variables, strings and numbers share one table: `x`, `"x"` and `.x` have the same [`Name`].
 
-use std::hash::BuildHasher;
+use std::{hash::BuildHasher, sync::LazyLock};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -140,16 +140,20 @@ impl Names {
     /// A table with nothing but the known words.
     #[must_use]
     pub fn new() -> Self {
-        let mut names = Self {
-            text: String::with_capacity(2048),
-            spans: Vec::with_capacity(256),
-            index: HashTable::with_capacity(256),
-            hasher: DefaultHashBuilder::default(),
-        };
-        for word in KNOWN {
-            names.intern(word);
-        }
-        names
+        // Each module and each check begins with one: copying is faster than hashing the words again.
+        static KNOWN_ONLY: LazyLock<Names> = LazyLock::new(|| {
+            let mut names = Names {
+                text: String::with_capacity(2048),
+                spans: Vec::with_capacity(256),
+                index: HashTable::with_capacity(256),
+                hasher: DefaultHashBuilder::default(),
+            };
+            for word in KNOWN {
+                names.intern(word);
+            }
+            names
+        });
+        KNOWN_ONLY.clone()
     }
 
     /// How many words there are.
