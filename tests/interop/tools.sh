@@ -89,18 +89,19 @@ build_workload() {
     export WORKLOAD=$1/workload
 }
 
-# OPA's own compiler, which answers about many sets of modules in one process: of the oldest and the newest version
-# that policies are checked for, as opaoracle-VERSION. build_oracles FOLDER
+# OPA's own compilers, which answer about many sets of modules in one process: of each version that policies are
+# checked for, as opaoracle-VERSION. build_oracles FOLDER
 build_oracles() {
     say "building the oracles on OPA's compilers"
     export ORACLES=$1
-    (cd -- "$INTEROP/go" && export CGO_ENABLED=0 &&
-        go build -mod=readonly -o "$1/opacorpus" ./opacorpus &&
-        go build -mod=readonly -o "$1/opaoracle-${OPA_VERSION%.*}" ./opaoracle &&
-        go build -mod=readonly -modfile="opaoracle/versions/${OPA_OLDEST_VERSION%.*}.mod" \
-            -o "$1/opaoracle-${OPA_OLDEST_VERSION%.*}" ./opaoracle) ||
-        die "the oracles cannot be built; Go's words are above"
-    export ORACLE_VERSIONS="${OPA_OLDEST_VERSION%.*} ${OPA_VERSION%.*}"
+    export OLDEST=${OPA_OLDEST_VERSION%.*} NEWEST=${OPA_VERSION%.*}
+    local build=(env CGO_ENABLED=0 go -C "$INTEROP/go" build -mod=readonly) file
+    "${build[@]}" -o "$1/" ./opacorpus || die "opacorpus cannot be built; Go's words are above"
+    "${build[@]}" -o "$1/opaoracle-$NEWEST" ./opaoracle || die "the oracle cannot be built; Go's words are above"
+    for file in "$INTEROP"/go/opaoracle/versions/*.mod; do
+        "${build[@]}" -modfile="$file" -o "$1/opaoracle-$(basename -- "$file" .mod)" ./opaoracle ||
+            die "the oracle of $file cannot be built; Go's words are above"
+    done
 }
 
 # A PKCS#11 token in files, and a program that looks into tokens. From the distribution, as they are small and have no

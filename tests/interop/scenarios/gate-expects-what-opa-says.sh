@@ -1,10 +1,15 @@
 # shellcheck shell=bash
-# The refusals and acceptances that the gate's own tests expect are those of OPA's compiler.
+# The refusals and acceptances that the gate's own tests expect are those of OPA's compilers, and what the built-in
+# functions answer is what OPA's answer.
 
 # shellcheck source=../stack.sh
 source "${BASH_SOURCE[0]%/*}/../stack.sh"
 
-for version in $ORACLE_VERSIONS; do
-    expect "OPA $version refuses and accepts the files of rego/tests as they say" "$ORACLES/opaoracle-$version" \
+for oracle in "$ORACLES"/opaoracle-*; do
+    version=${oracle##*-}
+    expect "OPA $version refuses and accepts the files of rego/tests as they say" "$oracle" \
         expectations "$version" "$REPOSITORY/rego/tests/refusals" "$REPOSITORY/rego/tests/accepted"
+done
+for opa in opa "$OPA_OLDEST"; do
+    expect "the built-in functions of $opa answer as the tests say" "$opa" test "$REPOSITORY/rego/tests/builtins"
 done

@@ -24,6 +24,26 @@ pub(super) fn is_valid(arguments: &[Value]) -> Option<Value> {
     Some(text(arguments, 0).is_some_and(|text| network(text).is_some()).into())
 }
 
+/// `net.cidr_expand(cidr)`: its addresses, if they are not more than 65,536.
+pub(super) fn expand(arguments: &[Value]) -> Option<Value> {
+    const MOST_BITS: u8 = 16;
+    let network = network(text(arguments, 0)?)?.trunc();
+    if network.max_prefix_len() - network.prefix_len() > MOST_BITS {
+        return None;
+    }
+    let addresses: BTreeSet<Value> = match network {
+        IpNet::V4(network) => {
+            let (first, last) = (u32::from(network.network()), u32::from(network.broadcast()));
+            (first..=last).map(|address| std::net::Ipv4Addr::from(address).to_string().into()).collect()
+        }
+        IpNet::V6(network) => {
+            let (first, last) = (u128::from(network.network()), u128::from(network.broadcast()));
+            (first..=last).map(|address| std::net::Ipv6Addr::from(address).to_string().into()).collect()
+        }
+    };
+    Some(Value::from(addresses))
+}
+
 /// `net.cidr_contains_matches(cidrs, cidrs_or_ips)`: the pairs of keys of which the first contains the second.
 pub(super) fn contains_matches(arguments: &[Value]) -> Option<Value> {
     let outer = keyed(arguments.first()?)?;
@@ -60,8 +80,11 @@ pub(super) fn merge(arguments: &[Value]) -> Option<Value> {
     Some(Value::from(v4.chain(v6).map(Value::from).collect::<BTreeSet<_>>()))
 }
 
+/// As OPA reads it: the length of the prefix is digits, with zeros before them or not.
 fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok()
+    let (address, length) = text.split_once('/')?;
+    let length = Some(length).filter(|length| length.bytes().all(|byte| byte.is_ascii_digit()))?;
+    IpNet::new(address.parse().ok()?, length.parse().ok()?).ok()
 }
 
 fn network_or_address(text: &str) -> Option<IpNet> {

@@ -13,14 +13,6 @@ pub(super) fn sha256(arguments: &[Value]) -> Option<Value> {
     digest_of(arguments, &digest::SHA256)
 }
 
-pub(super) fn sha384(arguments: &[Value]) -> Option<Value> {
-    digest_of(arguments, &digest::SHA384)
-}
-
-pub(super) fn sha512(arguments: &[Value]) -> Option<Value> {
-    digest_of(arguments, &digest::SHA512)
-}
-
 pub(super) fn hmac_sha1(arguments: &[Value]) -> Option<Value> {
     hmac_of(arguments, hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY)
 }

@@ -3,7 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey, crypto, jwk::JwkSet};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, crypto,
+    jwk::{Jwk, JwkSet},
+};
 use regorus::Value;
 use serde_json::Value as Json;
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate};
@@ -39,6 +42,11 @@ impl<'a> Token<'a> {
         self.header.get(name).and_then(Json::as_str)
     }
 
+    /// RFC 7515 section 4.1.11: whoever does not know what a token calls critical must not take it. Here nothing is known.
+    fn has_critical_parts(&self) -> bool {
+        self.header.get("crit").is_some()
+    }
+
     fn is_signed_by(&self, key: &DecodingKey, algorithm: Algorithm) -> bool {
         crypto::verify(self.signature, self.message.as_bytes(), key, algorithm).unwrap_or(false)
     }
@@ -52,7 +60,8 @@ pub(super) fn decode(arguments: &[Value]) -> Option<Value> {
     Some(Value::from(parts.to_vec()))
 }
 
-/// `io.jwt.verify_*(token, key)`. The key is a secret, or a certificate or public key in PEM, or a set of JSON Web Keys.
+/// `io.jwt.verify_*(token, key)`. The key is a secret, or a certificate or public key in PEM, a JSON Web Key, or a
+/// set of them.
 pub(super) fn verify(arguments: &[Value], algorithm: &str) -> Option<Value> {
     let algorithm: Algorithm = algorithm.parse().ok()?;
     let token = Token::read(text(arguments, 0)?)?;
@@ -78,7 +87,8 @@ pub(super) fn decode_verify(arguments: &[Value]) -> Option<Value> {
         None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
     };
     let is_secret = constraints.contains_key("secret");
-    let valid = is_signed(&token, key, is_secret, constraints.get("alg"))
+    let valid = !token.has_critical_parts()
+        && is_signed(&token, key, is_secret, constraints.get("alg"))
         && issuer_fits(&token, constraints.get("iss"))
         && audience_fits(&token, constraints.get("aud"))
         && is_current(&token, now);
@@ -141,6 +151,9 @@ fn keys(text: &str, algorithm: Algorithm, id: Option<&str>) -> Option<Vec<Decodi
             set.keys.iter().filter(|key| id.is_some() && key.common.key_id.as_deref() == id).collect();
         let candidates = if named.is_empty() { set.keys.iter().collect() } else { named };
         return Some(candidates.into_iter().filter_map(|key| DecodingKey::from_jwk(key).ok()).collect());
+    }
+    if let Ok(key) = serde_json::from_str::<Jwk>(text) {
+        return Some(DecodingKey::from_jwk(&key).into_iter().collect());
     }
     let pem = pem::parse(text).ok()?;
     let key = match pem.tag() {
