@@ -25,7 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     admin::{
-        self,
+        self, Administered,
         socket::{AdminSocket, LocalUser, SocketError},
     },
     api::{Bundles, Health, health_router, router},
@@ -227,7 +227,8 @@ impl BundleService {
         let reaches = sources.reaches();
         let (batches, following) = sources.follow(&ending);
         let judged = cluster.as_ref().map(Cluster::shared);
-        let applying = tokio::spawn(apply(bundles.clone(), batches, judged));
+        let applying = tokio::spawn(apply(bundles.clone(), batches, judged.clone()));
+        let administered = Administered { catalog: bundles.catalog.clone(), judged };
         let health = Health {
             catalog: bundles.catalog.clone(),
             identity: identity.clone(),
@@ -237,7 +238,7 @@ impl BundleService {
         };
         let health = tokio::spawn(serve_health(health_listener, health, ending.clone()));
         let cluster = cluster.map(|cluster| cluster.start(&bundles.catalog, &identity, &ending));
-        let admin = tokio::spawn(serve_admin(admin, bundles.catalog.clone(), ending.clone()));
+        let admin = tokio::spawn(serve_admin(admin, administered, ending.clone()));
         let renewing = tokio::spawn(renew(bundles.catalog.clone(), bundle_lifetime, ending.clone()));
 
         let limits = ConnectionLimits { drain: DRAIN, ..ConnectionLimits::default() };
@@ -361,11 +362,11 @@ async fn serve_health(listener: TcpListener, health: Health, ending: Cancellatio
 /// Answers administrators, if there is a socket for them.
 async fn serve_admin(
     socket: Option<AdminSocket>,
-    catalog: Catalog,
+    administered: Administered,
     ending: CancellationToken,
 ) -> io::Result<()> {
     let Some(socket) = socket else { return Ok(()) };
-    let service = admin::router(catalog).into_make_service_with_connect_info::<LocalUser>();
+    let service = admin::router(administered).into_make_service_with_connect_info::<LocalUser>();
     axum::serve(socket, service).with_graceful_shutdown(ending.cancelled_owned()).await
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use secplane_identity::SpiffeId;
 
 use super::{
-    AdminFailure,
+    AdminFailure, Administered,
     wire::{
         ChoiceAnswer, HistoryAnswer, HistoryEntry, SnapshotAnswer, SnapshotResource, StandingPin, Target,
     },
@@ -162,12 +162,12 @@ fn number(text: &str) -> Result<u64, AdminFailure> {
 }
 
 pub(super) async fn rollback(
-    catalog: &Catalog,
+    administered: &Administered,
     of: Target,
     to: String,
     by: String,
 ) -> Result<ChoiceAnswer, AdminFailure> {
-    choose(catalog, by, move |state| match &of {
+    choose(administered, by, move |state| match &of {
         Target::Resource(key) => {
             let version = kept(state)?.version(key, &to)?;
             Ok((vec![(key.clone(), Choice::Version(version))], Vec::new()))
@@ -192,8 +192,12 @@ pub(super) async fn rollback(
     .await
 }
 
-pub(super) async fn release(catalog: &Catalog, of: Target, by: String) -> Result<ChoiceAnswer, AdminFailure> {
-    choose(catalog, by, move |state| {
+pub(super) async fn release(
+    administered: &Administered,
+    of: Target,
+    by: String,
+) -> Result<ChoiceAnswer, AdminFailure> {
+    choose(administered, by, move |state| {
         let resources = match &of {
             Target::Resource(key) => vec![key.clone()],
             Target::Tier(tier) => members(state, tier),
@@ -219,12 +223,13 @@ fn shared() -> AdminFailure {
 
 type Choices = (Vec<(ResourceKey, Choice)>, Vec<ResourceKey>);
 
-/// Makes choices, keeps them, and publishes what comes of them.
+/// Makes choices, keeps them, publishes what comes of them, and has it told to the authors.
 async fn choose(
-    catalog: &Catalog,
+    Administered { catalog, judged }: &Administered,
     by: String,
     choices: impl FnOnce(&State) -> Result<Choices, AdminFailure> + Send + 'static,
 ) -> Result<ChoiceAnswer, AdminFailure> {
+    let judged = judged.clone();
     catalog
         .with_state(move |state, now| {
             let (choices, missing) = match choices(state) {
@@ -241,6 +246,12 @@ async fn choose(
             let resources: Vec<ResourceKey> = choices.into_iter().map(|(key, _)| key).collect();
             let durable = state.keep_choices(&resources, &by, now);
             let pins = pins(state, &resources);
+            if let Some(shared) = &judged {
+                // From here, as the administrator may have hung up by the time that there is an answer. Whoever wants
+                // the verdicts waits until this change is done.
+                let members = state.policies.members_of(&tiers);
+                shared.judged(&members.chain(&resources).cloned().collect());
+            }
             let answer = ChoiceAnswer { tiers: tiers.iter().cloned().collect(), pins, missing, durable };
             (Ok(answer), tiers)
         })

@@ -10,6 +10,8 @@ mod answers;
 pub mod socket;
 pub mod wire;
 
+use std::sync::Arc;
+
 use axum::{
     Json, Router,
     extract::{
@@ -23,7 +25,7 @@ use axum::{
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::{catalog::Catalog, history::query::QueryError, refusal::Refusal};
+use crate::{catalog::Catalog, history::query::QueryError, kubernetes::Shared, refusal::Refusal};
 use socket::LocalUser;
 use wire::{ErrorAnswer, ErrorBody, HistoryQuery, ReleaseRequest, RollbackRequest, SnapshotQuery};
 
@@ -32,15 +34,23 @@ const MAX_QUESTION_BYTES: usize = 64 * 1024;
 /// The longest reason.
 pub(crate) const MAX_REASON_BYTES: usize = 1024;
 
+/// What administrators ask and change.
+#[derive(Debug, Clone)]
+pub(crate) struct Administered {
+    pub(crate) catalog: Catalog,
+    /// Whom to tell whose verdict may be another one by a choice.
+    pub(crate) judged: Option<Arc<Shared>>,
+}
+
 /// The router of the admin socket.
-pub(crate) fn router(catalog: Catalog) -> Router {
+pub(crate) fn router(administered: Administered) -> Router {
     Router::new()
         .route("/v1/history", get(history))
         .route("/v1/snapshot", get(snapshot))
         .route("/v1/rollback", post(rollback))
         .route("/v1/release", post(release))
         .fallback(async || AdminFailure::NotFound("there is nothing under this address".to_owned()))
-        .with_state(catalog)
+        .with_state(administered)
         .layer(DefaultBodyLimit::max(MAX_QUESTION_BYTES))
         .layer(from_fn(only_administrators))
 }
@@ -63,37 +73,37 @@ type Asked<Q> = Result<Query<Q>, QueryRejection>;
 type Sent<B> = Result<Json<B>, JsonRejection>;
 
 async fn history(
-    State(catalog): State<Catalog>,
+    State(administered): State<Administered>,
     query: Asked<HistoryQuery>,
 ) -> Result<Response, AdminFailure> {
     let Query(HistoryQuery { of }) = query.map_err(malformed)?;
-    answered(answers::history(&catalog, of).await)
+    answered(answers::history(&administered.catalog, of).await)
 }
 
 async fn snapshot(
-    State(catalog): State<Catalog>,
+    State(administered): State<Administered>,
     query: Asked<SnapshotQuery>,
 ) -> Result<Response, AdminFailure> {
     let Query(SnapshotQuery { of, at }) = query.map_err(malformed)?;
-    answered(answers::snapshot(&catalog, of, at).await)
+    answered(answers::snapshot(&administered.catalog, of, at).await)
 }
 
 async fn rollback(
-    State(catalog): State<Catalog>,
+    State(administered): State<Administered>,
     ConnectInfo(user): ConnectInfo<LocalUser>,
     request: Sent<RollbackRequest>,
 ) -> Result<Response, AdminFailure> {
     let Json(RollbackRequest { of, to, reason }) = request.map_err(malformed)?;
-    answered(answers::rollback(&catalog, of, to, by(user, &reason)?).await)
+    answered(answers::rollback(&administered, of, to, by(user, &reason)?).await)
 }
 
 async fn release(
-    State(catalog): State<Catalog>,
+    State(administered): State<Administered>,
     ConnectInfo(user): ConnectInfo<LocalUser>,
     request: Sent<ReleaseRequest>,
 ) -> Result<Response, AdminFailure> {
     let Json(ReleaseRequest { of, reason }) = request.map_err(malformed)?;
-    answered(answers::release(&catalog, of, by(user, &reason)?).await)
+    answered(answers::release(&administered, of, by(user, &reason)?).await)
 }
 
 /// Who does something, and why, as the history keeps it.

@@ -32,7 +32,19 @@ impl Policies {
         let stood = self.stands(key, members);
         let fitting = self.fitting(key, members, moved);
         let mut standing = self.passing(key, fitting, moved);
-        // Those whose wanted version does not stand here: their last good one, or a denial.
+        let fallen_back = self.fall_back(key, members, stood, &mut standing);
+        self.judge_passed_over(key, members, &standing);
+        fallen_back.map(|()| standing)
+    }
+
+    /// Adds those whose wanted version does not stand in a tier: their last good one, or a denial.
+    fn fall_back(
+        &self,
+        key: &TierKey,
+        members: &BTreeSet<ResourceKey>,
+        stood: bool,
+        standing: &mut BTreeMap<ResourceKey, Version>,
+    ) -> Result<(), String> {
         for name in members {
             let Some(resource) = self.resources.get(name).filter(|_| !standing.contains_key(name)) else {
                 continue;
@@ -51,7 +63,36 @@ impl Policies {
                 }
             }
         }
-        Ok(standing)
+        Ok(())
+    }
+
+    /// Judges the newest versions that an administrator's choices keep out of a tier: their authors are to know
+    /// whether they could be in it.
+    fn judge_passed_over(
+        &mut self,
+        key: &TierKey,
+        members: &BTreeSet<ResourceKey>,
+        standing: &BTreeMap<ResourceKey, Version>,
+    ) {
+        for name in members {
+            let pinned = self.resources.get(name).filter(|resource| resource.pin.is_some());
+            let newest = pinned.and_then(|resource| resource.newest.as_ref());
+            let Some(newest) = newest.filter(|newest| newest.tier() == key) else { continue };
+            let mut tried = standing.clone();
+            tried.insert(name.clone(), newest.clone());
+            let mut refusals = conflicts_of(self.settings.gate, key.kind(), tried.values());
+            if refusals.is_empty() {
+                refusals = self.failures_of(key.kind(), tried.values());
+            }
+            if !refusals.is_empty() {
+                // A test that fails without it as well is not its fault.
+                let anyway = self.failures_of(key.kind(), standing.values());
+                refusals.retain(|refusal| !anyway.contains(refusal));
+            }
+            if let Some(resource) = self.resources.get_mut(name) {
+                resource.refusals = refusals.into_iter().map(|refusal| refusal.of(name)).collect();
+            }
+        }
     }
 
     /// The wanted versions that OPA would take together. When that is not all of them they are added one by one, those
@@ -161,7 +202,7 @@ impl Policies {
         for failure in failures {
             let resource = failure.resource.as_ref().and_then(|name| self.resources.get_mut(name));
             if let Some(resource) = resource {
-                resource.refusals.push(failure.clone().warning());
+                resource.wanted_refusals_mut().push(failure.clone().warning());
             }
         }
     }
@@ -177,10 +218,7 @@ impl Policies {
     fn accept(&mut self, name: &ResourceKey, version: &Version, moved: &mut BTreeSet<TierKey>) {
         let Some(resource) = self.resources.get_mut(name) else { return };
         resource.accepted = true;
-        // Of a version that somebody chose, nothing says that the newest is right by now.
-        if resource.pin.is_none() {
-            resource.refusals.clear();
-        }
+        resource.wanted_refusals_mut().clear();
         let before = resource.good.replace(version.clone());
         moved.extend(before.map(|before| before.tier().clone()).filter(|tier| tier != version.tier()));
     }
@@ -193,9 +231,9 @@ impl Policies {
         moved: &mut BTreeSet<TierKey>,
     ) {
         let Some(resource) = self.resources.get_mut(name) else { return };
-        let first_time = resource.accepted || resource.refusals.is_empty();
+        let first_time = resource.accepted || resource.wanted_refusals().is_empty();
         resource.accepted = false;
-        resource.refusals = refusals.into_iter().map(|refusal| refusal.of(name)).collect();
+        *resource.wanted_refusals_mut() = refusals.into_iter().map(|refusal| refusal.of(name)).collect();
         let good = resource.good.as_ref().map(|good| good.tier().clone());
         moved.extend(good.filter(|tier| first_time && tier != key));
     }

@@ -247,6 +247,7 @@ impl Policies {
             good,
             pin,
             refusals,
+            chosen_refusals: Vec::new(),
             warnings,
         };
         self.enlist(key, resource, &cause, touched);
@@ -282,6 +283,7 @@ impl Policies {
             good,
             pin,
             refusals: vec![refusal],
+            chosen_refusals: Vec::new(),
             warnings,
         };
         self.enlist(&key, resource, &format!("{key} is kept: its file cannot be read"), touched);
@@ -350,7 +352,7 @@ impl Policies {
         let Choice::Version(version) = choice else { return Vec::new() };
         let Some(resource) = self.resources.get(key) else { return Vec::new() };
         let stands = resource.good.as_ref().is_some_and(|good| good.stored.hash == version.hash);
-        if resource.accepted && stands { Vec::new() } else { resource.refusals.clone() }
+        if resource.accepted && stands { Vec::new() } else { resource.chosen_refusals.clone() }
     }
 
     fn is_still_in_its_tier(&self, version: &StoredVersion) -> bool {
@@ -370,6 +372,9 @@ impl Policies {
             };
             touch(&mut touched, resource.tiers().cloned(), &cause);
             resource.pin = pin;
+            // What stood by the choice before says nothing of what is wanted now.
+            resource.accepted = false;
+            resource.chosen_refusals.clear();
             self.enlist(&key, resource, &cause, &mut touched);
         }
         self.rebuild_all(touched)

@@ -83,6 +83,8 @@ pub(super) struct Resource {
     pub(super) pin: Option<Pin<Version>>,
     /// What is wrong with the newest version.
     pub(super) refusals: Vec<Refusal>,
+    /// What is wrong with the version that an administrator chose instead.
+    pub(super) chosen_refusals: Vec<Refusal>,
     /// What its author should look at, although it takes effect.
     pub(super) warnings: Vec<Refusal>,
 }
@@ -123,7 +125,10 @@ impl Resource {
             // It stands elsewhere, or is about to be tried there.
             Some(good) if good.tier() != tier => Fallback::Elsewhere,
             Some(_)
-                if self.newest.is_some() && self.tier.as_ref() != Some(tier) && self.refusals.is_empty() =>
+                if self.pin.is_none()
+                    && self.newest.is_some()
+                    && self.tier.as_ref() != Some(tier)
+                    && self.refusals.is_empty() =>
             {
                 Fallback::Elsewhere
             }
@@ -132,9 +137,24 @@ impl Resource {
         }
     }
 
+    /// What is wrong with the version that it should have: the chosen one, or its newest.
+    pub(super) fn wanted_refusals(&self) -> &[Refusal] {
+        if self.pin.is_some() { &self.chosen_refusals } else { &self.refusals }
+    }
+
+    pub(super) fn wanted_refusals_mut(&mut self) -> &mut Vec<Refusal> {
+        if self.pin.is_some() { &mut self.chosen_refusals } else { &mut self.refusals }
+    }
+
+    /// Whether its newest version may not take effect, whatever an administrator chose instead.
+    pub(super) fn is_refused(&self) -> bool {
+        // That a chosen version stands says nothing of the newest.
+        if self.pin.is_some() { !self.refusals.is_empty() } else { !self.accepted }
+    }
+
     /// What a workload is told while the tier denies.
     pub(super) fn reason(&self, name: &ResourceKey, kind: TierKind) -> String {
-        let first = self.refusals.first();
+        let first = self.wanted_refusals().first();
         let place = first.map(|refusal| match (&refusal.path, refusal.line) {
             (Some(path), 0) => format!("{path}: "),
             (Some(path), line) => format!("{path}:{line}: "),
@@ -150,19 +170,28 @@ impl Resource {
     /// What an administrator chose instead of the newest version, for its author to know.
     pub(super) fn pinned(&self, name: &ResourceKey) -> Option<Refusal> {
         let pin = self.pin.as_ref()?;
+        let newest = pin.of;
         let what = match &pin.to {
-            Some(version) => format!("version {:.12} is in force", version.stored.hash),
-            None => "the resource is left out of its tier".to_owned(),
+            // A tier that is rolled back has resources that did not change since.
+            Some(version) if version.stored.hash == newest => {
+                format!("the newest version, {newest:.12}, was chosen")
+            }
+            Some(version) => {
+                format!("version {:.12} was chosen instead of the newest, {newest:.12}", version.stored.hash)
+            }
+            None => format!("the resource was left out of its tier, with its newest version, {newest:.12}"),
         };
-        let message = format!("{what} instead of the newest version, {:.12}: {}", pin.of, pin.by);
-        let advice =
-            format!("release it with `secctl bundle release --resource {name}`, or change the resource");
+        let message = format!("{what}: {}", pin.by);
+        let advice = format!(
+            "release it with `secctl bundle release --resource {name} --reason TEXT`, or change the resource"
+        );
         Some(Refusal::new("pinned", message).of(name).warning().suggest(advice))
     }
 
     /// All that its author should know, each with the file that it is about.
     pub(super) fn findings(&self, name: &ResourceKey) -> Vec<Refusal> {
-        let all = self.refusals.iter().chain(&self.warnings).cloned().chain(self.pinned(name));
+        let all = self.refusals.iter().chain(&self.chosen_refusals).chain(&self.warnings).cloned();
+        let all = all.chain(self.pinned(name));
         let file = |refusal: Refusal| Refusal {
             file: Some(refusal.file.clone().unwrap_or_else(|| self.file.to_string())),
             ..refusal

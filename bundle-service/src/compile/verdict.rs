@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{policies::Policies, resource::Resource};
-use crate::{policy::ResourceKey, refusal::Refusal, tiers::TierKey};
+use super::{
+    policies::Policies,
+    resource::{Pin, Resource, Version},
+};
+use crate::{digest::Digest, policy::ResourceKey, refusal::Refusal, tiers::TierKey};
 
 /// What became of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,9 +15,9 @@ pub struct Verdict {
     pub file: Arc<str>,
     /// The version that was judged, as its source counts.
     pub generation: Option<i64>,
-    /// Why this version does not take effect; empty when it does.
+    /// Why this version may not take effect; empty when it may, although an administrator can keep it from that.
     pub refusals: Vec<Refusal>,
-    /// What its author should look at, although it takes effect.
+    /// What its author should look at besides.
     pub warnings: Vec<Refusal>,
     /// What is in force of the resource.
     pub standing: Standing,
@@ -37,6 +40,22 @@ pub enum Standing {
         /// The hash of what the tier holds.
         hash: [u8; 32],
     },
+    /// The version that an administrator chose instead, in a tier with that content.
+    RolledBack {
+        /// The tier.
+        tier: TierKey,
+        /// The hash of what the tier holds.
+        hash: [u8; 32],
+        /// The version.
+        to: Digest,
+        /// Who chose, and why.
+        by: String,
+    },
+    /// Nothing: an administrator left it out of its tier, which is what it is without it.
+    LeftOut {
+        /// Who chose, and why.
+        by: String,
+    },
     /// Nothing: its tier denies everything until all of its resources can be used.
     Denied {
         /// The tier.
@@ -55,8 +74,9 @@ impl Policies {
     #[must_use]
     pub fn verdict(&self, key: &ResourceKey) -> Option<Verdict> {
         let resource = self.resources.get(key)?;
-        let refusals = if resource.accepted { Vec::new() } else { resource.refusals.clone() };
-        let warnings = resource.warnings.iter().cloned().chain(resource.pinned(key)).collect();
+        let refusals = if resource.is_refused() { resource.refusals.clone() } else { Vec::new() };
+        let warnings = resource.warnings.iter().cloned().chain(resource.pinned(key));
+        let warnings = warnings.chain(resource.chosen_refusals.iter().cloned()).collect();
         Some(Verdict {
             file: Arc::clone(&resource.file),
             generation: resource.generation,
@@ -67,20 +87,29 @@ impl Policies {
     }
 
     fn standing(&self, resource: &Resource) -> Standing {
-        // The version in force is in the tier that it was good in, which may be another one than the newest asks for.
-        let key = match &resource.good {
-            Some(good) => good.tier(),
-            None => match &resource.tier {
-                Some(tier) => tier,
+        let good = resource.good.as_ref();
+        let (key, good) = match &resource.pin {
+            Some(Pin { to: None, by, .. }) => return Standing::LeftOut { by: by.clone() },
+            // Under a choice, something of it is in the chosen version's tier or nowhere.
+            Some(Pin { to: Some(to), .. }) => (to.tier(), good.filter(|good| good.tier() == to.tier())),
+            // The version in force is in the tier that it was good in, which may be another one than the newest asks
+            // for.
+            None => match good.map(Version::tier).or(resource.tier.as_ref()) {
+                Some(tier) => (tier, good),
                 None => return Standing::Nothing,
             },
         };
         let Some(tier) = self.tier(key) else { return Standing::Nothing };
         let (key, hash) = (key.clone(), *tier.member.digest.as_bytes());
-        match (&tier.denied, resource.accepted, &resource.good) {
+        match (&tier.denied, &resource.pin, good) {
             (Some(reason), ..) => Standing::Denied { tier: key, hash, reason: reason.clone() },
-            (None, true, _) if resource.pin.is_none() => Standing::Newest { tier: key, hash },
-            (None, _, Some(_)) => Standing::Earlier { tier: key, hash },
+            (None, Some(pin), Some(good)) if good.stored.hash != resource.state => {
+                Standing::RolledBack { tier: key, hash, to: good.stored.hash, by: pin.by.clone() }
+            }
+            // It is the newest that was chosen, as happens where a whole tier is rolled back.
+            (None, Some(_), Some(_)) => Standing::Newest { tier: key, hash },
+            (None, None, _) if resource.accepted => Standing::Newest { tier: key, hash },
+            (None, None, Some(_)) => Standing::Earlier { tier: key, hash },
             (None, _, None) => Standing::Nothing,
         }
     }
@@ -100,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        compile::Settings,
+        compile::{Settings, policies::Choice, resource::StoredVersion},
         source::{Change, Object, SourceOptions, manifests::FileContent},
     };
 
@@ -131,8 +160,9 @@ mod tests {
         match standing {
             Standing::Newest { hash, .. }
             | Standing::Earlier { hash, .. }
+            | Standing::RolledBack { hash, .. }
             | Standing::Denied { hash, .. } => *hash,
-            Standing::Nothing => panic!("nothing is in force"),
+            Standing::LeftOut { .. } | Standing::Nothing => panic!("nothing is in force"),
         }
     }
 
@@ -172,6 +202,89 @@ mod tests {
         let touched = policies.apply(&[Change::Gone(ResourceKey::new("team-a", "p"))]);
         assert!(policies.members_of(&touched).any(|member| *member == key));
         assert!(matches!(policies.verdict(&key).unwrap().standing, Standing::Newest { .. }));
+    }
+
+    const BY: &str = "user 0: test";
+
+    fn key(name: &str) -> ResourceKey {
+        ResourceKey::new("team-a", name)
+    }
+
+    /// The version of a resource that stands.
+    fn good(policies: &Policies, name: &str) -> StoredVersion {
+        policies.resources[&key(name)].good.as_ref().unwrap().stored.clone()
+    }
+
+    fn choose(policies: &mut Policies, name: &str, choice: Choice) -> Verdict {
+        policies.choose(&[(key(name), choice)], BY).unwrap();
+        policies.verdict(&key(name)).unwrap()
+    }
+
+    #[test]
+    fn tells_which_version_an_administrator_chose() {
+        let mut policies = policies();
+        let first = apply(&mut policies, object("p", 1, "namespace", GOOD));
+        let earlier = good(&policies, "p");
+        let newest = apply(&mut policies, object("p", 2, "namespace", &GOOD.replace("true", "false")));
+        let back = choose(&mut policies, "p", Choice::Version(earlier.clone()));
+        assert_eq!((back.generation, back.refusals), (Some(2), Vec::new()), "the newest is in order");
+        assert_eq!(back.warnings[0].code, "pinned");
+        let tier = TierKey::Namespace("team-a".to_owned());
+        let rolled_back =
+            Standing::RolledBack { tier, hash: hash(&first.standing), to: earlier.hash, by: BY.to_owned() };
+        assert_eq!(back.standing, rolled_back);
+        let released = choose(&mut policies, "p", Choice::Newest);
+        assert_eq!((released.standing, released.warnings), (newest.standing, Vec::new()));
+        // Of a tier that is rolled back, some have not changed since.
+        let newest = good(&policies, "p");
+        let kept = choose(&mut policies, "p", Choice::Version(newest));
+        assert!(matches!(kept.standing, Standing::Newest { .. }), "{:?}", kept.standing);
+    }
+
+    #[test]
+    fn tells_that_an_administrator_left_it_out() {
+        let mut policies = policies();
+        apply(&mut policies, object("p", 1, "namespace", GOOD));
+        apply(&mut policies, object("q", 1, "namespace", &GOOD.replace("allow", "other")));
+        let out = choose(&mut policies, "p", Choice::LeftOut);
+        assert_eq!(out.refusals, []);
+        assert_eq!(out.standing, Standing::LeftOut { by: BY.to_owned() });
+        let neighbour = policies.verdict(&key("q")).unwrap();
+        assert!(matches!(neighbour.standing, Standing::Newest { .. }), "{:?}", neighbour.standing);
+        let released = choose(&mut policies, "p", Choice::Newest);
+        assert!(matches!(released.standing, Standing::Newest { .. }), "{:?}", released.standing);
+    }
+
+    #[test]
+    fn a_choice_hides_nothing_that_is_wrong_with_the_newest_version() {
+        let mut policies = policies();
+        apply(&mut policies, object("p", 1, "namespace", GOOD));
+        let earlier = good(&policies, "p");
+        let broken = apply(&mut policies, object("p", 2, "namespace", BAD));
+        for choice in [Choice::Version(earlier), Choice::LeftOut] {
+            let chosen = choose(&mut policies, "p", choice);
+            assert_eq!((chosen.generation, &chosen.refusals), (Some(2), &broken.refusals));
+            assert!(matches!(chosen.standing, Standing::RolledBack { .. } | Standing::LeftOut { .. }));
+        }
+        let released = choose(&mut policies, "p", Choice::Newest);
+        assert_eq!(released, broken, "nothing became better by it");
+    }
+
+    #[test]
+    fn a_newest_version_is_judged_while_another_one_is_chosen() {
+        let mut policies = policies();
+        let default = "package authbridge.ns.inbound.request\n\n\ndefault allow := false";
+        apply(&mut policies, object("p", 1, "namespace", GOOD));
+        let earlier = good(&policies, "p");
+        apply(&mut policies, object("q", 1, "namespace", default));
+        let second = object("p", 2, "namespace", default);
+        assert_eq!(apply(&mut policies, second.clone()).refusals.len(), 1, "a second default");
+        assert_eq!(choose(&mut policies, "p", Choice::Version(earlier)).refusals.len(), 1);
+        let again = apply(&mut policies, second);
+        assert_eq!(again.refusals.len(), 1, "read again, as after a restart");
+        assert!(matches!(again.standing, Standing::RolledBack { .. }), "{:?}", again.standing);
+        policies.apply(&[Change::Gone(key("q"))]);
+        assert_eq!(policies.verdict(&key("p")).unwrap().refusals, [], "nothing is in its way any more");
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) fn notice(
     } else if is(old, FALSE) {
         ("Normal", "Recovered", published.unwrap_or(&new.message).to_owned())
     } else if is(before.condition(PUBLISHED), TRUE) && is(after.condition(PUBLISHED), FALSE) {
-        // It is in order itself, and another resource keeps it from taking effect.
+        // It is in order itself, and another resource or an administrator keeps it from taking effect.
         ("Warning", "NotPublished", published.unwrap_or_default().to_owned())
     } else if is(before.condition(PUBLISHED), FALSE) && is(after.condition(PUBLISHED), TRUE) {
         ("Normal", "Recovered", published.unwrap_or_default().to_owned())

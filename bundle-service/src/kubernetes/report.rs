@@ -243,13 +243,20 @@ impl Written {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use axum::{body::Body, extract::ConnectInfo};
+    use http::{Request, StatusCode};
     use kube::Config;
     use secplane_identity::TrustDomain;
     use tokio::sync::watch;
+    use tower::ServiceExt as _;
 
     use super::*;
     use crate::{
-        compile::{Settings, Standing},
+        admin::{self, Administered, socket::LocalUser},
+        compile::{Policies, Settings, Standing},
+        history::{History, HistoryLimits},
         kubernetes::status::{ACCEPTED, Condition},
         source::Batch,
         tiers::TierKey,
@@ -259,7 +266,7 @@ mod tests {
 
     /// An object, with the status that it has.
     fn stored(generation: i64, status: &AuthorizationPolicyStatus) -> DynamicObject {
-        let content = "package authbridge.ns.inbound.request\n\nallow := true\n";
+        let content = format!("package authbridge.ns.inbound.request\n\n# {generation}\nallow := true\n");
         serde_json::from_value(json!({
             "metadata": { "namespace": "team-a", "name": "all", "uid": "u", "generation": generation },
             "spec": { "scope": "namespace", "policies": [{ "path": "a.rego", "content": content }] },
@@ -272,14 +279,21 @@ mod tests {
         StoredKey { key: ResourceKey::new("team-a", "all"), group: 0 }
     }
 
+    fn settings() -> Settings {
+        Settings::new(TrustDomain::parse("example.org").unwrap())
+    }
+
     /// A reporter of one object, which calls nobody.
     struct Reported(Reporter);
 
     impl Reported {
         async fn start() -> Self {
+            Self::start_with(Catalog::new(settings())).await
+        }
+
+        async fn start_with(catalog: Catalog) -> Self {
             let client = Client::try_from(Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
             let shared = Shared::new(&[GROUP.to_owned()], false);
-            let catalog = Catalog::new(Settings::new(TrustDomain::parse("example.org").unwrap()));
             let leadership = Leadership::of(watch::channel(None).1);
             let reported = Self(Reporter::new(client, shared, catalog, leadership, "r".to_owned()));
             reported.listed(1, &AuthorizationPolicyStatus::default());
@@ -335,6 +349,32 @@ mod tests {
         let other = Written { uid: "another".to_owned(), ..written(SAME_AGAIN) };
         reported.0.written.insert(at(), other);
         assert!(reported.due().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_status_is_due_as_soon_as_an_administrator_chose() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history");
+        let history = History::open(&path, "secplane-system", HistoryLimits::default(), UNIX_EPOCH).unwrap();
+        let catalog = Catalog::remembering(Policies::new(settings()), Some(history), Arc::new(|| UNIX_EPOCH));
+        let reported = Reported::start_with(catalog.clone()).await;
+        reported.listed(2, &AuthorizationPolicyStatus::default());
+        reported.compile().await;
+        let shared = Arc::clone(&reported.0.shared);
+        let admin = admin::router(Administered { catalog, judged: Some(Arc::clone(&shared)) });
+        let choose = async |path: &str, body: serde_json::Value| {
+            shared.inventory().unsettled(false);
+            let request = Request::post(path).header("content-type", "application/json");
+            let request = request.extension(ConnectInfo(LocalUser(Some(0))));
+            let answer = admin.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await;
+            assert_eq!(answer.unwrap().status(), StatusCode::OK);
+            assert!(shared.inventory().unsettled(false).contains(&at()), "the reporter is told");
+            reported.due().await.unwrap().condition("Published").unwrap().reason.clone()
+        };
+        let of = "namespace/team-a";
+        let back = json!({ "of": of, "to": "1", "reason": "incident-17" });
+        assert_eq!(choose("/v1/rollback", back).await, "RolledBack");
+        assert_eq!(choose("/v1/release", json!({ "of": of, "reason": "over" })).await, "Published");
     }
 
     fn entry(passed_over: Option<&str>) -> Entry {

@@ -3,7 +3,7 @@
 //! | condition | `True` | `False` |
 //! |---|---|---|
 //! | `Accepted` | this version passed every check | it did not; the message names file, line and reason |
-//! | `Published` | it is in the bundles that it applies to | they hold its last good version, or deny, or do without |
+//! | `Published` | it is in the bundles that it applies to | they hold another version of it, or deny, or do without |
 //! | `Warning` | it takes effect, and its author should look at it | (left out) |
 
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -163,10 +163,11 @@ fn new_condition(generation: i64, kind: &str, status: bool, reason: &str, messag
 
 fn hash_of(standing: &Standing) -> Option<String> {
     match standing {
-        Standing::Newest { hash, .. } | Standing::Earlier { hash, .. } | Standing::Denied { hash, .. } => {
-            Some(hex::encode(hash))
-        }
-        Standing::Nothing => None,
+        Standing::Newest { hash, .. }
+        | Standing::Earlier { hash, .. }
+        | Standing::RolledBack { hash, .. }
+        | Standing::Denied { hash, .. } => Some(hex::encode(hash)),
+        Standing::LeftOut { .. } | Standing::Nothing => None,
     }
 }
 
@@ -183,12 +184,29 @@ fn published(standing: &Standing) -> (bool, &'static str, String) {
                 whom(tier)
             ),
         ),
+        Standing::RolledBack { tier, to, by, .. } => (
+            false,
+            "RolledBack",
+            format!(
+                "version {to:.12} is in the bundle of {} instead of this one, rolled back by {}; {UNTIL}",
+                whom(tier),
+                one_line(by)
+            ),
+        ),
+        Standing::LeftOut { by } => (
+            false,
+            "LeftOut",
+            format!("nothing of it is in any bundle, left out by {}; {UNTIL}", one_line(by)),
+        ),
         Standing::Denied { tier, reason, .. } => {
             (false, "Denied", format!("everything is denied in the bundle of {}: {reason}", whom(tier)))
         }
         Standing::Nothing => (false, "NotPublished", "no version of it is in any bundle".to_owned()),
     }
 }
+
+/// When an administrator's choice ends.
+const UNTIL: &str = "it stays so until it is released with `secctl bundle release` or changed";
 
 fn whom(tier: &TierKey) -> String {
     match tier {
@@ -234,13 +252,17 @@ pub(super) fn describe(refusals: &[Refusal]) -> String {
 fn describe_one(refusal: &Refusal) -> String {
     let own = Refusal { file: None, resource: None, ..refusal.clone() };
     // Nothing but the line breaks made here breaks a line.
-    let mut text: String = own.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut text = one_line(&own.to_string());
     let source = refusal.source_line.trim_end();
     if !source.trim().is_empty() {
         let shown: String = source.chars().take(MAX_SOURCE_CHARS).filter(|c| !c.is_control()).collect();
         let _ = write!(text, "\n  {:>4} | {shown}", refusal.line);
     }
     text
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Shortens a text to so many bytes, between characters.
@@ -260,7 +282,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::policy::ResourceKey;
+    use crate::{digest::Digest, policy::ResourceKey};
 
     fn refusal(line: u32, message: &str) -> Refusal {
         let key = ResourceKey::new("team-a", "agent");
@@ -281,6 +303,11 @@ mod tests {
 
     fn in_force(hash: u8) -> Standing {
         Standing::Newest { tier: TierKey::Namespace("team-a".to_owned()), hash: [hash; 32] }
+    }
+
+    fn rolled_back(by: &str) -> Standing {
+        let tier = TierKey::Namespace("team-a".to_owned());
+        Standing::RolledBack { tier, hash: [1; 32], to: Digest::of(&[b"earlier"]), by: by.to_owned() }
     }
 
     fn said(status: &AuthorizationPolicyStatus, kind: &str) -> (String, String, String) {
@@ -308,6 +335,8 @@ mod tests {
     #[rstest]
     #[case(in_force(1), "True", "Published", true)]
     #[case(Standing::Denied { tier: TierKey::Global, hash: [1; 32], reason: "x".into() }, "False", "Denied", true)]
+    #[case(rolled_back("user 0: x"), "False", "RolledBack", true)]
+    #[case(Standing::LeftOut { by: "user 0: x".to_owned() }, "False", "LeftOut", false)]
     #[case(Standing::Nothing, "False", "NotPublished", false)]
     fn tells_what_is_in_force(
         #[case] standing: Standing,
@@ -319,6 +348,34 @@ mod tests {
         let (published, why, _) = said(&built, PUBLISHED);
         assert_eq!((published.as_str(), why.as_str()), (status, reason));
         assert_eq!(built.bundle_hash.is_some(), hash);
+    }
+
+    #[test]
+    fn an_administrators_choice_is_named_with_who_made_it_and_how_it_ends() {
+        let (_, _, message) =
+            said(&of_verdict(1, &verdict(Vec::new(), rolled_back("user 0: a\nb"))), PUBLISHED);
+        let version =
+            format!("version {:.12} is in the bundle of every identity of", Digest::of(&[b"earlier"]));
+        assert!(message.starts_with(&version), "{message}");
+        let left_out = Standing::LeftOut { by: "user 0: a\nb".to_owned() };
+        let (_, _, out) = said(&of_verdict(1, &verdict(Vec::new(), left_out)), PUBLISHED);
+        assert!(out.starts_with("nothing of it is in any bundle"), "{out}");
+        for message in [message, out] {
+            assert!(
+                message.contains("by user 0: a b;") && message.contains("`secctl bundle release`"),
+                "{message}"
+            );
+            assert!(!message.contains("corrected"), "it may be in order: {message}");
+        }
+    }
+
+    #[test]
+    fn a_broken_version_is_refused_whatever_was_chosen_instead() {
+        let status = of_verdict(3, &verdict(vec![refusal(12, "unexpected `}`")], rolled_back("user 0: x")));
+        let (accepted, reason, _) = said(&status, ACCEPTED);
+        assert_eq!((accepted.as_str(), reason.as_str()), ("False", "RegoParseError"));
+        let (published, reason, _) = said(&status, PUBLISHED);
+        assert_eq!((published.as_str(), reason.as_str()), ("False", "RolledBack"));
     }
 
     #[test]
