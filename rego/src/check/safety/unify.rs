@@ -1,5 +1,7 @@
 //! Which variables an equation binds.
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashMap;
 
 use crate::syntax::{
@@ -75,17 +77,23 @@ impl Unifier<'_> {
                     }
                 }
             }
-            (Value::Object(a), Value::Object(b)) if a.len() == b.len() => self.objects(a, b),
+            (Value::Object(a), Value::Object(b)) => self.objects(a, b),
             _ => {}
         }
     }
 
+    /// Of a key that is written twice the last value counts. Objects of different size are never equal.
     fn objects(&mut self, a: Terms, b: Terms) {
         let tree = self.tree;
-        let by_key: HashMap<String, TermId> =
-            tree.pairs(b).map(|(key, value)| (key_text(tree, key), value)).collect();
-        for (key, value) in tree.pairs(a) {
-            if let Some(&other) = by_key.get(&key_text(tree, key)) {
+        let by_key = |list| -> BTreeMap<String, TermId> {
+            tree.pairs(list).map(|(key, value)| (key_text(tree, key), value)).collect()
+        };
+        let (a, b) = (by_key(a), by_key(b));
+        if a.len() != b.len() {
+            return;
+        }
+        for (key, value) in a {
+            if let Some(&other) = b.get(&key) {
                 self.terms(value, other);
             }
         }
