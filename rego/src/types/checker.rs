@@ -103,7 +103,7 @@ pub(super) struct Checker<'a> {
     pub(super) tree: &'a Tree,
     pub(super) names: &'a Names,
     pub(super) capabilities: &'static Capabilities,
-    program: Program<'a>,
+    pub(super) program: Program<'a>,
     /// What is left of it.
     effort: Cell<u64>,
     too_deep: Cell<bool>,

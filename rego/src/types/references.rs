@@ -2,7 +2,7 @@
 
 use super::{
     Type, Unknown,
-    checker::Checker,
+    checker::{Checker, TypedRule},
     documents::{Document, Step},
     mistake::Complaint,
     scope::Scope,
@@ -95,11 +95,11 @@ impl Checker<'_> {
             return None;
         }
         let root = self.tree.root(path);
-        if root == Some(Name::DATA) && !self.capabilities.version().looks_at_rules_in_order() {
-            let named = |step: &TermId| matches!(self.tree.value(*step), Value::Var(_) | Value::String(_));
-            if let Some(index) = steps.iter().take(3).position(|step| !named(step)) {
-                return Some(self.no_such_step(scope, path, index, Some(&Type::String)));
-            }
+        if root == Some(Name::DATA)
+            && !self.capabilities.version().looks_at_rules_in_order()
+            && let Some(index) = self.unnamed_step_into_packages(steps)
+        {
+            return Some(self.no_such_step(scope, path, index, Some(&Type::String)));
         }
         for around in scope.outwards() {
             let Some(root) = root else { break };
@@ -123,6 +123,18 @@ impl Checker<'_> {
             // Nothing is known of the variable.
             _ => self.check_steps(scope, path, Some(Type::Any), 0),
         }
+    }
+
+    /// A step on the way through packages that is no name: refused as soon as a rule there has been looked at.
+    fn unnamed_step_into_packages(&self, steps: &[TermId]) -> Option<usize> {
+        let named = |step: &TermId| matches!(self.tree.value(*step), Value::Var(_) | Value::String(_));
+        let index = steps.iter().take(3).position(|step| !named(step))?;
+        let first = steps.get(1).map(|&step| self.tree.value(step));
+        let reaches = |rule: &TypedRule| match first {
+            Some(Value::String(_)) => self.tree.nth(rule.path, 1).map(|step| self.tree.value(step)) == first,
+            _ => true,
+        };
+        self.program.rules.iter().any(reaches).then_some(index)
     }
 
     /// From the document of the first word on.

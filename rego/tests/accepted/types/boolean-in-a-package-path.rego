@@ -1,4 +1,4 @@
-# accepted 1.19-1.22
+# accepted
 
 package a
 
