@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use secplane_rego::Gate;
-
 use super::{
     Policies,
     documents::conflicts,
@@ -54,9 +52,7 @@ impl Policies {
                 Fallback::Broken if stood => {}
                 Fallback::Broken => return Err(resource.reason(name, key.kind())),
                 Fallback::Good(version) => {
-                    if !conflicts_of(self.settings.gate, key.kind(), standing.values().chain([&version]))
-                        .is_empty()
-                    {
+                    if !self.conflicts_of(key, standing.values().chain([&version])).is_empty() {
                         return Err(resource.reason(name, key.kind()));
                     }
                     standing.insert(name.clone(), version);
@@ -80,7 +76,7 @@ impl Policies {
             let Some(newest) = newest.filter(|newest| newest.tier() == key) else { continue };
             let mut tried = standing.clone();
             tried.insert(name.clone(), newest.clone());
-            let mut refusals = conflicts_of(self.settings.gate, key.kind(), tried.values());
+            let mut refusals = self.conflicts_of(key, tried.values());
             if refusals.is_empty() {
                 refusals = self.failures_of(key.kind(), tried.values());
             }
@@ -107,14 +103,14 @@ impl Policies {
             .iter()
             .filter_map(|name| Some((name.clone(), self.resources.get(name)?.wanted_in(key)?.clone())))
             .collect();
-        if conflicts_of(self.settings.gate, key.kind(), wanted.values()).is_empty() {
+        if self.conflicts_of(key, wanted.values()).is_empty() {
             return wanted;
         }
         let mut order: Vec<(ResourceKey, Version)> = wanted.into_iter().collect();
         order.sort_by_key(|(name, version)| !self.has_stood(name, version));
         let mut fitting: BTreeMap<ResourceKey, Version> = BTreeMap::new();
         for (name, version) in order {
-            let refusals = conflicts_of(self.settings.gate, key.kind(), fitting.values().chain([&version]));
+            let refusals = self.conflicts_of(key, fitting.values().chain([&version]));
             if refusals.is_empty() {
                 fitting.insert(name, version);
             } else {
@@ -158,7 +154,7 @@ impl Policies {
             let mut left = BTreeMap::new();
             for (name, version) in changed {
                 let replaced = standing.insert(name.clone(), version.clone());
-                let mut refusals = conflicts_of(self.settings.gate, key.kind(), standing.values());
+                let mut refusals = self.conflicts_of(key, standing.values());
                 if refusals.is_empty() {
                     refusals = self.failures_of(key.kind(), standing.values());
                 }
@@ -215,6 +211,19 @@ impl Policies {
             && members.iter().any(has_stood)
     }
 
+    /// Why an OPA would not take versions together, and below the tiers that their tier stands below.
+    fn conflicts_of<'a>(&self, key: &TierKey, versions: impl Iterator<Item = &'a Version>) -> Vec<Refusal> {
+        let (gate, kind) = (self.settings.gate, key.kind());
+        let parts = together(kind, versions);
+        // Tests are not part of a bundle, but a test that cannot be compiled says nothing.
+        let mut refusals = check_together(gate, parts.modules.iter().chain(&parts.tests));
+        refusals.extend(conflicts(kind, &parts.documents, &parts.modules));
+        if refusals.is_empty() {
+            refusals = self.above(key).conflicts(gate, parts.modules.iter());
+        }
+        refusals
+    }
+
     fn accept(&mut self, name: &ResourceKey, version: &Version, moved: &mut BTreeSet<TierKey>) {
         let Some(resource) = self.resources.get_mut(name) else { return };
         resource.accepted = true;
@@ -243,13 +252,4 @@ fn together<'a>(kind: TierKind, versions: impl Iterator<Item = &'a Version>) -> 
     let parts = Parts::together(versions.map(|version| version.parts.as_ref()));
     // What completes the global tier has to fit as well.
     if kind == TierKind::Global { completed(parts) } else { parts }
-}
-
-/// Why an OPA would not take versions together.
-fn conflicts_of<'a>(gate: Gate, kind: TierKind, versions: impl Iterator<Item = &'a Version>) -> Vec<Refusal> {
-    let parts = together(kind, versions);
-    // Tests are not part of a bundle, but a test that cannot be compiled says nothing.
-    let mut refusals = check_together(gate, parts.modules.iter().chain(&parts.tests));
-    refusals.extend(conflicts(kind, &parts.documents, &parts.modules));
-    refusals
 }

@@ -8,6 +8,7 @@
 //! | `merge`, `testing` | which versions stand together in a tier, and what their tests say |
 //! | `parts`, `documents` | what a version brings: modules, JSON documents, tests |
 //! | [`tier`] | one tier, checked and packed |
+//! | `above` | what a tier has to fit below |
 //! | [`bundle`] | the tiers of an identity, checked together and joined |
 //! | [`freshness`] | until when a bundle may be used |
 //! | [`publication`] | what came into force, for the history |
@@ -16,6 +17,7 @@
 //! A resource that does not compile keeps its last good version; without one its tier denies and says why. Nothing is
 //! published that an OPA would refuse.
 
+mod above;
 mod archive;
 pub mod bundle;
 mod confine;

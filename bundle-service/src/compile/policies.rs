@@ -50,6 +50,8 @@ pub struct Policies {
     combinations: HashMap<Digest, Weak<Combination>>,
     /// Tiers that do not stand together, by what they hold, until something changes.
     unfit: HashMap<Digest, Vec<Refusal>>,
+    /// Those that the last change had checked, until those who have them ask for them.
+    pub(super) fitting: Vec<Arc<Combination>>,
     /// What runs the tests of resources; without it they are not run.
     pub(super) tester: Option<Arc<dyn Tester>>,
     /// What tests came to, by what was tested.
@@ -120,6 +122,7 @@ impl Policies {
             journal: Journal::default(),
             combinations: HashMap::new(),
             unfit: HashMap::new(),
+            fitting: Vec::new(),
             tester: None,
             tested: HashMap::new(),
             now: SystemTime::UNIX_EPOCH,
@@ -396,9 +399,18 @@ impl Policies {
     fn rebuild_all(&mut self, mut waiting: Touched) -> BTreeSet<TierKey> {
         let mut touched = BTreeSet::new();
         self.unfit.clear();
+        self.fitting.clear();
         while let Some((tier, causes)) = waiting.pop_first() {
             // A version that is refused in its new tier goes on standing in its old one.
+            let before = self.content(&tier);
             let moved = self.rebuild(&tier, causes.clone());
+            if self.content(&tier) != before {
+                for below in self.below_to_judge(&tier) {
+                    let mut why = Causes::default();
+                    why.add(&format!("the tier {tier} above it changed"));
+                    waiting.entry(below).or_insert(why);
+                }
+            }
             for other in moved {
                 let mut why = causes.clone();
                 why.add(&format!("a resource moved from or to {tier}"));
@@ -407,6 +419,12 @@ impl Policies {
             touched.insert(tier);
         }
         touched
+    }
+
+    /// What identifies what a tier holds.
+    fn content(&self, key: &TierKey) -> Option<Digest> {
+        let tier = if *key == TierKey::Global { Some(&self.global) } else { self.tiers.get(key) };
+        tier.map(|tier| tier.member.digest)
     }
 
     /// Rebuilds one tier. Returns other tiers whose members changed by that.
@@ -482,7 +500,7 @@ impl Policies {
     }
 
     /// Tiers that stand together, checked once for everybody who has them.
-    fn combination(&mut self, tiers: Combination) -> Result<Arc<Combination>, Vec<Refusal>> {
+    pub(super) fn combination(&mut self, tiers: Combination) -> Result<Arc<Combination>, Vec<Refusal>> {
         let digest = tiers.digest();
         if let Some(known) = self.combinations.get(&digest).and_then(Weak::upgrade) {
             return Ok(known);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use secplane_rego::Gate;
 
 use super::{
+    above::Above,
     documents::conflicts,
     parts::Parts,
     policies::Policies,
@@ -26,6 +27,8 @@ pub(crate) struct Preview {
     placed: Result<TierKey, Box<Refusal>>,
     /// What stands in that tier of other resources.
     others: Vec<Arc<Parts>>,
+    /// What stands above that tier.
+    above: Above,
     disagreement: Option<Refusal>,
 }
 
@@ -40,7 +43,8 @@ impl Policies {
             Ok(tier) => self.others_in(tier, &object.key),
             Err(_) => Vec::new(),
         };
-        Preview { gate: self.settings.gate, object, placed, others, disagreement }
+        let above = placed.as_ref().map(|tier| self.above(tier)).unwrap_or_default();
+        Preview { gate: self.settings.gate, object, placed, others, above, disagreement }
     }
 
     fn others_in(&self, tier: &TierKey, but: &ResourceKey) -> Vec<Arc<Parts>> {
@@ -71,8 +75,12 @@ impl Preview {
         let mut found = warnings_of(&own.modules);
         let all = Parts::together(self.others.iter().map(AsRef::as_ref).chain([own]));
         let all = if kind == TierKind::Global { completed(all) } else { all };
-        found.extend(check_together(self.gate, all.modules.iter().chain(&all.tests)));
-        found.extend(conflicts(kind, &all.documents, &all.modules));
+        let mut conflicting = check_together(self.gate, all.modules.iter().chain(&all.tests));
+        conflicting.extend(conflicts(kind, &all.documents, &all.modules));
+        if conflicting.is_empty() {
+            conflicting = self.above.conflicts(self.gate, all.modules.iter());
+        }
+        found.extend(conflicting);
         found
     }
 }

@@ -349,7 +349,7 @@ fn tiers_that_do_not_fit_together_are_not_published() {
         object("team-a/p:namespace", &[("a.rego", namespace)]),
     ];
     let compiled = compile(&objects, &id("team-a", "agent"), &settings());
-    assert_eq!(compiled.refusals[0].resource, Some(ResourceKey::new("secplane-system", "g")));
+    assert_eq!(compiled.refusals[0].resource, Some(ResourceKey::new("team-a", "p")));
     assert_eq!(decide(&compiled.bundle, "inbound.request.allow", &json!({})), Some(json!(false)));
     let other = compile(&objects, &id("team-b", "agent"), &settings());
     assert_eq!(other.refusals, []);

@@ -1,0 +1,205 @@
+//! What a tier stands below: a bundle holds the global tier, that of the namespace and that of the client, and each may
+//! stand alone while they do not stand together.
+//!
+//! Who is above was there first: a tier that does not fit below it is refused, as if it were broken, and its authors are
+//! told. When what is above changes, everything below that does not fit any more is judged again.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use secplane_rego::Gate;
+
+use super::{
+    Policies,
+    bundle::Combination,
+    tier::{ParsedModule, check_together},
+};
+use crate::{
+    policy::ResourceKey,
+    refusal::Refusal,
+    tiers::{TierKey, TierKind},
+};
+
+/// The modules of the tiers above a tier.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Above(Vec<ParsedModule>);
+
+impl Above {
+    /// Why modules that stand together do not stand below these.
+    pub(crate) fn conflicts<'a>(
+        &'a self,
+        gate: Gate,
+        modules: impl Iterator<Item = &'a ParsedModule> + Clone,
+    ) -> Vec<Refusal> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let own: BTreeSet<_> = modules.clone().filter_map(|part| part.owner.clone()).collect();
+        let found = check_together(gate, self.0.iter().chain(modules));
+        found.into_iter().map(|refusal| of_those_below(refusal, &own)).collect()
+    }
+}
+
+/// What is found in a module above is the fault of what came below it.
+fn of_those_below(refusal: Refusal, own: &BTreeSet<ResourceKey>) -> Refusal {
+    if refusal.resource.as_ref().is_some_and(|owner| own.contains(owner)) {
+        return refusal;
+    }
+    let message = format!("with this the policies above it would be refused: {refusal}");
+    Refusal::new(&refusal.code, message)
+        .suggest("define nothing that they use in another way, or ask their author")
+}
+
+impl Policies {
+    /// What a tier stands below at this moment.
+    pub(super) fn above(&self, key: &TierKey) -> Above {
+        let namespace = match key {
+            TierKey::Global => return Above::default(),
+            TierKey::Namespace(_) => None,
+            TierKey::Client(workload) => self.tiers.get(&TierKey::Namespace(workload.namespace.clone())),
+        };
+        let tiers = std::iter::once(&self.global).chain(namespace);
+        Above(tiers.flat_map(|tier| tier.modules.iter().cloned()).collect())
+    }
+
+    /// The tiers below one that changed that have to be judged again: those that do not fit below it now, and those of
+    /// which something is refused, as it may fit now.
+    pub(super) fn below_to_judge(&mut self, changed: &TierKey) -> Vec<TierKey> {
+        let is_below = |key: &&TierKey| match (changed, key) {
+            (TierKey::Global, key) => key.kind() != TierKind::Global,
+            (TierKey::Namespace(name), TierKey::Client(workload)) => workload.namespace == *name,
+            _ => false,
+        };
+        let below: Vec<TierKey> = self.members.keys().filter(is_below).cloned().collect();
+        below.into_iter().filter(|key| self.is_refused_in_part(key) || !self.fits(key)).collect()
+    }
+
+    fn is_refused_in_part(&self, key: &TierKey) -> bool {
+        let refused = |name| self.resources.get(name).is_some_and(|resource| !resource.accepted);
+        self.members(key).any(refused)
+    }
+
+    /// Whether a tier stands together with those above it.
+    fn fits(&mut self, key: &TierKey) -> bool {
+        let (namespace, client) = match key {
+            TierKey::Global => return true,
+            TierKey::Namespace(_) => (self.tiers.get(key).cloned(), None),
+            TierKey::Client(workload) => {
+                let namespace = TierKey::Namespace(workload.namespace.clone());
+                (self.tiers.get(&namespace).cloned(), self.tiers.get(key).cloned())
+            }
+        };
+        let combination = Combination {
+            global: Arc::clone(&self.global),
+            namespace,
+            client,
+            require_client_policy: self.settings.require_client_policy,
+            envoy_adapter: self.settings.envoy_adapter,
+        };
+        match self.combination(combination) {
+            // Whoever has these tiers asks for them next.
+            Ok(fitting) => {
+                self.fitting.push(fitting);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        compile::{
+            Standing, Verdict,
+            tests::{allowed, decide, gone, id, object, policies, set},
+        },
+        policy::ResourceKey,
+        source::Change,
+    };
+
+    /// Decides by a value of the namespace tier.
+    const BY_VALUE: &str = "package authbridge.inbound.request\n\nallow if data.authbridge.ns.helper == 1\n";
+    /// The same by a function.
+    const BY_FUNCTION: &str =
+        "package authbridge.inbound.request\n\nallow if data.authbridge.ns.helper(1) == 1\n";
+    const VALUE: &str = "package authbridge.ns\n\nhelper := 1\n";
+    const FUNCTION: &str = "package authbridge.ns\n\nhelper(x) := x\n";
+    const CLIENT: &str = "package authbridge.client.inbound.request\n\nallow := true\n";
+
+    fn global(content: &str) -> Change {
+        set("secplane-system/g:global", &[("a.rego", content)])
+    }
+
+    fn namespace(content: &str) -> Change {
+        set("team-a/p:namespace", &[("a.rego", content)])
+    }
+
+    fn verdict(policies: &Policies, namespace: &str, name: &str) -> Verdict {
+        policies.verdict(&ResourceKey::new(namespace, name)).unwrap()
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit_below_another_tier() {
+        let mut policies = policies();
+        policies.apply(&[
+            global(BY_VALUE),
+            namespace(FUNCTION),
+            set("team-a/agent:client", &[("a.rego", CLIENT)]),
+        ]);
+        let refused = verdict(&policies, "team-a", "p");
+        assert_eq!(refused.refusals.len(), 1, "{:?}", refused.refusals);
+        let message = &refused.refusals[0].message;
+        assert!(message.contains("policies above it") && message.contains("helper"), "{message}");
+        assert!(matches!(refused.standing, Standing::Denied { .. }), "{:?}", refused.standing);
+        for (namespace, name) in [("secplane-system", "g"), ("team-a", "agent")] {
+            let other = verdict(&policies, namespace, name);
+            assert!(matches!(other.standing, Standing::Newest { .. }), "{name}: {:?}", other.standing);
+        }
+        let bundle = policies.bundle(&id("team-a", "agent")).unwrap();
+        assert_eq!(decide(&bundle, "inbound.request.allow", &json!({})), Some(json!(false)));
+    }
+
+    #[test]
+    fn the_last_good_version_stays_below() {
+        let mut policies = policies();
+        policies.apply(&[global(BY_VALUE), namespace(VALUE)]);
+        assert!(allowed(&mut policies, &id("team-a", "agent")));
+        policies.apply(&[namespace(FUNCTION)]);
+        let refused = verdict(&policies, "team-a", "p");
+        assert!(matches!(refused.standing, Standing::Earlier { .. }), "{:?}", refused.standing);
+        assert!(allowed(&mut policies, &id("team-a", "agent")));
+    }
+
+    #[test]
+    fn judges_again_what_is_below_a_tier_that_changed() {
+        let mut policies = policies();
+        policies.apply(&[global(BY_VALUE), namespace(VALUE)]);
+        policies.apply(&[global(BY_FUNCTION)]);
+        assert!(matches!(verdict(&policies, "secplane-system", "g").standing, Standing::Newest { .. }));
+        let unfit = verdict(&policies, "team-a", "p");
+        assert_eq!(unfit.refusals.len(), 1);
+        assert!(matches!(unfit.standing, Standing::Denied { .. }), "{:?}", unfit.standing);
+        assert!(policies.bundle(&id("team-a", "agent")).is_ok(), "what denies fits");
+        policies.apply(&[global(BY_VALUE)]);
+        let fits = verdict(&policies, "team-a", "p");
+        assert_eq!((fits.refusals, matches!(fits.standing, Standing::Newest { .. })), (Vec::new(), true));
+        assert!(allowed(&mut policies, &id("team-a", "agent")));
+        policies.apply(&[global(BY_FUNCTION), namespace(FUNCTION)]);
+        assert!(allowed(&mut policies, &id("team-a", "agent")), "both changed at once");
+        policies.apply(&[gone("secplane-system", "g")]);
+        assert!(policies.bundle(&id("team-a", "agent")).is_ok());
+    }
+
+    #[test]
+    fn a_preview_knows_what_is_above() {
+        let mut policies = policies();
+        policies.apply(&[global(BY_VALUE)]);
+        let judge =
+            |content: &str| policies.preview(object("team-a/p:namespace", &[("a.rego", content)])).judge();
+        assert_eq!(judge(VALUE), []);
+        assert!(judge(FUNCTION)[0].message.contains("policies above it"));
+    }
+}
