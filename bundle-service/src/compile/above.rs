@@ -120,13 +120,13 @@ mod tests {
         source::Change,
     };
 
-    /// Decides by a value of the namespace tier.
-    const BY_VALUE: &str = "package authbridge.inbound.request\n\nallow if data.authbridge.ns.helper == 1\n";
-    /// The same by a function.
-    const BY_FUNCTION: &str =
-        "package authbridge.inbound.request\n\nallow if data.authbridge.ns.helper(1) == 1\n";
-    const VALUE: &str = "package authbridge.ns\n\nhelper := 1\n";
-    const FUNCTION: &str = "package authbridge.ns\n\nhelper(x) := x\n";
+    /// Decides by a number of the namespace tier.
+    const BY_NUMBER: &str = "package authbridge.inbound.request\n\nallow if data.authbridge.ns.helper == 1\n";
+    /// The same by a text.
+    const BY_TEXT: &str =
+        "package authbridge.inbound.request\n\nallow if lower(data.authbridge.ns.helper) == \"a\"\n";
+    const NUMBER: &str = "package authbridge.ns\n\nhelper := 1\n";
+    const TEXT: &str = "package authbridge.ns\n\nhelper := \"A\"\n";
     const CLIENT: &str = "package authbridge.client.inbound.request\n\nallow := true\n";
 
     fn global(content: &str) -> Change {
@@ -145,14 +145,13 @@ mod tests {
     fn refuses_what_does_not_fit_below_another_tier() {
         let mut policies = policies();
         policies.apply(&[
-            global(BY_VALUE),
-            namespace(FUNCTION),
+            global(BY_NUMBER),
+            namespace(TEXT),
             set("team-a/agent:client", &[("a.rego", CLIENT)]),
         ]);
         let refused = verdict(&policies, "team-a", "p");
-        assert_eq!(refused.refusals.len(), 1, "{:?}", refused.refusals);
         let message = &refused.refusals[0].message;
-        assert!(message.contains("policies above it") && message.contains("helper"), "{message}");
+        assert!(message.contains("policies above it") && message.contains("secplane-system/g"), "{message}");
         assert!(matches!(refused.standing, Standing::Denied { .. }), "{:?}", refused.standing);
         for (namespace, name) in [("secplane-system", "g"), ("team-a", "agent")] {
             let other = verdict(&policies, namespace, name);
@@ -165,9 +164,9 @@ mod tests {
     #[test]
     fn the_last_good_version_stays_below() {
         let mut policies = policies();
-        policies.apply(&[global(BY_VALUE), namespace(VALUE)]);
+        policies.apply(&[global(BY_NUMBER), namespace(NUMBER)]);
         assert!(allowed(&mut policies, &id("team-a", "agent")));
-        policies.apply(&[namespace(FUNCTION)]);
+        policies.apply(&[namespace(TEXT)]);
         let refused = verdict(&policies, "team-a", "p");
         assert!(matches!(refused.standing, Standing::Earlier { .. }), "{:?}", refused.standing);
         assert!(allowed(&mut policies, &id("team-a", "agent")));
@@ -176,18 +175,18 @@ mod tests {
     #[test]
     fn judges_again_what_is_below_a_tier_that_changed() {
         let mut policies = policies();
-        policies.apply(&[global(BY_VALUE), namespace(VALUE)]);
-        policies.apply(&[global(BY_FUNCTION)]);
+        policies.apply(&[global(BY_NUMBER), namespace(NUMBER)]);
+        policies.apply(&[global(BY_TEXT)]);
         assert!(matches!(verdict(&policies, "secplane-system", "g").standing, Standing::Newest { .. }));
         let unfit = verdict(&policies, "team-a", "p");
-        assert_eq!(unfit.refusals.len(), 1);
+        assert!(!unfit.refusals.is_empty());
         assert!(matches!(unfit.standing, Standing::Denied { .. }), "{:?}", unfit.standing);
         assert!(policies.bundle(&id("team-a", "agent")).is_ok(), "what denies fits");
-        policies.apply(&[global(BY_VALUE)]);
+        policies.apply(&[global(BY_NUMBER)]);
         let fits = verdict(&policies, "team-a", "p");
         assert_eq!((fits.refusals, matches!(fits.standing, Standing::Newest { .. })), (Vec::new(), true));
         assert!(allowed(&mut policies, &id("team-a", "agent")));
-        policies.apply(&[global(BY_FUNCTION), namespace(FUNCTION)]);
+        policies.apply(&[global(BY_TEXT), namespace(TEXT)]);
         assert!(allowed(&mut policies, &id("team-a", "agent")), "both changed at once");
         policies.apply(&[gone("secplane-system", "g")]);
         assert!(policies.bundle(&id("team-a", "agent")).is_ok());
@@ -196,10 +195,10 @@ mod tests {
     #[test]
     fn a_preview_knows_what_is_above() {
         let mut policies = policies();
-        policies.apply(&[global(BY_VALUE)]);
+        policies.apply(&[global(BY_NUMBER)]);
         let judge =
             |content: &str| policies.preview(object("team-a/p:namespace", &[("a.rego", content)])).judge();
-        assert_eq!(judge(VALUE), []);
-        assert!(judge(FUNCTION)[0].message.contains("policies above it"));
+        assert_eq!(judge(NUMBER), []);
+        assert!(judge(TEXT)[0].message.contains("policies above it"));
     }
 }
