@@ -42,7 +42,7 @@ use crate::{
     replica::replica_id,
     revocation::{Revoker, Signers, Upkeep},
     rotation::Rotation,
-    store::{Commit, Notice, Store, StoreError},
+    store::{Notice, Store},
     upstream,
     witness::{Recorder, Witness},
 };
@@ -306,7 +306,7 @@ impl CaDaemon {
             ..
         } = self;
         let stop = self.shutdown;
-        record(&store, started(&config, self.grpc_address)).await.map_err(RunError::Audit)?;
+        store.record(started(&config, self.grpc_address)).await.map_err(RunError::Audit)?;
         let last_record = CancellationToken::new();
         let recording = tokio::spawn(recorder.run(last_record.clone()));
         let mut tasks = JoinSet::new();
@@ -367,7 +367,7 @@ impl CaDaemon {
         last_record.cancel();
         result = result.and(recording.await.map_err(|error| RunError::Panicked(error.to_string())));
         let stopped = Event::by_daemon(Action::DaemonStop, env!("CARGO_PKG_VERSION"));
-        result = result.and(record(&store, stopped).await.map_err(RunError::Audit));
+        result = result.and(store.record(stopped).await.map_err(RunError::Audit));
         store.close().await;
         tracing::info!("the authority has stopped");
         result
@@ -428,10 +428,6 @@ fn started(config: &Config, grpc: SocketAddr) -> Event {
         .with("trust_domain", config.trust_domain.to_string())
         .with("listen", grpc.to_string())
         .with("insecure", config.insecure.to_string())
-}
-
-async fn record(store: &Store, event: Event) -> Result<(), StoreError> {
-    store.commit(Commit { changes: Vec::new(), events: vec![event] }).await
 }
 
 /// The key that signs this replica's audit log, made at the first start.

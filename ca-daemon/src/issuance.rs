@@ -128,7 +128,7 @@ impl Issuance {
                 Ok(signed)
             }
             Err((error, event)) => {
-                self.store.commit(Commit { changes: Vec::new(), events: vec![event] }).await?;
+                self.store.record(event).await?;
                 Err(error)
             }
         }

@@ -10,7 +10,7 @@ use crate::{
     instant::{Clock, unix},
     issuance::Requester,
     registry::EntryId,
-    store::{Commit, Store, StoreError},
+    store::{Store, StoreError},
 };
 
 /// How JWT-SVIDs are made.
@@ -87,7 +87,7 @@ impl JwtSvids {
                 .with("jti", subject.token_id.as_deref().unwrap_or_default()),
             Err(error) => event.failed(error.to_string()),
         };
-        self.store.commit(Commit { changes: Vec::new(), events: vec![event] }).await?;
+        self.store.record(event).await?;
         signed.map(|(_, signed)| signed)
     }
 

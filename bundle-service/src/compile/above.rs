@@ -4,13 +4,12 @@
 //! Who is above was there first: a tier that does not fit below it is refused, as if it were broken, and its authors are
 //! told. When what is above changes, everything below that does not fit any more is judged again.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use secplane_rego::Gate;
 
 use super::{
     Policies,
-    bundle::Combination,
     tier::{ParsedModule, check_together},
 };
 use crate::{
@@ -80,22 +79,12 @@ impl Policies {
 
     /// Whether a tier stands together with those above it.
     fn fits(&mut self, key: &TierKey) -> bool {
-        let (namespace, client) = match key {
-            TierKey::Global => return true,
-            TierKey::Namespace(_) => (self.tiers.get(key).cloned(), None),
-            TierKey::Client(workload) => {
-                let namespace = TierKey::Namespace(workload.namespace.clone());
-                (self.tiers.get(&namespace).cloned(), self.tiers.get(key).cloned())
-            }
+        let namespace = match key {
+            TierKey::Client(workload) => Some(TierKey::Namespace(workload.namespace.clone())),
+            TierKey::Global | TierKey::Namespace(_) => None,
         };
-        let combination = Combination {
-            global: Arc::clone(&self.global),
-            namespace,
-            client,
-            require_client_policy: self.settings.require_client_policy,
-            envoy_adapter: self.settings.envoy_adapter,
-        };
-        match self.combination(combination) {
+        let keys: Vec<TierKey> = namespace.into_iter().chain([key.clone()]).collect();
+        match self.combination(self.put_together(&keys)) {
             // Whoever has these tiers asks for them next.
             Ok(fitting) => {
                 self.fitting.push(fitting);

@@ -482,21 +482,23 @@ impl Policies {
     /// # Errors
     /// When its tiers do not stand together, although each does alone.
     pub fn bundle(&mut self, id: &SpiffeId) -> Result<Arc<Bundle>, Vec<Refusal>> {
-        let workload = self.settings.selection.workload(id);
-        let namespace = workload
-            .as_ref()
-            .and_then(|workload| self.tiers.get(&TierKey::Namespace(workload.namespace.clone())).cloned());
-        let client = workload
-            .as_ref()
-            .and_then(|workload| self.tiers.get(&TierKey::Client(workload.clone())).cloned());
-        let tiers = self.combination(Combination {
+        let tiers = self.combination(self.put_together(&self.tier_keys_of(id)))?;
+        Ok(Arc::new(self.joined(id, tiers)))
+    }
+
+    /// The tiers of those keys that are in force, below the global one.
+    pub(super) fn put_together(&self, keys: &[TierKey]) -> Combination {
+        let of_kind = |kind| {
+            let key = keys.iter().find(|key| key.kind() == kind)?;
+            self.tiers.get(key).cloned()
+        };
+        Combination {
             global: Arc::clone(&self.global),
-            namespace,
-            client,
+            namespace: of_kind(TierKind::Namespace),
+            client: of_kind(TierKind::Client),
             require_client_policy: self.settings.require_client_policy,
             envoy_adapter: self.settings.envoy_adapter,
-        })?;
-        Ok(Arc::new(self.joined(id, tiers)))
+        }
     }
 
     /// Tiers that stand together, checked once for everybody who has them.

@@ -16,7 +16,7 @@ use super::{page, refusal::ToStatus, services::Services};
 use crate::{
     access::Permission,
     audit::{Action, Checkpoint, Event, Hash, ProofPlan, PublicKey},
-    store::{AuditEntryRow, AuditLogRow, Commit, Store, StoreError},
+    store::{AuditEntryRow, AuditLogRow, Store, StoreError},
 };
 
 const DEFAULT_PAGE: u32 = 500;
@@ -189,8 +189,7 @@ impl Audit for AuditApi {
         if !(1..=LONGEST_FILE_NAME).contains(&file.len()) {
             return Err(Status::invalid_argument("the name of a backup's file has 1 to 1024 bytes"));
         }
-        let events = vec![Event::by(&caller, Action::BackupWrite, file)];
-        let recorded = self.store().commit(Commit { changes: Vec::new(), events }).await;
+        let recorded = self.store().record(Event::by(&caller, Action::BackupWrite, file)).await;
         recorded.map_err(|error| error.to_status())?;
         Ok(Response::new(RecordBackupResponse {}))
     }

@@ -15,7 +15,6 @@ use crate::{
     issuance::Requester,
     keys::WrappingKeySource,
     lifecycle::{CaOfAnother, OrderForAnother},
-    store::Commit,
 };
 
 /// How long a mesh's CA is valid unless the admin says otherwise: long enough to plan its renewal, and no longer.
@@ -57,8 +56,7 @@ pub(super) async fn rekey(
         Ok(done) => event.with("from", done.from.to_string()).with("sealed", done.sealed.to_string()),
         Err(error) => event.failed(error.to_string()),
     };
-    let recorded =
-        services.issuance.store().commit(Commit { changes: Vec::new(), events: vec![event] }).await;
+    let recorded = services.issuance.store().record(event).await;
     let done = done.map_err(|error| Status::failed_precondition(error.to_string()))?;
     // Where it is read from if another replica seals everything anew; it is the one in use, so nothing refuses it.
     if let Err(error) = services.keys.read_wrapping_key_from(source).await {

@@ -16,7 +16,6 @@ use super::{refusal::ToStatus, services::Services};
 use crate::{
     access::{Caller, Permission},
     audit::{Action, Event},
-    store::Commit,
 };
 
 pub(super) struct LoggerApi(pub(super) Arc<Services>);
@@ -36,8 +35,7 @@ impl LoggerApi {
     async fn change(&self, caller: &Caller, filter: &LogFilter, wanted: &str) -> Result<(), Status> {
         let event =
             Event::by(caller, Action::ConfigurationReload, "log.filter").with("filter", wanted.to_owned());
-        let commit = Commit { changes: Vec::new(), events: vec![event] };
-        self.0.issuance.store().commit(commit).await.map_err(|error| error.to_status())?;
+        self.0.issuance.store().record(event).await.map_err(|error| error.to_status())?;
         filter.set(wanted).map_err(|error| Status::internal(error.to_string()))
     }
 

@@ -68,8 +68,7 @@ impl Lifecycle {
             let result = lifecycle.sign_in_turn(&turn, order).await;
             if let Err(error) = &result {
                 let event = by.event(Action::CertificateIssue, "").with("kind", kind_of_certificate(kind));
-                let commit = Commit { changes: Vec::new(), events: vec![event.failed(error.to_string())] };
-                lifecycle.vault.store.commit(commit).await?;
+                lifecycle.vault.store.record(event.failed(error.to_string())).await?;
             }
             result
         });

@@ -75,8 +75,7 @@ impl Lifecycle {
             let result = lifecycle.carry_out(&turn, &command).await;
             if let Err(error) = &result {
                 let event = command.event(command.target()).failed(error.to_string());
-                let commit = Commit { changes: Vec::new(), events: vec![event] };
-                lifecycle.vault.store.commit(commit).await?;
+                lifecycle.vault.store.record(event).await?;
             }
             result
         });

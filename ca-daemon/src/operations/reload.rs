@@ -12,7 +12,6 @@ use crate::{
     api::Services,
     audit::{Action, Event},
     config::{Config, ConfigError},
-    store::Commit,
 };
 
 /// The keys, or groups of keys, that can change while the daemon runs.
@@ -58,8 +57,7 @@ pub async fn reload(services: &Services, read: Result<Config, ConfigError>) {
             event.failed(error.to_string())
         }
     };
-    let commit = Commit { changes: Vec::new(), events: vec![event] };
-    if let Err(error) = services.issuance.store().commit(commit).await {
+    if let Err(error) = services.issuance.store().record(event).await {
         tracing::error!(%error, "the reload could not be written to the audit log");
     }
 }

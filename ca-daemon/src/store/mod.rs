@@ -46,7 +46,7 @@ pub(crate) use open::make_postgres_schema;
 pub use revocations::{Revocation, RevocationListRow, RevocationTarget, RevokedKeyRow, RevokedRow};
 pub use secrets::SealedSecret;
 
-use crate::operations::Metrics;
+use crate::{audit::Event, operations::Metrics};
 
 /// The database of one authority. Cheap to clone.
 #[derive(Clone)]
@@ -171,6 +171,14 @@ impl Store {
     /// As [`Store::commit`].
     pub async fn write(&self, change: Change) -> Result<(), StoreError> {
         self.commit(Commit { changes: vec![change], events: Vec::new() }).await
+    }
+
+    /// Makes durable what the audit log says of something that changed nothing else in the database.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn record(&self, event: Event) -> Result<(), StoreError> {
+        self.commit(Commit { changes: Vec::new(), events: vec![event] }).await
     }
 
     /// The ID of the daemon that this is, and of its audit log.
