@@ -7,6 +7,7 @@ mod listeners;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use schemars::JsonSchema;
@@ -72,6 +73,9 @@ pub struct Config {
     /// How much one caller may ask for.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// What is cleared away.
+    #[serde(default)]
+    pub pruning: PruningConfig,
     /// For development only: gRPC without TLS, where every caller is an admin.
     #[serde(default)]
     pub insecure: bool,
@@ -136,6 +140,22 @@ pub struct LimitsConfig {
     pub status_reports: u32,
 }
 
+/// What is cleared away every five minutes. Entries that have expired are deleted at the next turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PruningConfig {
+    /// How long after its SVID ended an agent is forgotten; `null` for never. One that is banned never is.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "Option<String>")]
+    pub agents_expired_for: Option<Duration>,
+}
+
+impl Default for PruningConfig {
+    fn default() -> Self {
+        Self { agents_expired_for: Some(Duration::from_secs(30 * 24 * 3600)) }
+    }
+}
+
 fn default_listen() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081)
 }
@@ -166,6 +186,7 @@ impl Config {
             rotation: RotationConfig::default(),
             jwt: JwtConfig::default(),
             limits: LimitsConfig::default(),
+            pruning: PruningConfig::default(),
             insecure: false,
             insecure_beyond_loopback: false,
             log: LogConfig::default(),

@@ -38,6 +38,7 @@ use crate::{
     lifecycle::{Lifecycle, Vault},
     limits::Limits,
     operations::{Metrics, Readiness, calls, metrics::Listener},
+    pruning::Pruning,
     registry::Registry,
     replica::replica_id,
     revocation::{Revoker, Signers, Upkeep},
@@ -319,6 +320,15 @@ impl CaDaemon {
             federation: Arc::clone(&services.federation),
         };
         tasks.spawn(until_stopped(followers.run(notices, stop.clone()), stop.clone()));
+        let pruning = Pruning {
+            replica: store.replica().to_owned(),
+            store: store.clone(),
+            registry: Arc::clone(&services.registry),
+            agents: Arc::clone(&services.agents),
+            settings: Arc::clone(&services.settings),
+            clock: services.issuance.clock().clone(),
+        };
+        tasks.spawn(until_stopped(pruning.run(stop.clone()), stop.clone()));
         let refreshing = Arc::clone(&services.refresher).run(stop.clone());
         tasks.spawn(until_stopped(refreshing, stop.clone()));
         let counted = |listener| Counted { metrics: Arc::clone(&services.metrics), listener };

@@ -26,6 +26,7 @@ pub mod keys;
 pub mod lifecycle;
 pub mod limits;
 pub mod operations;
+pub mod pruning;
 pub mod registry;
 pub mod replica;
 pub mod revocation;

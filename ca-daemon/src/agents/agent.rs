@@ -77,6 +77,12 @@ impl Agent {
         })
     }
 
+    /// Whether it could not act any more at an instant. One that is banned is kept: forgetting it would let it in again.
+    #[must_use]
+    pub fn ended_before(&self, instant: SystemTime) -> bool {
+        !self.banned && self.svid.not_after < instant
+    }
+
     /// The agent as one that asks for entries.
     #[must_use]
     pub fn node(&self) -> Node<'_> {
@@ -136,14 +142,14 @@ pub enum NotAnAgent {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(in crate::agents) fn svid(serial: &str) -> AgentSvid {
+    pub(crate) fn svid(serial: &str) -> AgentSvid {
         AgentSvid { serial: serial.to_owned(), not_after: SystemTime::UNIX_EPOCH }
     }
 
-    pub(in crate::agents) fn agent(path: &str) -> Agent {
+    pub(crate) fn agent(path: &str) -> Agent {
         Agent {
             id: SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap(),
             attestation_type: "join_token".to_owned(),

@@ -153,6 +153,30 @@ impl Agents {
         Err(AgentsError::Busy(id.clone()))
     }
 
+    /// Forgets an agent that is not banned and whose SVID ended before an instant. Answers whether it did.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn prune(
+        self: &Arc<Self>,
+        id: &SpiffeId,
+        ended_before: SystemTime,
+        event: Event,
+    ) -> Result<bool, AgentsError> {
+        let Some(kept) = self.kept(id).filter(|kept| kept.agent.ended_before(ended_before)) else {
+            return Ok(false);
+        };
+        let change = Change::DeleteAgent { spiffe_id: id.to_string(), old_mac: kept.mac };
+        let gone = id.clone();
+        let commit = Commit { changes: vec![change], events: vec![event] };
+        match self.carry_out(commit, move |index| index.remove(&gone)).await {
+            Ok(()) => Ok(true),
+            // It renewed itself or was forgotten on another replica, which tells us.
+            Err(StoreError::Conflict(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Takes in an agent that has just proved itself, together with what belongs to it.
     ///
     /// # Errors
@@ -353,6 +377,9 @@ pub enum AgentsError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+#[cfg(test)]
+pub(crate) use agent::tests as testing;
 
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,7 @@ const RELOADABLE: &[&str] = &[
     "rotation",
     "jwt",
     "limits",
+    "pruning",
     "workload_api.hold",
     "crl.validity",
     "wrapping_key",

@@ -82,10 +82,43 @@ impl Registry {
             None => event.with("refused", "the row was not of this authority"),
         };
         let change = Change::DeleteEntry(id.as_str().to_owned());
+        Ok(self.remove(id, place, change, event).await?)
+    }
+
+    /// Deletes an entry if it has expired. Answers whether it did.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn prune(self: &Arc<Self>, id: &EntryId, now: SystemTime) -> Result<bool, RegistryError> {
+        let reserved = self
+            .reserve(|index| {
+                let entry = index.get(id).filter(|entry| entry.is_expired(now));
+                entry.map(|entry| Ok((entry, index.reserve_id(id)?))).transpose()
+            })
+            .await?;
+        let Some((entry, place)) = reserved else { return Ok(false) };
+        let event = Event::by_daemon(Action::EntryDelete, id.as_str()).with("reason", "expired");
+        let change = Change::PruneEntry { id: id.as_str().to_owned(), revision: entry.revision() };
+        match self.remove(id, place, change, describe(event, &entry)).await {
+            Ok(()) => Ok(true),
+            // Another replica changed or deleted it, and tells us.
+            Err(StoreError::Conflict(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes that an entry goes, and takes it from the index.
+    async fn remove(
+        self: &Arc<Self>,
+        id: &EntryId,
+        place: Place,
+        change: Change,
+        event: Event,
+    ) -> Result<(), StoreError> {
         let (id, commit) = (id.clone(), Commit { changes: vec![change], events: vec![event] });
         let store = self.store.clone();
         let show = move |index: &mut Index, ()| drop(index.remove(&id));
-        Ok(self.occupy(place, async move { store.commit(commit).await }, show).await?)
+        self.occupy(place, async move { store.commit(commit).await }, show).await
     }
 
     /// Writes a change and shows the entry that it makes.

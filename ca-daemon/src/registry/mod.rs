@@ -18,7 +18,10 @@ mod selector;
 mod sorted;
 mod wire;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::SystemTime,
+};
 
 use secplane_identity::TrustDomain;
 use tokio::sync::{Notify, watch};
@@ -135,6 +138,19 @@ impl Registry {
         count
     }
 
+    /// The entries that have expired.
+    pub async fn expired(&self, now: SystemTime) -> Vec<EntryId> {
+        let mut expired = Vec::new();
+        self.search(&EntryFilter::default(), None, |entry| {
+            if entry.is_expired(now) {
+                expired.push(entry.id().clone());
+            }
+            true
+        })
+        .await;
+        expired
+    }
+
     /// Shows `found` the entries that pass a filter, in the order of their IDs, until it has enough.
     async fn search(
         &self,
@@ -213,4 +229,4 @@ pub enum RegistryError {
 #[cfg(test)]
 mod model;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -33,12 +33,12 @@ async fn open(folder: &Path) -> (Arc<Registry>, Store) {
 }
 
 /// A registry over a database that another one may use as well.
-async fn over(store: &Store) -> Arc<Registry> {
+pub(crate) async fn over(store: &Store) -> Arc<Registry> {
     let trust_domain = TrustDomain::parse("example.org").unwrap();
     Arc::new(Registry::load(trust_domain, store.clone(), mac()).await.unwrap())
 }
 
-fn admin() -> Caller {
+pub(crate) fn admin() -> Caller {
     Caller::LocalAdmin(LocalPeer { pid: None, uid: 0, gid: 0 })
 }
 
@@ -50,7 +50,7 @@ pub(super) fn selectors(values: &[&str]) -> BTreeSet<Selector> {
     values.iter().map(|value| Selector::new("unix", value).unwrap()).collect()
 }
 
-pub(super) fn fields(path: &str, values: &[&str]) -> EntryFields {
+pub(crate) fn fields(path: &str, values: &[&str]) -> EntryFields {
     EntryFields {
         id: None,
         spiffe_id: id(&format!("spiffe://example.org{path}")),

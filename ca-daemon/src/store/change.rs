@@ -9,6 +9,7 @@ use super::{
     entries::{self, EntryRow},
     federation::{self, FederationRow, FederationTable},
     join_tokens::{self, JoinTokenRow},
+    leases::{self, Lease},
     notices::{CHANNEL, Notice, payloads},
     replicas,
     revocations::{self, Revocation, RevocationListRow, RevokedKeyRow},
@@ -58,6 +59,13 @@ pub enum Change {
     },
     /// Removes an entry.
     DeleteEntry(String),
+    /// Removes an entry that is still at this revision.
+    PruneEntry {
+        /// The entry.
+        id: String,
+        /// Its revision.
+        revision: i64,
+    },
     /// Adds a row of federation that must not be there yet.
     AddFederation {
         /// To which table.
@@ -158,6 +166,8 @@ pub enum Change {
         /// Unix seconds.
         at: i64,
     },
+    /// Takes or keeps a lease that nobody else holds.
+    TakeLease(Lease),
 }
 
 impl Change {
@@ -167,7 +177,7 @@ impl Change {
             Self::CreateEntry(row) | Self::UpdateEntry { row, .. } => {
                 Some(Notice::Entries(vec![row.id.clone()]))
             }
-            Self::DeleteEntry(id) => Some(Notice::Entries(vec![id.clone()])),
+            Self::DeleteEntry(id) | Self::PruneEntry { id, .. } => Some(Notice::Entries(vec![id.clone()])),
             Self::AddAgent(row) | Self::ReplaceAgent { row, .. } => {
                 Some(Notice::Agents(vec![row.spiffe_id.clone()]))
             }
@@ -195,7 +205,8 @@ impl Change {
             | Self::DeleteSecret(_)
             | Self::HoldSecret(_)
             | Self::ReplaceSecrets { .. }
-            | Self::SeeReplica { .. } => None,
+            | Self::SeeReplica { .. }
+            | Self::TakeLease(_) => None,
         }
     }
 }
@@ -269,6 +280,7 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         Change::UpdateEntry { row, old_revision } => entries::update(transaction, row, *old_revision).await,
         Change::FillLikeness { id, likeness } => entries::fill_likeness(transaction, id, likeness).await,
         Change::DeleteEntry(id) => entries::delete(transaction, id).await,
+        Change::PruneEntry { id, revision } => entries::prune(transaction, id, *revision).await,
         Change::AddFederation { table, row } => federation::add(transaction, *table, row).await,
         Change::ReplaceFederation { table, row, old_mac } => {
             federation::replace(transaction, *table, row, old_mac).await
@@ -295,5 +307,6 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         Change::ReplaceAuthority { old, new } => authorities::replace(transaction, old, new).await,
         Change::ForgetAuthority(key_id) => authorities::forget(transaction, key_id).await,
         Change::SeeReplica { id, at } => replicas::see(transaction, id, *at).await,
+        Change::TakeLease(lease) => leases::take(transaction, lease).await,
     }
 }

@@ -161,6 +161,19 @@ pub(super) async fn fill_likeness(
     Ok(())
 }
 
+/// Removes an entry that is still at a revision.
+pub(super) async fn prune(transaction: &mut Transaction, id: &str, revision: i64) -> Result<(), StoreError> {
+    let gone = within!(transaction, connection => {
+        sqlx::query("DELETE FROM entries WHERE id = $1 AND revision = $2")
+            .bind(id)
+            .bind(revision)
+            .execute(connection)
+            .await?
+            .rows_affected()
+    });
+    if gone == 1 { Ok(()) } else { Err(Conflict::Changed.into()) }
+}
+
 /// Removes an entry; one that is gone already is no failure.
 pub(super) async fn delete(transaction: &mut Transaction, id: &str) -> Result<(), StoreError> {
     within!(transaction, connection => {

@@ -1,0 +1,51 @@
+//! Who of several replicas does the work that is done once.
+
+use super::{
+    Conflict, Store, StoreError,
+    change::Change,
+    database::{Transaction, within},
+};
+
+/// The right to some work for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The work.
+    pub name: String,
+    /// The replica that does it.
+    pub holder: String,
+    /// The present, in Unix seconds.
+    pub at: i64,
+    /// Until when nobody else may do it, in Unix seconds.
+    pub until: i64,
+}
+
+impl Store {
+    /// Takes a lease, or keeps it if its holder has it already. `false` when another replica has it.
+    ///
+    /// # Errors
+    /// When the database fails or is closed.
+    pub async fn take_lease(&self, lease: Lease) -> Result<bool, StoreError> {
+        match self.write(Change::TakeLease(lease)).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+pub(super) async fn take(transaction: &mut Transaction, lease: &Lease) -> Result<(), StoreError> {
+    const TAKE: &str = "INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3)
+        ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+        WHERE leases.holder = excluded.holder OR leases.until <= $4";
+    let taken = within!(transaction, connection => {
+        sqlx::query(TAKE)
+            .bind(&lease.name)
+            .bind(&lease.holder)
+            .bind(lease.until)
+            .bind(lease.at)
+            .execute(connection)
+            .await?
+            .rows_affected()
+    });
+    if taken == 1 { Ok(()) } else { Err(Conflict::Taken.into()) }
+}
