@@ -67,6 +67,9 @@ pub enum Code {
     /// A `not` that OPA leaves undefined when something below it is: only a warning.
     #[serde(rename = "undefined_negation")]
     UndefinedNegation,
+    /// A call whose work whoever asks for a decision can choose: only a warning.
+    #[serde(rename = "unbounded_cost")]
+    UnboundedCost,
 }
 
 impl fmt::Display for Code {
@@ -85,6 +88,7 @@ impl fmt::Display for Code {
             Self::ForbiddenReference => "forbidden_reference",
             Self::ForbiddenBuiltin => "forbidden_builtin",
             Self::UndefinedNegation => "undefined_negation",
+            Self::UnboundedCost => "unbounded_cost",
         })
     }
 }

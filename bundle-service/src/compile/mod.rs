@@ -8,6 +8,7 @@
 //! | `merge`, `testing` | which versions stand together in a tier, and what their tests say |
 //! | `parts`, `documents` | what a version brings: modules, JSON documents, tests |
 //! | [`tier`] | one tier, checked and packed |
+//! | `cost` | what may keep a sidecar busy |
 //! | `above` | what a tier has to fit below |
 //! | [`bundle`] | the tiers of an identity, checked together and joined |
 //! | [`freshness`] | until when a bundle may be used |
@@ -22,6 +23,7 @@ mod archive;
 pub mod bundle;
 mod confine;
 mod contradiction;
+mod cost;
 mod denial;
 mod documents;
 pub mod freshness;

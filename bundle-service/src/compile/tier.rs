@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     archive::{Member, entry_name},
     confine::{Replacing, confine},
-    contradiction,
+    contradiction, cost,
     denial::{self, Made},
     documents::merged,
     parts::Parts,
@@ -90,7 +90,9 @@ pub(crate) fn check_together<'a>(
 /// What the authors of modules should look at, although it takes effect.
 pub(crate) fn warnings_of(modules: &[ParsedModule]) -> Vec<Refusal> {
     let parsed: Vec<_> = modules.iter().map(|part| Arc::clone(&part.module)).collect();
-    owned(modules.iter(), warnings(&parsed)).into_iter().map(Refusal::warning).collect()
+    let mut found = warnings(&parsed);
+    found.extend(parsed.iter().flat_map(|module| cost::find(module)));
+    owned(modules.iter(), found).into_iter().map(Refusal::warning).collect()
 }
 
 /// Refusals of modules, each as one of the resource that the module is of.

@@ -318,6 +318,11 @@ impl Tree {
         self.expressions.iter()
     }
 
+    /// Every term, wherever it stands, in no order that means anything.
+    pub fn all_terms(&self) -> impl Iterator<Item = &Term> {
+        self.terms.iter()
+    }
+
     /// The terms of a list.
     #[must_use]
     pub fn terms(&self, list: Terms) -> &[TermId] {
