@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     catalog::{Catalog, Interrupted, State},
-    compile::{policies::Choice, resource::StoredVersion},
+    compile::{choice::Choice, resource::StoredVersion},
     digest::Digest,
     history::{History, HistoryError, Published, query::QueryError},
     policy::ResourceKey,

@@ -5,6 +5,7 @@
 //! | [`policies`] | every resource with its last good version, and the tiers that they make |
 //! | [`verdict`] | what became of a resource |
 //! | [`resource`] | the versions of one resource |
+//! | [`choice`] | what administrators chose of resources |
 //! | `merge`, `testing` | which versions stand together in a tier, and what their tests say |
 //! | `parts`, `documents` | what a version brings: modules, JSON documents, tests |
 //! | [`tier`] | one tier, checked and packed |
@@ -21,6 +22,7 @@
 mod above;
 mod archive;
 pub mod bundle;
+pub mod choice;
 mod confine;
 mod contradiction;
 mod cost;

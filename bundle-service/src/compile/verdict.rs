@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        compile::{Settings, policies::Choice, resource::StoredVersion},
+        compile::{Settings, choice::Choice, resource::StoredVersion},
         source::{Change, Object, SourceOptions, manifests::FileContent},
     };
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     catalog::Catalog,
-    compile::{Archive, Policies, Settings, policies::Choice},
+    compile::{Archive, Policies, Settings, choice::Choice},
     source::{Batch, Change, SourceOptions, manifests::FileContent},
 };
 
