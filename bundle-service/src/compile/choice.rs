@@ -1,10 +1,15 @@
 //! What administrators choose of resources instead of their newest versions: all that is chosen together, or nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
-    policies::{Policies, touch},
-    resource::{Pin, StoredVersion, Version},
+    policies::{Policies, PublishedTier, touch},
+    publication::Journal,
+    resource::{Pin, Resource, StoredVersion, Version},
+    tier::Tier,
 };
 use crate::{policy::ResourceKey, refusal::Refusal, tiers::TierKey};
 
@@ -29,14 +34,12 @@ impl Policies {
         choices: &[(ResourceKey, Choice)],
         by: &str,
     ) -> Result<BTreeSet<TierKey>, Vec<Refusal>> {
-        let mut before = Vec::new();
-        let mut after = Vec::new();
+        let mut pins = Vec::new();
         for (key, choice) in choices {
             let unknown = || vec![Refusal::new("unknown", "there is no such resource").of(key)];
             let resource = self.resources.get(key).ok_or_else(unknown)?;
             let of = resource.state;
             let pin = |to| Pin { to, of, by: by.to_owned() };
-            before.push((key.clone(), resource.pin.clone(), resource.refusals.clone()));
             let pin = match choice {
                 Choice::Newest => None,
                 Choice::LeftOut => Some(pin(None)),
@@ -49,21 +52,16 @@ impl Policies {
                     return Err(vec![Refusal::new("scope", message).of(key)]);
                 }
             };
-            after.push((key.clone(), pin));
+            pins.push((key.clone(), pin));
         }
-        let touched = self.repin(after, by);
+        let before = Before::of(self);
+        let touched = self.repin(pins, by);
         let refused: Vec<Refusal> =
             choices.iter().flat_map(|(key, choice)| self.unmet(key, choice)).collect();
         if refused.is_empty() {
             return Ok(touched);
         }
-        let pins = before.iter().map(|(key, pin, _)| (key.clone(), pin.clone())).collect();
-        self.repin(pins, "taken back, as it cannot be");
-        for (key, _, refusals) in before {
-            if let Some(resource) = self.resources.get_mut(&key).filter(|resource| !resource.accepted) {
-                resource.refusals = refusals;
-            }
-        }
+        before.restore(self);
         Err(refused)
     }
 
@@ -100,5 +98,131 @@ impl Policies {
         let Pin { to, of, by } = self.resources.get(key)?.pin.as_ref()?;
         let to = to.as_ref().map(|version| version.stored.clone());
         Some(Pin { to, of: *of, by: by.clone() })
+    }
+}
+
+/// All that a choice can change, as it was. Taking the pins back would not do: what stood for a moment beside the one that
+/// was refused would count as the last good version from then on, also of resources that nobody chose anything of.
+///
+/// Contents are shared, so that this copies names. An administrator chooses seldom.
+struct Before {
+    resources: BTreeMap<ResourceKey, Resource>,
+    members: BTreeMap<TierKey, BTreeSet<ResourceKey>>,
+    tiers: BTreeMap<TierKey, Arc<Tier>>,
+    global: Arc<Tier>,
+    published: BTreeMap<TierKey, PublishedTier>,
+    journal: Journal,
+}
+
+impl Before {
+    fn of(policies: &Policies) -> Self {
+        Self {
+            resources: policies.resources.clone(),
+            members: policies.members.clone(),
+            tiers: policies.tiers.clone(),
+            global: Arc::clone(&policies.global),
+            published: policies.published.clone(),
+            journal: policies.journal.clone(),
+        }
+    }
+
+    fn restore(self, policies: &mut Policies) {
+        let Self { resources, members, tiers, global, published, journal } = self;
+        policies.resources = resources;
+        policies.members = members;
+        policies.tiers = tiers;
+        policies.global = global;
+        policies.published = published;
+        policies.journal = journal;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::tests::{id, policies, set};
+
+    const BY: &str = "user 0: test";
+    const BROKEN: &str = "package authbridge.ns.inbound.request\n\nallow if {\n";
+    const FUNCTION: &str = "package authbridge.ns.lib\n\nhelper(x) := x\n";
+    const VALUE: &str = "package authbridge.ns.lib\n\nhelper := 1\n";
+    const NOTHING: &str = "package authbridge.ns.nothing\n\nx := 1\n";
+
+    fn key(name: &str) -> ResourceKey {
+        ResourceKey::new("team-a", name)
+    }
+
+    fn apply(policies: &mut Policies, name: &str, content: &str) {
+        policies.apply(&[set(&format!("team-a/{name}:namespace"), &[("a.rego", content)])]);
+    }
+
+    fn allow_if(number: u32) -> String {
+        format!("package authbridge.ns.inbound.request\n\nallow if input.n == {number}\n")
+    }
+
+    fn with_default(rule: &str) -> String {
+        format!("{rule}\ndefault allow := false\n")
+    }
+
+    /// The version of a resource that stands.
+    fn good(policies: &Policies, name: &str) -> StoredVersion {
+        policies.resources[&key(name)].good.as_ref().unwrap().stored.clone()
+    }
+
+    /// `p` and `q`, each with an earlier version to go back to: that of `p` fits today, that of `q` clashes with `r`,
+    /// which came later.
+    fn fitting_and_clashing(newest_of_p: &str) -> (Policies, Vec<(ResourceKey, Choice)>) {
+        let mut policies = policies();
+        apply(&mut policies, "p", &allow_if(1));
+        apply(&mut policies, "q", FUNCTION);
+        let earlier = ["p", "q"].map(|name| (key(name), Choice::Version(good(&policies, name))));
+        apply(&mut policies, "p", newest_of_p);
+        apply(&mut policies, "q", NOTHING);
+        apply(&mut policies, "r", VALUE);
+        (policies, earlier.to_vec())
+    }
+
+    /// Has a choice refused, and sees that nothing came of it, neither now nor in the history.
+    fn refuses_all_of_it(policies: &mut Policies, choices: &[(ResourceKey, Choice)]) {
+        let state = |policies: &mut Policies| {
+            let verdicts = ["p", "q", "r", "s"].map(|name| policies.verdict(&key(name)));
+            (verdicts, policies.bundle(&id("team-a", "agent")).unwrap().revision())
+        };
+        policies.take_journal();
+        let before = state(policies);
+        let refused = policies.choose(choices, BY).unwrap_err();
+        assert!(refused.iter().any(|refusal| refusal.resource == Some(key("q"))), "{refused:?}");
+        assert_eq!(state(policies), before);
+        assert_eq!(policies.take_journal(), Journal::default());
+        assert!(choices.iter().all(|(key, _)| policies.pin(key).is_none()));
+    }
+
+    #[test]
+    fn a_refused_choice_leaves_the_last_good_version_of_a_broken_policy() {
+        let (mut policies, choices) = fitting_and_clashing(&allow_if(2));
+        apply(&mut policies, "p", BROKEN);
+        let last = good(&policies, "p");
+        refuses_all_of_it(&mut policies, &choices);
+        assert_eq!(good(&policies, "p"), last);
+    }
+
+    #[test]
+    fn a_refused_choice_makes_no_room_for_others() {
+        let (mut policies, choices) = fitting_and_clashing(&with_default(&allow_if(2)));
+        apply(&mut policies, "s", &allow_if(3));
+        apply(&mut policies, "s", &with_default(&allow_if(4)));
+        let last = good(&policies, "s");
+        refuses_all_of_it(&mut policies, &choices);
+        assert_eq!(good(&policies, "s"), last);
+    }
+
+    #[test]
+    fn makes_all_choices_that_fit_together() {
+        let (mut policies, choices) = fitting_and_clashing(&allow_if(2));
+        apply(&mut policies, "r", "package authbridge.ns.other\n\ny := 1\n");
+        policies.choose(&choices, BY).unwrap();
+        for (key, choice) in choices {
+            assert_eq!(policies.pin(&key).and_then(|pin| pin.to).map(Choice::Version), Some(choice));
+        }
     }
 }

@@ -65,7 +65,7 @@ pub struct RememberedResource {
     pub pin: Option<Pin<StoredVersion>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Resource {
     pub(super) file: Arc<str>,
     /// As its source counts.
