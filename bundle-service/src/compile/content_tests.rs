@@ -9,6 +9,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::{
+    choice::Choice,
     tests::{allowed, decide, gone, id, object, policies, set, settings},
     *,
 };
@@ -190,6 +191,24 @@ fn tests_run_and_stay_out_of_the_bundle() {
     assert!(archive.modules.iter().all(|module| !module.text.contains("test_get")));
     policies.apply(&[set("team-b/q:namespace", &[("inbound/request.rego", ALLOW_GET)])]);
     assert_eq!(*here.runs.lock().unwrap(), 1, "another's change is no reason to run them again");
+}
+
+#[test]
+fn tests_of_what_was_left_out_are_not_those_of_its_tier() {
+    let (mut policies, _) = tested();
+    let helper = ("a.rego", "package authbridge.ns.lib\n\nx := 1\n");
+    let test = "package authbridge.ns.lib_test\n\nimport data.authbridge.ns.lib\n\ntest_x if lib.x == 1\n";
+    policies.apply(&[
+        set("team-a/p:namespace", &[("inbound/request.rego", ALLOW_GET), ("a_test.rego", TEST_GET)]),
+        set("team-a/q:namespace", &[helper, ("b_test.rego", test)]),
+    ]);
+    let tests = |policies: &Policies| -> Vec<String> {
+        policies.tests().into_iter().flat_map(|(_, request)| request.tests).map(|test| test.name).collect()
+    };
+    assert_eq!(tests(&policies).len(), 2);
+    policies.choose(&[(ResourceKey::new("team-a", "p"), Choice::LeftOut)], "user 0: test").unwrap();
+    let left = tests(&policies);
+    assert!(left.len() == 1 && left[0].starts_with("team-a/q:"), "{left:?}");
 }
 
 #[test]

@@ -359,11 +359,9 @@ impl Policies {
                 (tier, None, standing.into_values().map(|version| version.stored).collect())
             }
             Err(reason) => {
-                let good =
-                    |name| self.resources.get(name).and_then(|resource: &Resource| resource.good.as_ref());
-                let good = members.iter().filter_map(good).filter(|good| good.tier() == key);
-                let good: Vec<StoredVersion> = good.map(|good| good.stored.clone()).collect();
-                (Some(Tier::denied(kind, &reason)), Some(reason), good)
+                let last = |name: &ResourceKey| Some(self.resources.get(name)?.last_in(key)?.stored.clone());
+                let last: Vec<StoredVersion> = members.iter().filter_map(last).collect();
+                (Some(Tier::denied(kind, &reason)), Some(reason), last)
             }
         };
         if !members.is_empty() {

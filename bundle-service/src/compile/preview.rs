@@ -49,8 +49,8 @@ impl Policies {
 
     fn others_in(&self, tier: &TierKey, but: &ResourceKey) -> Vec<Arc<Parts>> {
         let others = self.members.get(tier).into_iter().flatten().filter(|name| *name != but);
-        let standing = others.filter_map(|name| self.resources.get(name)?.good.as_ref());
-        standing.filter(|good| good.tier() == tier).map(|good| Arc::clone(&good.parts)).collect()
+        let standing = others.filter_map(|name| self.resources.get(name)?.last_in(tier));
+        standing.map(|version| Arc::clone(&version.parts)).collect()
     }
 }
 
@@ -82,5 +82,28 @@ impl Preview {
         }
         found.extend(conflicting);
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        compile::{
+            choice::Choice,
+            tests::{object, policies, set},
+        },
+        policy::ResourceKey,
+    };
+
+    #[test]
+    fn does_not_count_what_an_administrator_left_out() {
+        let default = "package authbridge.ns.inbound.request\n\ndefault allow := false\n";
+        let mut policies = policies();
+        policies.apply(&[set("team-a/p:namespace", &[("a.rego", default)])]);
+        let second = || object("team-a/q:namespace", &[("a.rego", default)]);
+        assert_eq!(policies.preview(second()).judge().len(), 1, "a second default");
+        let left_out = (ResourceKey::new("team-a", "p"), Choice::LeftOut);
+        policies.choose(&[left_out], "user 0: test").unwrap();
+        assert_eq!(policies.preview(second()).judge(), []);
     }
 }

@@ -114,6 +114,12 @@ impl Resource {
         wanted.filter(|version| version.tier() == tier)
     }
 
+    /// The last version that stood in a tier, unless an administrator left it out since.
+    pub(super) fn last_in(&self, tier: &TierKey) -> Option<&Version> {
+        let is_left_out = self.pin.as_ref().is_some_and(|pin| pin.to.is_none());
+        self.good.as_ref().filter(|good| !is_left_out && good.tier() == tier)
+    }
+
     /// What stands for it in a tier where the version that it should have does not.
     pub(super) fn fallback_in(&self, tier: &TierKey) -> Fallback {
         if let Some(pin) = &self.pin

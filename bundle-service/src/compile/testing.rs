@@ -26,9 +26,8 @@ impl Policies {
     pub fn tests(&self) -> Vec<(TierKey, TestRequest)> {
         let of_tier = |tier: &TierKey| {
             let resources = self.members(tier).filter_map(|key| self.resources.get(key));
-            let good =
-                resources.filter_map(|resource| resource.good.as_ref()).filter(|good| good.tier() == tier);
-            let parts = Parts::together(good.map(|good| good.parts.as_ref()));
+            let standing = resources.filter_map(|resource| resource.last_in(tier));
+            let parts = Parts::together(standing.map(|version| version.parts.as_ref()));
             let parts = if tier.kind() == TierKind::Global { completed(parts) } else { parts };
             (!parts.tests.is_empty()).then(|| (tier.clone(), request(tier.kind(), &parts)))
         };
