@@ -14,9 +14,12 @@ use crate::{
     catalog::{Catalog, Interrupted, State},
     compile::{choice::Choice, resource::StoredVersion},
     digest::Digest,
-    history::{History, HistoryError, Published, query::QueryError},
+    history::{
+        History, HistoryError, Published,
+        query::{LEAST_DIGITS, QueryError},
+    },
     policy::ResourceKey,
-    tiers::TierKey,
+    tiers::{TierKey, TierKind},
 };
 
 impl From<Interrupted> for AdminFailure {
@@ -137,7 +140,8 @@ fn of_identity(
 ) -> Result<Vec<StoredVersion>, AdminFailure> {
     let timeline = timeline(state, history, id)?;
     let fits = |entry: &HistoryEntry| {
-        revision.len() >= 6 && entry.revision.is_some_and(|own| own.to_string().starts_with(revision))
+        revision.len() >= LEAST_DIGITS
+            && entry.revision.is_some_and(|own| own.to_string().starts_with(revision))
     };
     let last = timeline.iter().rposition(fits).ok_or_else(|| {
         AdminFailure::NotFound(format!("no bundle of {id} with the revision `{revision}` is in the history"))
@@ -156,7 +160,7 @@ fn of_identity(
 fn number(text: &str) -> Result<u64, AdminFailure> {
     text.parse().map_err(|_| {
         AdminFailure::Malformed(format!(
-            "`{text}` is not the number of a publication; the history of the tier has them"
+            "`{text}` is not the number of a publication of the tier; `secctl bundle history` has them"
         ))
     })
 }
@@ -167,29 +171,85 @@ pub(super) async fn rollback(
     to: String,
     by: String,
 ) -> Result<ChoiceAnswer, AdminFailure> {
-    choose(administered, by, move |state| match &of {
-        Target::Resource(key) => {
-            let version = kept(state)?.version(key, &to)?;
-            Ok((vec![(key.clone(), Choice::Version(version))], Vec::new()))
-        }
-        Target::Tier(tier) => {
-            let versions = kept(state)?.publication(tier, number(&to)?)?;
-            let mut left: BTreeSet<ResourceKey> = members(state, tier).into_iter().collect();
-            let (mut choices, mut missing) = (Vec::new(), Vec::new());
-            for version in versions {
-                let key = version.policy.key.clone();
-                left.remove(&key);
-                match state.policies.contains(&key) {
-                    true => choices.push((key, Choice::Version(version))),
-                    false => missing.push(key),
-                }
+    choose(administered, by, move |state| {
+        let history = kept(state)?;
+        match &of {
+            Target::Resource(key) => {
+                Ok((vec![(key.clone(), Choice::Version(history.version(key, &to)?))], Vec::new()))
             }
-            choices.extend(left.into_iter().map(|key| (key, Choice::LeftOut)));
-            Ok((choices, missing))
+            Target::Tier(tier) => Ok(back_to(state, tier, history.publication(tier, number(&to)?)?)),
+            Target::Identity(id) => {
+                let tier = own_tier(state, id)?;
+                let (choices, missing) = back_to(state, &tier, in_own_tier(state, history, id, &tier, &to)?);
+                stay_in(state, &tier, choices.iter().map(|(key, _)| key))?;
+                Ok((choices, missing))
+            }
         }
-        Target::Identity(_) => Err(shared()),
     })
     .await
+}
+
+/// What brings versions back that stood in a tier together, and those of them that are in no source any more.
+fn back_to(state: &State, tier: &TierKey, versions: Vec<StoredVersion>) -> Choices {
+    let mut left: BTreeSet<ResourceKey> = members(state, tier).into_iter().collect();
+    let (mut choices, mut missing) = (Vec::new(), Vec::new());
+    for version in versions {
+        let key = version.policy.key.clone();
+        left.remove(&key);
+        match state.policies.contains(&key) {
+            true => choices.push((key, Choice::Version(version))),
+            false => missing.push(key),
+        }
+    }
+    choices.extend(left.into_iter().map(|key| (key, Choice::LeftOut)));
+    (choices, missing)
+}
+
+/// The tier that this identity has for itself, which can go back without anybody else's policy changing.
+fn own_tier(state: &State, id: &SpiffeId) -> Result<TierKey, AdminFailure> {
+    let (own, shared): (Vec<TierKey>, Vec<TierKey>) =
+        state.policies.tier_keys_of(id).into_iter().partition(|tier| tier.kind() == TierKind::Client);
+    let own = own.into_iter().find(|tier| !members(state, tier).is_empty());
+    own.ok_or_else(|| {
+        let shared: Vec<String> = shared.iter().map(|tier| format!("`--tier {tier}`")).collect();
+        AdminFailure::Malformed(format!(
+            "{id} has no client policy; all that it has is shared with others, so name what is meant: {}",
+            shared.join(" or ")
+        ))
+    })
+}
+
+/// Makes sure that a choice of resources is about one tier only: one that moved would leave another tier or enter it.
+fn stay_in<'a>(
+    state: &State,
+    tier: &TierKey,
+    resources: impl IntoIterator<Item = &'a ResourceKey>,
+) -> Result<(), AdminFailure> {
+    for key in resources {
+        if let Some(other) = state.policies.other_tier(key, tier) {
+            return Err(AdminFailure::Malformed(format!(
+                "{key} is not only about {tier} but about {other} too; name it by `--resource {key}` if both are meant"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What stood in an identity's own tier: by the number of a publication of that tier, or by a revision of the
+/// identity's bundle, which is told by more digits.
+fn in_own_tier(
+    state: &State,
+    history: &History,
+    id: &SpiffeId,
+    tier: &TierKey,
+    at: &str,
+) -> Result<Vec<StoredVersion>, AdminFailure> {
+    if at.len() < LEAST_DIGITS {
+        return Ok(history.publication(tier, number(at)?)?);
+    }
+    let mut versions = of_identity(state, history, id, at)?;
+    versions.retain(|version| version.tier == *tier);
+    Ok(versions)
 }
 
 pub(super) async fn release(
@@ -201,7 +261,12 @@ pub(super) async fn release(
         let resources = match &of {
             Target::Resource(key) => vec![key.clone()],
             Target::Tier(tier) => members(state, tier),
-            Target::Identity(_) => return Err(shared()),
+            Target::Identity(id) => {
+                let tier = own_tier(state, id)?;
+                let resources = members(state, &tier);
+                stay_in(state, &tier, &resources)?;
+                resources
+            }
         };
         let pinned: Vec<_> = resources.into_iter().filter(|key| state.policies.pin(key).is_some()).collect();
         if pinned.is_empty() {
@@ -212,13 +277,6 @@ pub(super) async fn release(
         Ok((pinned.into_iter().map(|key| (key, Choice::Newest)).collect(), Vec::new()))
     })
     .await
-}
-
-fn shared() -> AdminFailure {
-    AdminFailure::Malformed(
-        "the tiers of an identity are shared with others; name the tier or the resource that is meant"
-            .to_owned(),
-    )
 }
 
 type Choices = (Vec<(ResourceKey, Choice)>, Vec<ResourceKey>);

@@ -170,3 +170,6 @@ impl IntoResponse for AdminFailure {
         (status, Json(ErrorAnswer { error })).into_response()
     }
 }
+
+#[cfg(test)]
+mod tests;

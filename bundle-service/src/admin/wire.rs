@@ -135,9 +135,9 @@ pub struct SnapshotResource {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackRequest {
-    /// A resource or a tier.
+    /// A resource or a tier; of an identity, the client tier that only it has.
     pub of: Target,
-    /// As [`SnapshotQuery::at`].
+    /// As [`SnapshotQuery::at`]; of an identity also the number of a publication of its client tier.
     pub to: String,
     /// Why: kept in the history.
     pub reason: String,
@@ -147,7 +147,7 @@ pub struct RollbackRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseRequest {
-    /// A resource or a tier.
+    /// As [`RollbackRequest::of`].
     pub of: Target,
     /// Why: kept in the history.
     pub reason: String,

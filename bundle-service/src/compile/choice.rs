@@ -99,6 +99,11 @@ impl Policies {
         let to = to.as_ref().map(|version| version.stored.clone());
         Some(Pin { to, of: *of, by: by.clone() })
     }
+
+    /// A tier beside this one that a resource has, or could have, a version in.
+    pub(crate) fn other_tier(&self, key: &ResourceKey, tier: &TierKey) -> Option<&TierKey> {
+        self.resources.get(key)?.tiers().find(|other| *other != tier)
+    }
 }
 
 /// All that a choice can change, as it was. Taking the pins back would not do: what stood for a moment beside the one that

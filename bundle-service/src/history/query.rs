@@ -10,8 +10,8 @@ use crate::{
     tiers::TierKey,
 };
 
-/// The fewest digits by which a version is named.
-const LEAST_DIGITS: usize = 6;
+/// The fewest digits by which a version or a revision is named.
+pub(crate) const LEAST_DIGITS: usize = 6;
 
 /// Why something of the past cannot be had.
 #[derive(Debug, thiserror::Error)]

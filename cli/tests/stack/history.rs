@@ -27,6 +27,48 @@ impl Home {
     }
 }
 
+const BOOKING: [&str; 2] = ["--identity", "spiffe://example.org/ns/travel/sa/booking"];
+const PLANNER: [&str; 2] = ["--identity", "spiffe://example.org/ns/travel/sa/planner"];
+const RESOURCE: [&str; 2] = ["--resource", "travel/booking"];
+
+impl Home {
+    fn bundle(&self, command: &[&str], of: &[&str]) -> serde_json::Value {
+        self.ok(&[&["bundle"], command, of].concat())
+    }
+
+    /// What came into force, of whatever is named.
+    fn entries(&self, of: &[&str]) -> Vec<serde_json::Value> {
+        self.bundle(&["history"], of)["entries"].as_array().unwrap().clone()
+    }
+
+    /// The diff as it is shown.
+    fn shown_diff(&self, of: &[&str], points: &[&str]) -> String {
+        let (status, diff, stderr) = self.secctl(&[&["bundle", "diff"], of, points].concat());
+        assert_eq!(status, 0, "{stderr}");
+        diff
+    }
+
+    /// A stack whose policy of booking has changed once.
+    fn changed_once(&self) -> Running {
+        copy(&policies(), &self.path("policies"));
+        let stack = start(self);
+        self.wait_for(1);
+        let manifest = self.path("policies/agent-to-agent/booking.yaml");
+        let text = fs::read_to_string(&manifest).unwrap();
+        fs::write(&manifest, text.replace("booking answers; it calls nobody", "booking is silent")).unwrap();
+        self.wait_for(2);
+        stack
+    }
+}
+
+fn text(value: &serde_json::Value) -> &str {
+    value.as_str().unwrap()
+}
+
+fn tells_the_change(diff: &str) -> bool {
+    diff.contains("-reason := \"booking answers") && diff.contains("+reason := \"booking is silent")
+}
+
 fn start(home: &Home) -> Running {
     Running::start_command(secctl().current_dir(home.0.path()).args(["dev", "--policies", "policies"]))
 }
@@ -88,6 +130,49 @@ fn goes_back_and_forth() {
 }
 
 #[test]
+fn brings_a_resource_back() {
+    let home = Home::new();
+    let stack = home.changed_once();
+    let of_resource = home.entries(&RESOURCE);
+    let [first, second] = of_resource.as_slice() else { panic!("{of_resource:?}") };
+    let versions = [first, second].map(|entry| text(&entry["members"][0]["version"]));
+    assert_ne!(versions[0], versions[1]);
+    assert!(tells_the_change(&home.shown_diff(&RESOURCE, &["--from", versions[0]])));
+    let nothing = home.shown_diff(&RESOURCE, &["--from", versions[1], "--to", versions[1]]);
+    assert!(nothing.contains("nothing differs"), "{nothing}");
+
+    let answer = home.bundle(&["rollback", "--to", &versions[0][..12], "--reason", "x"], &RESOURCE);
+    assert_eq!(answer["pins"][0]["to"], versions[0]);
+    assert_eq!(answer["pins"][0]["instead_of"], versions[1]);
+    assert_eq!(home.entries(&RESOURCE)[2]["members"][0]["version"], versions[0]);
+    assert!(stack.end(Signal::TERM).success());
+}
+
+#[test]
+fn brings_one_identity_back_and_nobody_else() {
+    let home = Home::new();
+    let stack = home.changed_once();
+    let of_booking = home.entries(&BOOKING);
+    let [.., before, after] = of_booking.as_slice() else { panic!("{of_booking:?}") };
+    let revisions = [before, after].map(|entry| text(&entry["revision"]));
+    assert!(tells_the_change(&home.shown_diff(&BOOKING, &["--from", revisions[0]])));
+    let back = home.shown_diff(&BOOKING, &["--from", revisions[1], "--to", revisions[0]]);
+    assert!(back.contains("+reason := \"booking answers"), "{back}");
+
+    let of_planner = home.entries(&PLANNER);
+    for point in [revisions[0], "1"] {
+        let answer = home.bundle(&["rollback", "--to", point, "--reason", "x"], &BOOKING);
+        assert_eq!(answer["tiers"], serde_json::json!([TIER[1]]));
+        assert_eq!(home.entries(&BOOKING).last().unwrap()["revision"], revisions[0]);
+        let released = home.bundle(&["release", "--reason", "over"], &BOOKING);
+        assert_eq!(released["pins"], serde_json::json!([]));
+        assert_eq!(home.entries(&BOOKING).last().unwrap()["revision"], revisions[1]);
+    }
+    assert_eq!(home.entries(&PLANNER), of_planner, "nothing came into force for another");
+    assert!(stack.end(Signal::TERM).success());
+}
+
+#[test]
 fn says_what_it_cannot_do() {
     let home = Home::new();
     copy(&policies(), &home.path("policies"));
@@ -103,6 +188,10 @@ fn says_what_it_cannot_do() {
     assert_eq!(rollback(&TIER, "yesterday").0, 6);
     assert_eq!(rollback(&["--resource", "travel/booking"], "0123456789ab").0, 5);
     assert_eq!(rollback(&["--resource", "travel/nobody"], "0123456789ab").0, 5);
+    let guest = "spiffe://example.org/ns/travel/sa/guest";
+    let (status, _, stderr) = rollback(&["--identity", guest], "1");
+    assert_eq!(status, 6, "{stderr}");
+    assert!(stderr.contains("--tier global") && stderr.contains("--tier namespace/travel"), "{stderr}");
     let (status, _, stderr) = home.secctl(&["bundle", "rollback", "--tier", "global", "--to", "1"]);
     assert_eq!(status, 2, "a reason is asked for: {stderr}");
     assert!(stack.end(Signal::TERM).success());

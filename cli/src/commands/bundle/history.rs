@@ -51,8 +51,9 @@ pub(crate) struct DiffArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArgs {
     #[command(flatten)]
-    of: OfShared,
-    /// To what: a publication's number of a tier, or a version of a resource
+    of: OfAny,
+    /// To what: a publication's number of a tier, or a version of a resource; of an identity, a publication's number of
+    /// its client tier, or a revision of its bundle, of which the client tier comes back
     #[arg(long, value_name = "POINT")]
     to: String,
     /// Why: it is kept in the history and shown to the policy's author
@@ -65,7 +66,7 @@ pub(crate) struct RollbackArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ReleaseArgs {
     #[command(flatten)]
-    of: OfShared,
+    of: OfAny,
     /// Why: it is kept in the history
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -76,20 +77,9 @@ pub(crate) struct ReleaseArgs {
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
 struct OfAny {
-    /// An identity: all its tiers
+    /// An identity: all its tiers to look at, its client tier alone to go back
     #[arg(long, value_name = "ID")]
     identity: Option<SpiffeId>,
-    /// A tier: global, namespace/NAMESPACE or client/NAMESPACE/CLIENT
-    #[arg(long, value_name = "TIER")]
-    tier: Option<TierKey>,
-    /// A resource
-    #[arg(long, value_name = "NAMESPACE/NAME")]
-    resource: Option<ResourceKey>,
-}
-
-#[derive(Debug, Clone, Args)]
-#[group(required = true, multiple = false)]
-struct OfShared {
     /// A tier: global, namespace/NAMESPACE or client/NAMESPACE/CLIENT
     #[arg(long, value_name = "TIER")]
     tier: Option<TierKey>,
@@ -104,13 +94,6 @@ impl OfAny {
         let tier = self.tier.clone().map(Target::Tier);
         let target = identity.or(tier).or_else(|| self.resource.clone().map(Target::Resource));
         target.ok_or_else(nothing_named)
-    }
-}
-
-impl OfShared {
-    fn target(&self) -> Result<Target, Failure> {
-        let tier = self.tier.clone().map(Target::Tier);
-        tier.or_else(|| self.resource.clone().map(Target::Resource)).ok_or_else(nothing_named)
     }
 }
 

@@ -59,10 +59,14 @@ pub(crate) enum BundleCommand {
     Diff(history::DiffArgs),
     /// Bring back what was in force, until it is released or the resource changes
     ///
+    /// Of an identity its client tier goes back, which nobody else has: the policies of all others stay as they are.
+    /// One without a client tier is refused, and the tiers that it shares with others are named.
+    ///
     /// Other replicas of the service do not follow: each is told by itself.
     #[command(after_help = "Examples:\n  secctl bundle rollback --tier namespace/travel --to 3 --reason \
                             incident-17\n  secctl bundle rollback --resource travel/booking --to 0a1b2c3d4e5f \
-                            --reason incident-17")]
+                            --reason incident-17\n  secctl bundle rollback --identity \
+                            spiffe://example.org/ns/travel/sa/booking --to 2 --reason incident-17")]
     Rollback(history::RollbackArgs),
     /// Let the newest versions count again
     #[command(after_help = "Example:\n  secctl bundle release --resource travel/booking --reason fixed")]
