@@ -11,7 +11,7 @@ use regorus::{Engine, Value};
 /// A function of so many arguments; `None` when it fails.
 type Function = fn(&[Value]) -> Option<Value>;
 
-const FUNCTIONS: [(&str, u8, Function); 26] = [
+const FUNCTIONS: [(&str, u8, Function); 27] = [
     ("crypto.sha1", 1, hash::sha1),
     ("crypto.sha256", 1, hash::sha256),
     ("crypto.hmac.sha1", 2, hash::hmac_sha1),
@@ -34,6 +34,7 @@ const FUNCTIONS: [(&str, u8, Function); 26] = [
     ("io.jwt.verify_ps512", 2, |args| jwt::verify(args, "PS512")),
     ("io.jwt.verify_es256", 2, |args| jwt::verify(args, "ES256")),
     ("io.jwt.verify_es384", 2, |args| jwt::verify(args, "ES384")),
+    ("io.jwt.verify_es512", 2, |args| jwt::verify(args, "ES512")),
     ("io.jwt.verify_eddsa", 2, |args| jwt::verify(args, "EdDSA")),
     ("io.jwt.verify_hs256", 2, |args| jwt::verify(args, "HS256")),
     ("io.jwt.verify_hs384", 2, |args| jwt::verify(args, "HS384")),

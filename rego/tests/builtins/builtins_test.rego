@@ -11,6 +11,7 @@ tokens := {
 	"PS512": "eyJhbGciOiJQUzUxMiIsImtpZCI6ImsxIiwidHlwIjoiSldUIn0.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlLm9yZyIsImF1ZCI6WyJhcGkiXSwic3ViIjoic3BpZmZlOi8vZXhhbXBsZS5vcmcvYSIsImV4cCI6NDEwMjQ0NDgwMH0.KPZtKZRA4Se7C1Kr8HpEpB4DV9eWDbVx5WiWLtj_--DtAIUD5r4uZVdRJYtpyMW3r4mUG7Edn8szxfuEoeU9L4L6TzCaKlDHT1JnF4U1_0ZGj9TNreJpIh2lf4tNrgV8xQFmcy3cQzZDwe-7WGWB0fe8M5kdBUmHeXUBSHFa5jlh8T8T9KR5u0nln2_bDOq8vNNsDe-cefvCfZzx63sRzlAsgSfhKRKfMGGt_GFzebxeGiooVePCGhRy9W819tJ2ZBiggcDn2CFXqtREGYZEHf75ik9VRlkHamHkoet_PvOaD-TVpmbbojBtSeZyvEUrZ0ErZsijqLEfNW080jsv9Q",
 	"ES256": "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsxIiwidHlwIjoiSldUIn0.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlLm9yZyIsImF1ZCI6WyJhcGkiXSwic3ViIjoic3BpZmZlOi8vZXhhbXBsZS5vcmcvYSIsImV4cCI6NDEwMjQ0NDgwMH0.MQDhcGcwjiQEd4wv7mwutVej3lLZvqp4At7Mj17Xk71_uHp3H7qJ6iOksvGgnJkfQDk6og-d006goq7dkKqBCw",
 	"ES384": "eyJhbGciOiJFUzM4NCIsImtpZCI6ImsxIiwidHlwIjoiSldUIn0.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlLm9yZyIsImF1ZCI6WyJhcGkiXSwic3ViIjoic3BpZmZlOi8vZXhhbXBsZS5vcmcvYSIsImV4cCI6NDEwMjQ0NDgwMH0.LuXsPZCGOkkzeYlGd0pRPXh7i_rVkMGqhmanfTttOuTuPzIcQGpZWUzddPsckw3nf9P5rRO3XhHefkdOahX45ImlzFE6C1LLDXYKlu39jOqyZjAkrc5mEf5YSt092TTJ",
+	"ES512": "eyJhbGciOiJFUzUxMiIsImtpZCI6ImsxIiwidHlwIjoiSldUIn0.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlLm9yZyIsImF1ZCI6WyJhcGkiXSwic3ViIjoic3BpZmZlOi8vZXhhbXBsZS5vcmcvYSIsImV4cCI6NDEwMjQ0NDgwMH0.AYHf_VKuv95_M7Cj0lvBxvuBhN1_HIQExcJuoIUT4A8ERrbtx_1VLxR34HpiCQPCIA8LAmGg8q9KgRxw5my1ah_uAMh3AExuC7CR3VAKD_AxGofaIZQbpyf9RPbwNTpkKHdV6kyGvANnfwDFymSySh2mV7_cK797nUgw7HVyXZIoQlKD",
 	"EdDSA": "eyJhbGciOiJFZERTQSIsImtpZCI6ImsxIiwidHlwIjoiSldUIn0.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlLm9yZyIsImF1ZCI6WyJhcGkiXSwic3ViIjoic3BpZmZlOi8vZXhhbXBsZS5vcmcvYSIsImV4cCI6NDEwMjQ0NDgwMH0.n9U1c5ptD1OG1eNJ61FK1OfgcFp0cB_NHKJPvXQDXCLZjKLtzMqY0-I-QY0CAFENyj7U6JX1v7hTNyzR0SbGDw",
 	"HS256": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlLm9yZyIsImF1ZCI6WyJhcGkiXSwic3ViIjoic3BpZmZlOi8vZXhhbXBsZS5vcmcvYSIsImV4cCI6NDEwMjQ0NDgwMH0.NoMErz_bgc2qVs9PP5Uj9627uBgQf-mPgV3LjCPIlgA",
 	"HS384": "eyJhbGciOiJIUzM4NCIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlLm9yZyIsImF1ZCI6WyJhcGkiXSwic3ViIjoic3BpZmZlOi8vZXhhbXBsZS5vcmcvYSIsImV4cCI6NDEwMjQ0NDgwMH0.kGZ0xrDIEsYgMfxjcVVEUsxlC-YoUDC2hxaS2Q_Fb3NrEQYp-eFb28Ei6j0U4Fyr",
@@ -28,6 +29,9 @@ keys := {
 	"p256": "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEnsaRKnYSlFMmYhyp177TXh5X7JdB\nsYFRqZW/pAMwe74mTarlQ9BMKzYhBQDU0pSdAtk+YYfVbDs0kblwAHBwaA==\n-----END PUBLIC KEY-----\n",
 	"p256_cert": "-----BEGIN CERTIFICATE-----\nMIIBBjCBraADAgECAgEHMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAXQwIBcNMjAw\nMTAxMDAwMDAwWhgPMjA5MDAxMDEwMDAwMDBaMAwxCjAIBgNVBAMMAXQwWTATBgcq\nhkjOPQIBBggqhkjOPQMBBwNCAASexpEqdhKUUyZiHKnXvtNeHlfsl0GxgVGplb+k\nAzB7viZNquVD0EwrNiEFANTSlJ0C2T5hh9VsOzSRuXAAcHBoMAoGCCqGSM49BAMC\nA0gAMEUCIQDyEbWjtF1TxCOLOww+9MsF+nrb4JaJR2ME0I4pz8GxWAIgAorAdaSl\nESvhXS1LDGPX7fuI7Z/dXvjI8LsQpCJXHis=\n-----END CERTIFICATE-----\n",
 	"p384": "-----BEGIN PUBLIC KEY-----\nMHYwEAYHKoZIzj0CAQYFK4EEACIDYgAE+Ej4AJOBxixCBSKMx5SAKjKmVCvSHB1i\nf366OyzMcCOcqW+3P4VTmeIkWgZe6PQZ08v3q3druo3le3BHI37GnGzLcIVBls7p\nF9/xm9XwmS1zDfPHYoyEoWT1/LgM3otc\n-----END PUBLIC KEY-----\n",
+	"p521": "-----BEGIN PUBLIC KEY-----\nMIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQBm9RqGIKcu0lNundS2j4DRKUgogBb\n1DpRtcE9b4JEoX9NEtOomwovZTICQPxGJnaFRbzgc3ddnk6P1/L2BFiInpYBgwdx\nAF+ml2aevWGiG0u7NTwfBtDEOQr/yfqop6f1M/fPMK+5xUS90oTmvOpcoZ8W5R7w\nRbo6blEimS+UMxwdzG8=\n-----END PUBLIC KEY-----\n",
+	"p521_jwk": "{\"kty\": \"EC\", \"crv\": \"P-521\", \"x\": \"AZvUahiCnLtJTbp3Uto-A0SlIKIAW9Q6UbXBPW-CRKF_TRLTqJsKL2UyAkD8RiZ2hUW84HN3XZ5Oj9fy9gRYiJ6W\", \"y\": \"AYMHcQBfppdmnr1hohtLuzU8HwbQxDkK_8n6qKen9TP3zzCvucVEvdKE5rzqXKGfFuUe8EW6Om5RIpkvlDMcHcxv\", \"kid\": \"k1\"}",
+	"p521_other": "-----BEGIN PUBLIC KEY-----\nMIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAnmlnpbkmN74V344r05jTtGh7xsB6\nuxLDGld/4ba5vhs1sHZ2AEVXMtAsxGOaiaHWGTbtS9MuG4f8PrJ+8nr/JSEAfdoG\nQnkiiN8yokE+5Q3Jl9a3jNHeE0a6x2jku/PT8XgtEYV7cqb0+crK3Xhg3XFSwqyy\nckHVu8iM2RDBXyg3AUE=\n-----END PUBLIC KEY-----\n",
 	"ed25519": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAbOH1iFJ13AKAZY/+KvesBUpQw7YxXbdc8lDqho1IceQ=\n-----END PUBLIC KEY-----\n",
 	"jwk": "{\"kty\": \"RSA\", \"key_ops\": [\"verify\"], \"n\": \"p0hP03ub5G0s3BEEcKc__UjB_4AfcuDFQAh-xy_m9OUZitnXk8RRfkSch0FRbBLSLR6lDsKblpz8-nj--pcPZruV8c-Xwq_wQ9WZ5LBjQgBTxeCjNLSVL1g6HVq5wEHZVxrmBRvmxEyNCTmwszozgMm_JR_9wzIHFTyg5nLhy6T8UiFdtQ1JOQFb2y6XqL2tJOaqOn7nk-jofHEQFRI-8rQ9zBdlGdGlSBB679TDV5HC4QWsT5u-IDS3_1nZ31zjqPtDxf_QccRIw22M9i2BUBasdjexZo7S5UhvgwgpuwOS0kdNGrT7FIZ8NfMi7GethHhrB5SXAJjjhz45Aq_lCQ\", \"e\": \"AQAB\", \"kid\": \"k1\"}",
 	"jwks": "{\"keys\": [{\"kty\": \"EC\", \"crv\": \"P-256\", \"x\": \"nsaRKnYSlFMmYhyp177TXh5X7JdBsYFRqZW_pAMwe74\", \"y\": \"Jk2q5UPQTCs2IQUA1NKUnQLZPmGH1Ww7NJG5cABwcGg\", \"kid\": \"k2\"}, {\"kty\": \"RSA\", \"key_ops\": [\"verify\"], \"n\": \"p0hP03ub5G0s3BEEcKc__UjB_4AfcuDFQAh-xy_m9OUZitnXk8RRfkSch0FRbBLSLR6lDsKblpz8-nj--pcPZruV8c-Xwq_wQ9WZ5LBjQgBTxeCjNLSVL1g6HVq5wEHZVxrmBRvmxEyNCTmwszozgMm_JR_9wzIHFTyg5nLhy6T8UiFdtQ1JOQFb2y6XqL2tJOaqOn7nk-jofHEQFRI-8rQ9zBdlGdGlSBB679TDV5HC4QWsT5u-IDS3_1nZ31zjqPtDxf_QccRIw22M9i2BUBasdjexZo7S5UhvgwgpuwOS0kdNGrT7FIZ8NfMi7GethHhrB5SXAJjjhz45Aq_lCQ\", \"e\": \"AQAB\", \"kid\": \"k1\"}]}",
@@ -102,6 +106,14 @@ test_verify_es256_with_jwks if io.jwt.verify_es256(tokens.ES256, keys.jwks) == f
 
 test_verify_es384_with_p384 if io.jwt.verify_es384(tokens.ES384, keys.p384) == true
 
+test_verify_es512_with_p521 if io.jwt.verify_es512(tokens.ES512, keys.p521) == true
+
+test_verify_es512_with_p521_jwk if io.jwt.verify_es512(tokens.ES512, keys.p521_jwk) == true
+
+test_verify_es512_with_another_p521 if io.jwt.verify_es512(tokens.ES512, keys.p521_other) == false
+
+test_verify_es512_with_rsa if io.jwt.verify_es512(tokens.ES512, keys.rsa) == false
+
 test_verify_eddsa_with_ed25519 if io.jwt.verify_eddsa(tokens.EdDSA, keys.ed25519) == true
 
 test_verify_another_algorithm if io.jwt.verify_rs256(tokens.RS512, keys.rsa) == false
@@ -131,6 +143,8 @@ test_decode_verify_crit if io.jwt.decode_verify(tokens.crit, {"cert": keys.rsa, 
 test_decode_verify_none if io.jwt.decode_verify(tokens.none, {"cert": keys.rsa, "aud": "api", "time": 1e18}) == [false, {}, {}]
 
 test_decode_verify_alg if io.jwt.decode_verify(tokens.RS256, {"cert": keys.rsa, "alg": "RS256", "aud": "api", "time": 1e18}) == [true, {"alg": "RS256", "kid": "k1", "typ": "JWT"}, {"aud": ["api"], "exp": 4102444800, "iss": "https://issuer.example.org", "sub": "spiffe://example.org/a"}]
+
+test_decode_verify_es512 if io.jwt.decode_verify(tokens.ES512, {"cert": keys.p521, "aud": "api", "time": 1e18}) == [true, {"alg": "ES512", "kid": "k1", "typ": "JWT"}, {"aud": ["api"], "exp": 4102444800, "iss": "https://issuer.example.org", "sub": "spiffe://example.org/a"}]
 
 test_decode_verify_other_alg if io.jwt.decode_verify(tokens.RS256, {"cert": keys.rsa, "alg": "PS256", "aud": "api", "time": 1e18}) == [false, {}, {}]
 

@@ -1,7 +1,9 @@
-//! JSON Web Tokens, as OPA decodes and verifies them. Signatures are checked by `jsonwebtoken`.
+//! JSON Web Tokens, as OPA decodes and verifies them. Signatures are checked by `jsonwebtoken`, but for ES512, which it
+//! lacks.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED, UnparsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     Algorithm, DecodingKey, crypto,
@@ -47,8 +49,39 @@ impl<'a> Token<'a> {
         self.header.get("crit").is_some()
     }
 
-    fn is_signed_by(&self, key: &DecodingKey, algorithm: Algorithm) -> bool {
-        crypto::verify(self.signature, self.message.as_bytes(), key, algorithm).unwrap_or(false)
+    fn is_signed_by(&self, key: &DecodingKey, algorithm: Signing) -> bool {
+        let message = self.message.as_bytes();
+        match algorithm {
+            Signing::By(algorithm) => {
+                crypto::verify(self.signature, message, key, algorithm).unwrap_or(false)
+            }
+            Signing::Es512 => match (key.try_get_as_bytes(), URL_SAFE_NO_PAD.decode(self.signature)) {
+                (Ok(point), Ok(signature)) => UnparsedPublicKey::new(&ECDSA_P521_SHA512_FIXED, point)
+                    .verify(message, &signature)
+                    .is_ok(),
+                _ => false,
+            },
+        }
+    }
+}
+
+/// How a token is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signing {
+    By(Algorithm),
+    Es512,
+}
+
+impl Signing {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "ES512" => Some(Self::Es512),
+            _ => name.parse().ok().map(Self::By),
+        }
+    }
+
+    fn is_symmetric(self) -> bool {
+        matches!(self, Self::By(Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512))
     }
 }
 
@@ -63,7 +96,7 @@ pub(super) fn decode(arguments: &[Value]) -> Option<Value> {
 /// `io.jwt.verify_*(token, key)`. The key is a secret, or a certificate or public key in PEM, a JSON Web Key, or a
 /// set of them.
 pub(super) fn verify(arguments: &[Value], algorithm: &str) -> Option<Value> {
-    let algorithm: Algorithm = algorithm.parse().ok()?;
+    let algorithm = Signing::named(algorithm)?;
     let token = Token::read(text(arguments, 0)?)?;
     let keys = keys(text(arguments, 1)?, algorithm, token.header("kid"))?;
     Some(keys.iter().any(|key| token.is_signed_by(key, algorithm)).into())
@@ -102,10 +135,10 @@ pub(super) fn decode_verify(arguments: &[Value]) -> Option<Value> {
 
 fn is_signed(token: &Token<'_>, key: &str, is_secret: bool, wanted: Option<&Json>) -> bool {
     let Some(name) = token.header("alg") else { return false };
-    let Ok(algorithm) = name.parse::<Algorithm>() else { return false };
+    let Some(algorithm) = Signing::named(name) else { return false };
     // A public key is no secret: whoever has it could make tokens of the other kind.
     let fits =
-        is_secret == is_symmetric(algorithm) && wanted.is_none_or(|wanted| wanted.as_str() == Some(name));
+        is_secret == algorithm.is_symmetric() && wanted.is_none_or(|wanted| wanted.as_str() == Some(name));
     let keys = keys(key, algorithm, token.header("kid")).unwrap_or_default();
     fits && keys.iter().any(|key| token.is_signed_by(key, algorithm))
 }
@@ -137,13 +170,9 @@ fn is_current(token: &Token<'_>, now: f64) -> bool {
     not_over && begun
 }
 
-fn is_symmetric(algorithm: Algorithm) -> bool {
-    matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
-}
-
 /// The keys that may have signed: of a set those of the token's key ID, or all when none has it.
-fn keys(text: &str, algorithm: Algorithm, id: Option<&str>) -> Option<Vec<DecodingKey>> {
-    if is_symmetric(algorithm) {
+fn keys(text: &str, algorithm: Signing, id: Option<&str>) -> Option<Vec<DecodingKey>> {
+    if algorithm.is_symmetric() {
         return Some(vec![DecodingKey::from_secret(text.as_bytes())]);
     }
     if let Ok(set) = serde_json::from_str::<JwkSet>(text) {
@@ -163,8 +192,8 @@ fn keys(text: &str, algorithm: Algorithm, id: Option<&str>) -> Option<Vec<Decodi
     };
     let bytes = key.subject_public_key.data.as_ref();
     let key = match algorithm {
-        Algorithm::ES256 | Algorithm::ES384 => DecodingKey::from_ec_der(bytes),
-        Algorithm::EdDSA => DecodingKey::from_ed_der(bytes),
+        Signing::By(Algorithm::ES256 | Algorithm::ES384) | Signing::Es512 => DecodingKey::from_ec_der(bytes),
+        Signing::By(Algorithm::EdDSA) => DecodingKey::from_ed_der(bytes),
         _ => DecodingKey::from_rsa_der(bytes),
     };
     Some(vec![key])
