@@ -8,10 +8,7 @@ use std::collections::BTreeSet;
 
 use secplane_rego::Gate;
 
-use super::{
-    Policies,
-    tier::{ParsedModule, check_together},
-};
+use super::{Policies, checked::Checked, parts::Parts, policies::Touched, tier::ParsedModule};
 use crate::{
     policy::ResourceKey,
     refusal::Refusal,
@@ -23,18 +20,27 @@ use crate::{
 pub(crate) struct Above(Vec<ParsedModule>);
 
 impl Above {
-    /// Why modules that stand together do not stand below these.
-    pub(crate) fn conflicts<'a>(
+    /// Why an OPA would not take the modules of a tier below these.
+    ///
+    /// What stands together with all above it stands alone too, as no module of a tier depends on another tier's, and
+    /// so it is checked once. What does not is looked at alone first: most of the time that is where the fault is.
+    pub(super) fn conflicts<'a>(
         &'a self,
         gate: Gate,
-        modules: impl Iterator<Item = &'a ParsedModule> + Clone,
+        tier: &'a Parts,
+        checked: &mut Checked,
     ) -> Vec<Refusal> {
-        if self.0.is_empty() {
-            return Vec::new();
+        let together = checked.check(gate, self.0.iter().chain(&tier.modules));
+        // Tests are not part of a bundle, but a test that cannot be compiled says nothing.
+        let alone = match together.is_empty() && tier.tests.is_empty() {
+            true => Vec::new(),
+            false => checked.check(gate, tier.modules.iter().chain(&tier.tests)),
+        };
+        if !alone.is_empty() {
+            return alone;
         }
-        let own: BTreeSet<_> = modules.clone().filter_map(|part| part.owner.clone()).collect();
-        let found = check_together(gate, self.0.iter().chain(modules));
-        found.into_iter().map(|refusal| of_those_below(refusal, &own)).collect()
+        let own: BTreeSet<_> = tier.modules.iter().filter_map(|part| part.owner.clone()).collect();
+        together.into_iter().map(|refusal| of_those_below(refusal, &own)).collect()
     }
 }
 
@@ -61,14 +67,15 @@ impl Policies {
     }
 
     /// The tiers below one that changed that have to be judged again: those that do not fit below it now, and those of
-    /// which something is refused, as it may fit now.
-    pub(super) fn below_to_judge(&mut self, changed: &TierKey) -> Vec<TierKey> {
+    /// which something is refused, as it may fit now. Those that are waiting for their turn are judged anyway.
+    pub(super) fn below_to_judge(&mut self, changed: &TierKey, waiting: &Touched) -> Vec<TierKey> {
         let is_below = |key: &&TierKey| match (changed, key) {
             (TierKey::Global, key) => key.kind() != TierKind::Global,
             (TierKey::Namespace(name), TierKey::Client(workload)) => workload.namespace == *name,
             _ => false,
         };
-        let below: Vec<TierKey> = self.members.keys().filter(is_below).cloned().collect();
+        let below = self.members.keys().filter(is_below).filter(|key| !waiting.contains_key(key));
+        let below: Vec<TierKey> = below.cloned().collect();
         below.into_iter().filter(|key| self.is_refused_in_part(key) || !self.fits(key)).collect()
     }
 

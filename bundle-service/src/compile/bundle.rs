@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::{
     archive::Member,
-    tier::{ParsedModule, Tier, check_together},
+    checked::Checked,
+    tier::{ParsedModule, Tier},
 };
 use crate::{digest::Digest, refusal::Refusal, tiers::Workload};
 
@@ -49,10 +50,10 @@ impl Combination {
         )
     }
 
-    /// Checks the tiers together. Each alone has been checked before.
-    pub(crate) fn check(&self, gate: Gate) -> Vec<Refusal> {
+    /// Checks the tiers together.
+    pub(super) fn check(&self, gate: Gate, checked: &mut Checked) -> Vec<Refusal> {
         let adapter = ParsedModule::envoy_adapter(ENVOY_ADAPTER).filter(|_| self.envoy_adapter);
-        check_together(gate, self.tiers().flat_map(|tier| &tier.modules).chain(&adapter))
+        checked.check(gate, self.tiers().flat_map(|tier| &tier.modules).chain(&adapter))
     }
 }
 

@@ -187,10 +187,13 @@ fn tests_run_and_stay_out_of_the_bundle() {
     assert_eq!(policies.refusals(), []);
     assert!(allowed(&mut policies, &id("team-a", "agent")));
     assert_eq!(*here.runs.lock().unwrap(), 1);
+    let tests = policies.verdict(&ResourceKey::new("team-a", "p")).unwrap().tests.unwrap();
+    assert_eq!((tests.passed, tests.covered_percent), (2, 100));
     let archive = Archive::read(&policies.bundle(&id("team-a", "agent")).unwrap().bytes()).unwrap();
     assert!(archive.modules.iter().all(|module| !module.text.contains("test_get")));
     policies.apply(&[set("team-b/q:namespace", &[("inbound/request.rego", ALLOW_GET)])]);
     assert_eq!(*here.runs.lock().unwrap(), 1, "another's change is no reason to run them again");
+    assert_eq!(policies.verdict(&ResourceKey::new("team-b", "q")).unwrap().tests, None);
 }
 
 #[test]

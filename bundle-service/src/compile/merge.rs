@@ -7,7 +7,7 @@ use super::{
     documents::conflicts,
     parts::Parts,
     resource::{Fallback, Resource, Version},
-    tier::{check_together, completed},
+    tier::completed,
 };
 use crate::{
     policy::ResourceKey,
@@ -37,7 +37,7 @@ impl Policies {
 
     /// Adds those whose wanted version does not stand in a tier: their last good one, or a denial.
     fn fall_back(
-        &self,
+        &mut self,
         key: &TierKey,
         members: &BTreeSet<ResourceKey>,
         stood: bool,
@@ -47,13 +47,14 @@ impl Policies {
             let Some(resource) = self.resources.get(name).filter(|_| !standing.contains_key(name)) else {
                 continue;
             };
+            let reason = resource.reason(name, key.kind());
             match resource.fallback_in(key) {
                 Fallback::Elsewhere => {}
                 Fallback::Broken if stood => {}
-                Fallback::Broken => return Err(resource.reason(name, key.kind())),
+                Fallback::Broken => return Err(reason),
                 Fallback::Good(version) => {
                     if !self.conflicts_of(key, standing.values().chain([&version])).is_empty() {
-                        return Err(resource.reason(name, key.kind()));
+                        return Err(reason);
                     }
                     standing.insert(name.clone(), version);
                 }
@@ -212,15 +213,14 @@ impl Policies {
     }
 
     /// Why an OPA would not take versions together, and below the tiers that their tier stands below.
-    fn conflicts_of<'a>(&self, key: &TierKey, versions: impl Iterator<Item = &'a Version>) -> Vec<Refusal> {
-        let (gate, kind) = (self.settings.gate, key.kind());
-        let parts = together(kind, versions);
-        // Tests are not part of a bundle, but a test that cannot be compiled says nothing.
-        let mut refusals = check_together(gate, parts.modules.iter().chain(&parts.tests));
-        refusals.extend(conflicts(kind, &parts.documents, &parts.modules));
-        if refusals.is_empty() {
-            refusals = self.above(key).conflicts(gate, parts.modules.iter());
-        }
+    fn conflicts_of<'a>(
+        &mut self,
+        key: &TierKey,
+        versions: impl Iterator<Item = &'a Version>,
+    ) -> Vec<Refusal> {
+        let parts = together(key.kind(), versions);
+        let mut refusals = self.above(key).conflicts(self.settings.gate, &parts, &mut self.checked);
+        refusals.extend(conflicts(key.kind(), &parts.documents, &parts.modules));
         refusals
     }
 

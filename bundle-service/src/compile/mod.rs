@@ -11,6 +11,7 @@
 //! | [`tier`] | one tier, checked and packed |
 //! | `cost` | what may keep a sidecar busy |
 //! | `above` | what a tier has to fit below |
+//! | `checked` | what stood together already |
 //! | [`bundle`] | the tiers of an identity, checked together and joined |
 //! | [`freshness`] | until when a bundle may be used |
 //! | [`publication`] | what came into force, for the history |
@@ -22,6 +23,7 @@
 mod above;
 mod archive;
 pub mod bundle;
+mod checked;
 pub mod choice;
 mod confine;
 mod contradiction;

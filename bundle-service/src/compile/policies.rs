@@ -12,10 +12,12 @@ use secplane_rego::Gate;
 use super::{
     Settings,
     bundle::{Bundle, Combination, Owner, combined},
+    checked::Checked,
     freshness,
     parts::Parts,
     publication::{Causes, Journal, Publication},
     resource::{Pin, RememberedResource, Resource, StoredVersion, Version},
+    testing::Tested,
     tier::{Tier, completed, warnings_of},
 };
 use crate::{
@@ -52,10 +54,12 @@ pub struct Policies {
     unfit: HashMap<Digest, Vec<Refusal>>,
     /// Those that the last change had checked, until those who have them ask for them.
     pub(super) fitting: Vec<Arc<Combination>>,
+    /// Which modules stand together.
+    pub(super) checked: Checked,
     /// What runs the tests of resources; without it they are not run.
     pub(super) tester: Option<Arc<dyn Tester>>,
     /// What tests came to, by what was tested.
-    pub(super) tested: HashMap<Digest, Vec<Refusal>>,
+    pub(super) tested: HashMap<Digest, Tested>,
     /// The time by which bundles end.
     now: SystemTime,
 }
@@ -112,6 +116,7 @@ impl Policies {
             combinations: HashMap::new(),
             unfit: HashMap::new(),
             fitting: Vec::new(),
+            checked: Checked::default(),
             tester: None,
             tested: HashMap::new(),
             now: SystemTime::UNIX_EPOCH,
@@ -318,10 +323,10 @@ impl Policies {
             let before = self.content(&tier);
             let moved = self.rebuild(&tier, causes.clone());
             if self.content(&tier) != before {
-                for below in self.below_to_judge(&tier) {
+                for below in self.below_to_judge(&tier, &waiting) {
                     let mut why = Causes::default();
                     why.add(&format!("the tier {tier} above it changed"));
-                    waiting.entry(below).or_insert(why);
+                    waiting.insert(below, why);
                 }
             }
             for other in moved {
@@ -354,7 +359,9 @@ impl Policies {
             Ok(standing) => {
                 let parts = Parts::together(standing.values().map(|version| version.parts.as_ref()));
                 let tier = (!parts.is_empty()).then(|| {
-                    Tier::new(kind, if kind == TierKind::Global { completed(parts) } else { parts })
+                    let parts = if kind == TierKind::Global { completed(parts) } else { parts };
+                    let tests = self.tests_of(kind, &parts);
+                    Tier { tests, ..Tier::new(kind, parts) }
                 });
                 (tier, None, standing.into_values().map(|version| version.stored).collect())
             }
@@ -421,7 +428,7 @@ impl Policies {
         if let Some(refusals) = self.unfit.get(&digest) {
             return Err(refusals.clone());
         }
-        let refusals = tiers.check(self.settings.gate);
+        let refusals = tiers.check(self.settings.gate, &mut self.checked);
         if !refusals.is_empty() {
             self.unfit.insert(digest, refusals.clone());
             return Err(refusals);

@@ -6,10 +6,11 @@ use secplane_rego::Gate;
 
 use super::{
     above::Above,
+    checked::Checked,
     documents::conflicts,
     parts::Parts,
     policies::Policies,
-    tier::{check_together, completed, warnings_of},
+    tier::{completed, warnings_of},
 };
 use crate::{
     policy::ResourceKey,
@@ -75,12 +76,8 @@ impl Preview {
         let mut found = warnings_of(&own.modules);
         let all = Parts::together(self.others.iter().map(AsRef::as_ref).chain([own]));
         let all = if kind == TierKind::Global { completed(all) } else { all };
-        let mut conflicting = check_together(self.gate, all.modules.iter().chain(&all.tests));
-        conflicting.extend(conflicts(kind, &all.documents, &all.modules));
-        if conflicting.is_empty() {
-            conflicting = self.above.conflicts(self.gate, all.modules.iter());
-        }
-        found.extend(conflicting);
+        found.extend(self.above.conflicts(self.gate, &all, &mut Checked::default()));
+        found.extend(conflicts(kind, &all.documents, &all.modules));
         found
     }
 }

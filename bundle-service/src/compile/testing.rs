@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
-    policy_tests::{NamedModule, Outcome, TestEnd, TestFailure, TestReport, TestRequest},
+    policy_tests::{NamedModule, Outcome, TestEnd, TestFailure, TestReport, TestRequest, TestSummary},
     refusal::Refusal,
     tiers::{TierKey, TierKind},
 };
@@ -19,6 +19,14 @@ use crate::{
 const MAX_REMEMBERED: usize = 10_000;
 /// How long one test may take.
 const ONE_MS: u64 = 1000;
+
+/// What the tests of a tier came to.
+#[derive(Debug, Clone)]
+pub(super) struct Tested {
+    /// What they say against it.
+    refusals: Vec<Refusal>,
+    summary: Option<TestSummary>,
+}
 
 impl Policies {
     /// The tests that each tier's resources bring, ready to run, for tiers that have some.
@@ -40,16 +48,16 @@ impl Policies {
         let request = request(kind, parts);
         let content = identify(&request);
         if let Some(known) = self.tested.get(&content) {
-            return known.clone();
+            return known.refusals.clone();
         }
-        let refusals = match tester.run(&request) {
+        let (refusals, summary) = match tester.run(&request) {
             Ok(report) => {
                 tracing::info!(
                     tests = report.outcomes.len(),
                     covered = report.covered_percent(),
                     "policies tested"
                 );
-                failures(&report, &parts.tests)
+                (failures(&report, &parts.tests), Some(report.summary()))
             }
             // A busy machine is no property of the content: it is tried again with the next change.
             Err(failure @ (TestFailure::Limits(_) | TestFailure::Start(_))) => {
@@ -58,13 +66,22 @@ impl Policies {
                         .suggest("make the tests smaller, or try again"),
                 ];
             }
-            Err(failure) => vec![Refusal::new("test", failure.to_string())],
+            Err(failure) => (vec![Refusal::new("test", failure.to_string())], None),
         };
         if self.tested.len() == MAX_REMEMBERED {
             self.tested.clear();
         }
-        self.tested.insert(content, refusals.clone());
+        self.tested.insert(content, Tested { refusals: refusals.clone(), summary });
         refusals
+    }
+
+    /// How much of parts that stand together their tests went through, if they have run.
+    pub(super) fn tests_of(&self, kind: TierKind, parts: &Parts) -> Option<TestSummary> {
+        if parts.tests.is_empty() {
+            return None;
+        }
+        let known = self.tested.get(&identify(&request(kind, parts)))?;
+        known.summary.filter(|_| known.refusals.is_empty())
     }
 }
 

@@ -18,7 +18,9 @@ use super::{
     parts::Parts,
 };
 use crate::{
+    digest::Digest,
     policy::{PolicyModule, ResourceKey},
+    policy_tests::TestSummary,
     refusal::Refusal,
     tiers::TierKind,
 };
@@ -32,10 +34,16 @@ pub(crate) struct ParsedModule {
     /// The resource that it is of; `None` for one of our own making.
     pub(crate) owner: Option<ResourceKey>,
     pub(crate) path: String,
+    /// What identifies its text.
+    pub(crate) content: Digest,
     pub(crate) module: Arc<Module>,
 }
 
 impl ParsedModule {
+    fn new(owner: Option<ResourceKey>, path: String, module: Arc<Module>) -> Self {
+        Self { owner, path, content: Digest::of(&[module.text().as_bytes()]), module }
+    }
+
     /// Reads the module at an index of a resource, for a tier of a kind. Tests may replace functions; nothing else may.
     pub(crate) fn read(
         gate: Gate,
@@ -54,7 +62,7 @@ impl ParsedModule {
         let replacing = if is_test { Replacing::Functions } else { Replacing::Documents };
         let refusals = confine(kind, &module, gate.capabilities(), replacing);
         if refusals.is_empty() {
-            Ok(Self { owner: Some(owner.clone()), path: part.path.clone(), module })
+            Ok(Self::new(Some(owner.clone()), part.path.clone(), module))
         } else {
             Err(refused(refusals))
         }
@@ -63,14 +71,14 @@ impl ParsedModule {
     /// The module that answers Envoy. It parses, as tests see to.
     pub(crate) fn envoy_adapter(text: &str) -> Option<Self> {
         let module = Gate::default().parse("envoy:authz.rego", text.as_bytes()).ok()?;
-        Some(Self { owner: None, path: "authz.rego".to_owned(), module })
+        Some(Self::new(None, "authz.rego".to_owned(), module))
     }
 
     /// A module of our own making. It parses, as tests see to.
     fn made(kind: TierKind, made: &Made) -> Option<Self> {
         let name = format!("{}:{}", kind.folder(), made.path);
         let module = Gate::default().parse(&name, made.text.as_bytes()).ok()?;
-        Some(Self { owner: None, path: made.path.clone(), module })
+        Some(Self::new(None, made.path.clone(), module))
     }
 }
 
@@ -118,12 +126,14 @@ pub struct Tier {
     pub(crate) member: Member,
     /// Why it denies, when it is broken.
     pub(crate) denied: Option<String>,
+    /// What its tests came to; `None` when it has none.
+    pub(crate) tests: Option<TestSummary>,
 }
 
 impl Tier {
     /// A tier of parts that stand together.
     pub(crate) fn new(kind: TierKind, parts: Parts) -> Self {
-        Self { member: pack(kind, &parts), modules: parts.modules, denied: None }
+        Self { member: pack(kind, &parts), modules: parts.modules, denied: None, tests: None }
     }
 
     /// A tier that denies everything, and says why.

@@ -6,7 +6,9 @@ use super::{
     policies::Policies,
     resource::{Pin, Resource, Version},
 };
-use crate::{digest::Digest, policy::ResourceKey, refusal::Refusal, tiers::TierKey};
+use crate::{
+    digest::Digest, policy::ResourceKey, policy_tests::TestSummary, refusal::Refusal, tiers::TierKey,
+};
 
 /// What became of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Verdict {
     pub warnings: Vec<Refusal>,
     /// What is in force of the resource.
     pub standing: Standing,
+    /// What the tests of its tier came to, when this version is in force.
+    pub tests: Option<TestSummary>,
 }
 
 /// What is in force of a resource.
@@ -77,12 +81,18 @@ impl Policies {
         let refusals = if resource.is_refused() { resource.refusals.clone() } else { Vec::new() };
         let warnings = resource.warnings.iter().cloned().chain(resource.pinned(key));
         let warnings = warnings.chain(resource.chosen_refusals.iter().cloned()).collect();
+        let standing = self.standing(resource);
+        let tests = match &standing {
+            Standing::Newest { tier, .. } => self.tier(tier).and_then(|tier| tier.tests),
+            _ => None,
+        };
         Some(Verdict {
             file: Arc::clone(&resource.file),
             generation: resource.generation,
             refusals,
             warnings,
-            standing: self.standing(resource),
+            standing,
+            tests,
         })
     }
 

@@ -390,7 +390,7 @@ mod tests {
     fn said(entry: &Entry, file: &str, generation: Option<i64>) -> Option<Condition> {
         let standing = Standing::Newest { tier: TierKey::Global, hash: [1; 32] };
         let (refusals, warnings) = (Vec::new(), Vec::new());
-        let verdict = Verdict { file: file.into(), generation, refusals, warnings, standing };
+        let verdict = Verdict { file: file.into(), generation, refusals, warnings, standing, tests: None };
         let status = status(&ResourceKey::new("team-a", "p"), entry, Some(&verdict))?;
         status.condition("Published").cloned()
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     compile::{Standing, Verdict},
+    policy_tests::TestSummary,
     refusal::Refusal,
     tiers::TierKey,
 };
@@ -124,7 +125,7 @@ pub(super) fn of_verdict(generation: i64, verdict: &Verdict) -> AuthorizationPol
         new_condition(generation, kind, status, reason, message)
     };
     let accepted = match verdict.refusals.first() {
-        None => condition(ACCEPTED, true, ACCEPTED, "this version passed every check".to_owned()),
+        None => condition(ACCEPTED, true, ACCEPTED, passed(verdict.tests)),
         Some(first) => condition(ACCEPTED, false, &reason(&first.code), describe(&verdict.refusals)),
     };
     let (published, reason_published, message) = published(&verdict.standing);
@@ -137,6 +138,15 @@ pub(super) fn of_verdict(generation: i64, verdict: &Verdict) -> AuthorizationPol
         bundle_hash: hash_of(&verdict.standing),
         last_built: None,
         conditions: [accepted, published].into_iter().chain(warning).collect(),
+    }
+}
+
+fn passed(tests: Option<TestSummary>) -> String {
+    match tests {
+        None => "this version passed every check".to_owned(),
+        Some(TestSummary { passed, covered_percent }) => format!(
+            "this version passed every check and the tests of its tier ({passed}, through {covered_percent} % of its lines)"
+        ),
     }
 }
 
@@ -298,7 +308,7 @@ mod tests {
 
     fn verdict(refusals: Vec<Refusal>, standing: Standing) -> Verdict {
         let file = "kubernetes:authorizationpolicies.agent.kagenti.dev".into();
-        Verdict { file, generation: Some(3), refusals, warnings: Vec::new(), standing }
+        Verdict { file, generation: Some(3), refusals, warnings: Vec::new(), standing, tests: None }
     }
 
     fn in_force(hash: u8) -> Standing {
@@ -376,6 +386,14 @@ mod tests {
         assert_eq!((accepted.as_str(), reason.as_str()), ("False", "RegoParseError"));
         let (published, reason, _) = said(&status, PUBLISHED);
         assert_eq!((published.as_str(), reason.as_str()), ("False", "RolledBack"));
+    }
+
+    #[test]
+    fn tells_how_much_the_tests_went_through() {
+        let tests = Some(TestSummary { passed: 3, covered_percent: 87 });
+        let status = of_verdict(1, &Verdict { tests, ..verdict(Vec::new(), in_force(1)) });
+        let (_, _, message) = said(&status, ACCEPTED);
+        assert!(message.contains("tests of its tier (3, through 87 %"), "{message}");
     }
 
     #[test]

@@ -107,7 +107,24 @@ pub struct Coverage {
     pub not_covered: BTreeSet<u32>,
 }
 
+/// How much of what is tested the tests went through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TestSummary {
+    /// How many tests passed.
+    pub passed: usize,
+    /// The share of lines that were evaluated, in whole percent, rounded down.
+    pub covered_percent: u8,
+}
+
 impl TestReport {
+    /// The report in short.
+    #[must_use]
+    pub fn summary(&self) -> TestSummary {
+        let passed = self.outcomes.iter().filter(|outcome| outcome.result == TestEnd::Passed).count();
+        // A share is between 0 and 100.
+        TestSummary { passed, covered_percent: self.covered_percent() as u8 }
+    }
+
     /// The share of lines that were evaluated, in percent; 100 when there is none.
     #[must_use]
     pub fn covered_percent(&self) -> f64 {
