@@ -158,6 +158,9 @@ fn there_are_enough_of_them() {
     assert!(attacks().len() >= 40);
     let says = |attack: &Attack| ["code", "naive"].iter().all(|fact| !attack.fact(fact).is_empty());
     assert!(attacks().iter().all(says));
+    // Whatever OPA activates is shown to do harm, or says why that is harm enough.
+    let shown = |attack: &Attack| attack.fact("naive") != "accepted" || !attack.fact("harm").is_empty();
+    assert!(attacks().iter().all(shown));
 }
 
 /// Without an attack the decision depends on the administrator alone, so that an attack can change it.

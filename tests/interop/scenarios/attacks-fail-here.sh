@@ -105,6 +105,12 @@ works() {
             expect "OPA activates the naive bundle of $1" accepted "$bundle"
             refused "asking the naive bundle of $1" . asked "$bundle" "$query" "$input"
             ;;
+        logs)
+            # What is left of the output is what goes to the log.
+            value=$(asked "$bundle" "$query" "$input" 2>&1 >/dev/null)
+            query=$(fact "$1" log 'no log is named')
+            [[ $value == *"$query"* ]] || fail "$1 should write $query to the log, which holds: $value"
+            ;;
         accepted) expect "OPA activates the naive bundle of $1" accepted "$bundle" ;;
         *) fail "$1 does not say what it does to the naive service" ;;
     esac
