@@ -7,6 +7,7 @@
 //! | [`agent`] | an attested node agent and the entries below it |
 //! | [`cards`] | verifying AgentCards, in this process |
 //! | [`policies`] | the bundle service's way in, in this process |
+//! | [`gate`] | the gate on texts that are hard to compile, in this process |
 //! | [`figures`] | what is measured, one function a figure |
 #![expect(
     clippy::unwrap_used,
@@ -18,6 +19,7 @@
 mod agent;
 mod cards;
 mod figures;
+mod gate;
 mod load;
 mod policies;
 mod server;

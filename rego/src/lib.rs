@@ -9,6 +9,7 @@
 //! | [`capabilities`] | what an OPA of a certain version can do |
 //! | [`evaluate`](mod@evaluate) | decisions and `test_` rules, under limits |
 //! | [`refusal`] | what is wrong, where, and what to do |
+//! | `shapes` | texts that are hard to compile, with the feature `testing` |
 //!
 //! ```
 //! use secplane_rego::Gate;
@@ -25,6 +26,8 @@ mod engine;
 pub mod evaluate;
 pub mod gate;
 pub mod refusal;
+#[cfg(any(test, feature = "testing"))]
+pub mod shapes;
 pub mod syntax;
 pub mod types;
 
