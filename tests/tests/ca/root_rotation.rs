@@ -42,7 +42,8 @@ use tonic::{Code, Request, Status, metadata::MetadataValue};
 
 use self::traffic::Traffic;
 
-fn asking<T>(message: T, force: bool) -> Request<T> {
+/// A request that an admin insists on, or not.
+pub(super) fn asking<T>(message: T, force: bool) -> Request<T> {
     let mut request = Request::new(message);
     if force {
         request.metadata_mut().insert("secplane-force", MetadataValue::from_static("true"));

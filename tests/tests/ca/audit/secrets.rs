@@ -1,0 +1,172 @@
+//! What neither the log nor the lines on standard error ever hold, whatever is asked of the daemon.
+
+use std::fs;
+
+use ca_daemon::keys::generate_wrapping_key;
+use secplane_identity::{PrivateKey, TrustBundle};
+use secplane_proto::{
+    secplane::ca::v1::{RekeyRequest, rekey_request::NewWrappingKey},
+    spire::api::server::{
+        bundle::v1::GetBundleRequest,
+        localauthority::v1::{ActivateJwtAuthorityRequest, PrepareJwtAuthorityRequest},
+        svid::v1::{MintJwtsvidRequest, NewJwtsvidRequest},
+    },
+    workload::ValidateJwtsvidRequest,
+};
+use secplane_tests::{
+    agents::entry_below,
+    audit_log::AuditLog,
+    authority::CaFolder,
+    clients::Clients,
+    database::Database,
+    entries::{entry_for_this_process, id},
+    holder::{Holder, client_config},
+    process::CaProcess,
+    workload::{self, Workload},
+};
+
+use super::super::root_rotation::asking;
+
+/// A join token that nobody made.
+const GUESSED: &str = "a-token-that-somebody-guessed";
+
+/// Whether these bytes stand in an entry.
+pub(super) fn holds(log: &AuditLog, needle: &[u8]) -> bool {
+    log.entries.iter().any(|entry| stands_in(&entry.leaf, needle))
+}
+
+fn stands_in(text: &[u8], needle: &[u8]) -> bool {
+    text.windows(needle.len()).any(|window| window == needle)
+}
+
+/// The forms in which a P-256 key could come to light.
+fn forms_of(key: &PrivateKey) -> Vec<Vec<u8>> {
+    // In PKCS#8 these bytes are of the scalar, whatever surrounds it.
+    let scalar = &key.pkcs8_der()[40..64];
+    let hex: String = scalar.iter().map(|byte| format!("{byte:02x}")).collect();
+    let shown = format!("{scalar:?}").trim_matches(['[', ']']).to_owned();
+    let base64 = key.to_pem().lines().nth(2).unwrap().to_owned();
+    vec![scalar.to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes(), shown.into(), base64.into()]
+}
+
+/// What was handed out in a run of all kinds of calls, and must stand nowhere else.
+#[derive(Default)]
+struct Handed {
+    keys: Vec<PrivateKey>,
+    jwts: Vec<String>,
+    join_tokens: Vec<String>,
+    /// It becomes a part of the agent's SPIFFE ID, as other agents and libraries expect it.
+    used_join_token: String,
+    serial: String,
+}
+
+impl Handed {
+    /// The texts that must stand nowhere.
+    fn secrets(&self) -> Vec<Vec<u8>> {
+        let mut secrets = vec![b"PRIVATE KEY".to_vec()];
+        secrets.extend(self.keys.iter().flat_map(forms_of));
+        // The header says nothing; the claims and the signature are what somebody would steal.
+        let parts = self.jwts.iter().flat_map(|token| token.split('.').skip(1));
+        secrets.extend(
+            parts.chain(self.join_tokens.iter().map(String::as_str)).map(|text| text.as_bytes().to_vec()),
+        );
+        secrets
+    }
+}
+
+/// What a workload of this machine asks for.
+async fn be_a_workload(workload: &Workload, handed: &mut Handed) {
+    let svid = workload.x509_svids().await.unwrap().next_svid().await;
+    let holder = workload::holder(&svid);
+    handed.serial = holder.leaf().serial;
+    handed.keys.push(holder.key().clone());
+    for svid in workload.jwt_svids(&["one"], "").await.unwrap() {
+        for audience in ["one", "another"] {
+            let request = ValidateJwtsvidRequest { audience: audience.to_owned(), svid: svid.svid.clone() };
+            let validated = workload.client().validate_jwtsvid(workload::asking(request)).await;
+            assert_eq!(validated.is_ok(), audience == "one");
+        }
+        handed.jwts.push(svid.svid);
+    }
+}
+
+/// What a node agent asks for, beside somebody who is none.
+async fn be_an_agent(admin: &Clients, connect: impl Fn(Option<&Holder>) -> Clients, handed: &mut Handed) {
+    let (used, key) = (admin.join_token().await, PrivateKey::generate().unwrap());
+    let anybody = connect(None);
+    let agent = anybody.attest(&used, &key).await.unwrap();
+    for token in [used.as_str(), GUESSED] {
+        anybody.attest(token, &PrivateKey::generate().unwrap()).await.err().unwrap();
+    }
+    anybody.mint("/a", 0).await.err().unwrap();
+    let entry = entry_below(&format!("/spire/agent/join_token/{used}"), "/node");
+    let entry_id = admin.create_entry(entry).await.id;
+    let clients = connect(Some(&agent));
+    let request = NewJwtsvidRequest { entry_id, audience: vec!["one".to_owned()] };
+    handed.jwts.push(clients.svid().new_jwtsvid(request).await.unwrap().into_inner().svid.unwrap().token);
+    clients.renew_agent().await.unwrap();
+    handed.keys.push(key);
+    handed.used_join_token = used;
+    handed.join_tokens.extend([admin.join_token().await, GUESSED.to_owned()]);
+}
+
+/// What an admin asks for.
+async fn be_an_admin(admin: &Clients, new_wrapping_key: &str, handed: &mut Handed) {
+    let mint = MintJwtsvidRequest {
+        id: Some(id("/minted")),
+        audience: vec!["one".to_owned()],
+        ..Default::default()
+    };
+    handed.jwts.push(admin.svid().mint_jwtsvid(mint).await.unwrap().into_inner().svid.unwrap().token);
+    handed.keys.push(admin.mint("/minted", 0).await.unwrap().key().clone());
+    let mut steps = admin.local_authority();
+    let prepared = steps.prepare_jwt_authority(PrepareJwtAuthorityRequest {}).await.unwrap().into_inner();
+    let authority_id = prepared.prepared_authority.unwrap().authority_id;
+    steps.activate_jwt_authority(asking(ActivateJwtAuthorityRequest { authority_id }, true)).await.unwrap();
+    let new_wrapping_key = Some(NewWrappingKey::File(new_wrapping_key.to_owned()));
+    admin.authority().rekey(RekeyRequest { new_wrapping_key }).await.unwrap();
+}
+
+#[tokio::test]
+async fn stand_in_no_entry_and_in_no_log_line() {
+    let mut folder = CaFolder::new();
+    folder.config.log.filter = "info,ca_daemon=trace,secplane_identity=trace".to_owned();
+    let new_key = folder.path().join("new.key");
+    generate_wrapping_key(&new_key).unwrap();
+    let ca = CaProcess::start(&folder).await;
+    let admin = ca.admin();
+    let wire = admin.bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
+    let roots = wire.x509_authorities.iter().map(|root| root.asn1.as_slice());
+    let bundle = TrustBundle::new(folder.config.trust_domain.clone(), roots).unwrap();
+    let connect =
+        |holder: Option<&Holder>| Clients::over_tls(ca.grpc_address, client_config(&bundle, holder));
+
+    let mut handed = Handed::default();
+    admin.create_entry(entry_for_this_process("/workload")).await;
+    be_a_workload(&Workload::at(&folder.config.workload_api_socket()), &mut handed).await;
+    be_an_agent(&admin, connect, &mut handed).await;
+    be_an_admin(&admin, new_key.to_str().unwrap(), &mut handed).await;
+    ca.terminate().await;
+
+    let mut database = Database::open(&folder).await;
+    let rows = database.audit_log().await.entries.into_iter().flat_map(|(_, leaf)| leaf).collect::<Vec<u8>>();
+    database.close().await;
+    let lines = fs::read(folder.path().join("ca.log")).unwrap();
+    let agent = format!("/spire/agent/join_token/{}", handed.used_join_token);
+    assert!(stands_in(&rows, handed.serial.as_bytes()), "the search finds what is there");
+    assert!(stands_in(&lines, agent.as_bytes()), "the search finds what is there");
+
+    let mut secrets = handed.secrets();
+    for file in ["wrapping.key", "new.key"] {
+        secrets.push(fs::read_to_string(folder.path().join(file)).unwrap().trim().into());
+    }
+    assert!(handed.jwts.len() == 3 && handed.keys.len() == 3, "each kind of call was made");
+    for (place, text) in [("an entry", &rows), ("a log line", &lines)] {
+        for secret in &secrets {
+            let shown = String::from_utf8_lossy(secret);
+            assert!(!stands_in(text, secret), "{place} holds {shown}");
+        }
+        let beside_the_id = String::from_utf8_lossy(text).replace(&agent, "");
+        assert!(!beside_the_id.contains(&handed.used_join_token), "{place} holds a join token that was used");
+    }
+}
