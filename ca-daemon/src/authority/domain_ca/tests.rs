@@ -124,6 +124,16 @@ fn refuses_a_chain_that_does_not_hold() {
 }
 
 #[test]
+fn refuses_a_root_that_has_expired_above_a_ca_that_has_not() {
+    let outside = OutsideCa::root();
+    let key = ca_key(KeyKind::EcP256);
+    let der = outside.sign(&key, |params| params.not_after = (now() + DAY * 3000).into());
+    let ca = DomainCa::restore(&trust_domain(), &der, std::slice::from_ref(&outside.der), key).unwrap();
+    ca.check(now()).unwrap();
+    assert!(matches!(ca.check(now() + DAY * 1001), Err(CaError::Expired { .. })));
+}
+
+#[test]
 fn refuses_a_ca_that_cannot_sign_here() {
     let outside = OutsideCa::root();
     let key = ca_key(KeyKind::EcP256);
