@@ -36,6 +36,7 @@ mod rotation;
 mod service_manager;
 mod start_refusals;
 mod traces;
+mod upstream;
 mod vocabulary;
 mod workload_api;
 mod workload_updates;

@@ -1,0 +1,277 @@
+//! A CA below somebody else's root: taken out of Istio's files, or certified on request.
+
+mod outside;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use ca_daemon::config::{PemUpstreamConfig, UpstreamConfig};
+use rcgen::{IsCa, KeyPair, SanType};
+use rstest::rstest;
+use rustls::{RootCertStore, server::WebPkiClientVerifier};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use secplane_identity::{Fingerprint, PrivateKey, tls::crypto_provider};
+use secplane_proto::{
+    secplane::ca::v1::{
+        AuditOutcome, AuthorityKind, AuthorityRecord, AuthorityState, GetUpstreamRequestRequest,
+        ImportUpstreamChainRequest, ImportUpstreamChainResponse, ListAuthoritiesRequest,
+    },
+    spire::api::server::{
+        bundle::v1::GetBundleRequest,
+        localauthority::v1::{ActivateX509AuthorityRequest, TaintX509AuthorityRequest},
+    },
+};
+use secplane_tests::{
+    audit_log::AuditLog,
+    authority::{Ca, CaFolder},
+    clients::Clients,
+    holder::Holder,
+};
+use tonic::{Code, Status};
+
+use self::outside::{CaCerts, DAY, Outside, RequestedKey};
+use super::root_rotation::asking;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A folder whose authority begins with the CA in these files; and where they lie.
+fn below(files: &CaCerts) -> (CaFolder, PathBuf) {
+    let mut folder = CaFolder::new();
+    let cacerts = folder.path().join("cacerts");
+    files.write(&cacerts);
+    folder.config.upstream = Some(UpstreamConfig::Pem(PemUpstreamConfig { folder: cacerts.clone() }));
+    (folder, cacerts)
+}
+
+/// What stock rustls, told to trust one root, thinks of a holder.
+fn verify(holder: &Holder, root: &CertificateDer<'static>) -> Result<(), rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto_provider());
+    let (leaf, above) = holder.chain().split_first().unwrap();
+    verifier.build().unwrap().verify_client_cert(leaf, above, UnixTime::now()).map(drop)
+}
+
+async fn roots(admin: &Clients) -> Vec<AuthorityRecord> {
+    let listed = admin.authority().list_authorities(ListAuthoritiesRequest {}).await.unwrap();
+    let mut listed = listed.into_inner().authorities;
+    listed.retain(|authority| authority.kind() == AuthorityKind::Root);
+    listed
+}
+
+async fn activate(admin: &Clients, authority_id: String) {
+    let request = asking(ActivateX509AuthorityRequest { authority_id }, true);
+    admin.local_authority().activate_x509_authority(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn signs_below_the_root_of_its_files() {
+    let outside = Outside::new();
+    let (folder, cacerts) = below(&CaCerts::below(&outside));
+    let ca = folder.start().await;
+    assert_eq!(ca.root_fingerprint(), Fingerprint::of(&outside.root));
+    let svid = ca.admin().mint("/a", 0).await.unwrap();
+    assert_eq!(svid.chain().len(), 4, "the leaf, the issuing CA, ours, and the one above it");
+    assert_eq!(svid.chain()[3], outside.between);
+    verify(&svid, &outside.root).unwrap();
+    verify(&svid, &Outside::new().root).unwrap_err();
+    // Over TLS with a server certificate below that root.
+    ca.connect_as(&svid).await.renew().await.unwrap();
+
+    // The key is kept as one of ours from then on.
+    let mut folder = ca.stop().await;
+    folder.config.upstream = None;
+    fs::remove_dir_all(cacerts).unwrap();
+    let ca = folder.start().await;
+    assert_eq!(ca.root_fingerprint(), Fingerprint::of(&outside.root));
+    verify(&ca.admin().mint("/a", 0).await.unwrap(), &outside.root).unwrap();
+}
+
+#[tokio::test]
+async fn prepares_the_ca_of_files_that_were_changed() {
+    let (first, second) = (Outside::new(), Outside::new());
+    let (folder, cacerts) = below(&CaCerts::below(&first));
+    let folder = folder.start().await.stop().await;
+    CaCerts::below(&second).write(&cacerts);
+    let ca = folder.start().await;
+    let admin = ca.admin();
+    let listed = roots(&admin).await;
+    let prepared = listed.iter().find(|root| root.state() == AuthorityState::Prepared).unwrap();
+    let log = AuditLog::read(&admin).await;
+    let record = log.one("authority.prepare", &prepared.authority_id, AuditOutcome::Done);
+    assert_eq!(record.actor, "ca-daemon");
+    verify(&admin.mint("/a", 0).await.unwrap(), &first.root).unwrap();
+    activate(&admin, prepared.authority_id.clone()).await;
+    verify(&admin.mint("/a", 0).await.unwrap(), &second.root).unwrap();
+}
+
+fn key_of_another(_: &Outside, files: &mut CaCerts) {
+    files.key = PrivateKey::generate().unwrap();
+}
+
+fn expired(outside: &Outside, files: &mut CaCerts) {
+    files.signed_by(outside, |params| params.not_after = (SystemTime::now() - HOUR).into());
+}
+
+fn no_ca(outside: &Outside, files: &mut CaCerts) {
+    files.signed_by(outside, |params| params.is_ca = IsCa::ExplicitNoCa);
+}
+
+fn of_another_trust_domain(outside: &Outside, files: &mut CaCerts) {
+    let other = || SanType::URI("spiffe://example.net".try_into().unwrap());
+    files.signed_by(outside, |params| params.subject_alt_names = vec![other()]);
+}
+
+fn below_another_root(_: &Outside, files: &mut CaCerts) {
+    files.root = Outside::new().root;
+}
+
+fn without_the_one_between(_: &Outside, files: &mut CaCerts) {
+    files.between.clear();
+}
+
+fn without_a_root(outside: &Outside, files: &mut CaCerts) {
+    files.root = outside.between.clone();
+}
+
+fn below_an_expired_root(_: &Outside, files: &mut CaCerts) {
+    *files = CaCerts::below(&Outside::with_root_until(SystemTime::now() - HOUR));
+}
+
+#[rstest]
+#[case(key_of_another, "is not its key")]
+#[case(expired, "has expired")]
+#[case(no_ca, "is not a CA certificate of trust domain example.org")]
+#[case(of_another_trust_domain, "is not a CA certificate of trust domain example.org")]
+#[case(below_another_root, "does not verify")]
+#[case(without_the_one_between, "does not verify")]
+#[case(without_a_root, "no self-signed root")]
+#[case(below_an_expired_root, "has expired")]
+#[tokio::test]
+async fn refuses_files_that_nobody_would_accept(
+    #[case] spoil: fn(&Outside, &mut CaCerts),
+    #[case] said: &str,
+) {
+    let outside = Outside::new();
+    let mut files = CaCerts::below(&outside);
+    spoil(&outside, &mut files);
+    let (folder, cacerts) = below(&files);
+    let refusal = folder.refusal().await.to_string();
+    assert!(refusal.contains(said), "{refusal}");
+
+    // Nothing was begun: the right files are taken in the same folder.
+    let right = Outside::new();
+    CaCerts::below(&right).write(&cacerts);
+    assert_eq!(folder.start().await.root_fingerprint(), Fingerprint::of(&right.root));
+}
+
+#[tokio::test]
+async fn refuses_files_that_others_can_read_or_that_are_missing() {
+    let files = CaCerts::below(&Outside::new());
+    let (folder, cacerts) = below(&files);
+    let key = cacerts.join("ca-key.pem");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    let refusal = folder.refusal().await.to_string();
+    assert!(refusal.contains(&format!("chmod 600 {}", key.display())), "{refusal}");
+
+    for path in ["ca-key.pem", "ca-cert.pem", "root-cert.pem"].map(|name| cacerts.join(name)) {
+        files.write(&cacerts);
+        fs::remove_file(&path).unwrap();
+        let gone = folder.refusal().await.to_string();
+        files.write(&cacerts);
+        fs::write(&path, "").unwrap();
+        let empty = folder.refusal().await.to_string();
+        for refusal in [gone, empty] {
+            assert!(refusal.contains(path.to_str().unwrap()), "{refusal}");
+        }
+    }
+}
+
+async fn request(admin: &Clients) -> Vec<u8> {
+    admin.authority().get_upstream_request(GetUpstreamRequestRequest {}).await.unwrap().into_inner().csr
+}
+
+async fn import(
+    admin: &Clients,
+    chain: &[CertificateDer<'static>],
+    root: &CertificateDer<'static>,
+) -> Result<ImportUpstreamChainResponse, Status> {
+    let chain = chain.iter().map(|der| der.to_vec()).collect();
+    let request = ImportUpstreamChainRequest { chain, roots: vec![root.to_vec()] };
+    admin.authority().import_upstream_chain(request).await.map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn signs_below_an_outside_root_that_certified_its_request() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let outside = Outside::new();
+    let first = roots(&admin).await.remove(0);
+    let own = outside.sign(&RequestedKey::of(&request(&admin).await), |_| {});
+    let taken = import(&admin, &[own.clone(), outside.between.clone()], &outside.root).await.unwrap();
+    let prepared = taken.authority.unwrap();
+    assert_eq!(prepared.state(), AuthorityState::Prepared);
+    assert_eq!(prepared.public[..], own[..]);
+    // It is trusted, and signs nothing yet.
+    let bundle = admin.bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
+    assert!(bundle.x509_authorities.iter().any(|root| root.asn1[..] == outside.root[..]), "{bundle:?}");
+    verify(&admin.mint("/a", 0).await.unwrap(), &outside.root).unwrap_err();
+
+    activate(&admin, prepared.authority_id.clone()).await;
+    let svid = admin.mint("/a", 0).await.unwrap();
+    assert_eq!(svid.chain()[2..], [own, outside.between.clone()]);
+    verify(&svid, &outside.root).unwrap();
+    let taint = TaintX509AuthorityRequest { authority_id: first.authority_id };
+    let refused = admin.local_authority().taint_x509_authority(taint).await.unwrap_err();
+    assert!(refused.message().contains("if there is an upstream authority"), "{refused}");
+    let log = AuditLog::read(&admin).await;
+    for action in ["authority.prepare", "authority.activate"] {
+        let record = log.one(action, &prepared.authority_id, AuditOutcome::Done);
+        assert!(record.actor.starts_with("admin-socket(uid="), "{record:?}");
+    }
+
+    let ca = ca.restart().await;
+    assert_eq!(ca.root_fingerprint(), Fingerprint::of(&outside.root));
+    verify(&ca.admin().mint("/a", 0).await.unwrap(), &outside.root).unwrap();
+}
+
+#[tokio::test]
+async fn refuses_an_answer_that_does_not_fit_its_request() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let (outside, other) = (Outside::new(), Outside::new());
+    let dead = Outside::with_root_until(SystemTime::now() - HOUR);
+    let refused = import(&admin, std::slice::from_ref(&outside.between), &outside.root).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("no request waits"), "{refused}");
+
+    let key = RequestedKey::of(&request(&admin).await);
+    let right = outside.sign(&key, |_| {});
+    let foreign = outside.sign(&KeyPair::generate().unwrap(), |_| {});
+    let expired = outside.sign(&key, |params| params.not_after = (SystemTime::now() - HOUR).into());
+    let no_ca = outside.sign(&key, |params| params.is_ca = IsCa::ExplicitNoCa);
+    let early = outside.sign(&key, |params| params.not_before = (SystemTime::now() + DAY).into());
+    let chain = |own: &CertificateDer<'static>| vec![own.clone(), outside.between.clone()];
+    for (chain, root, said) in [
+        (chain(&foreign), &outside.root, "is not its key"),
+        (chain(&expired), &outside.root, "has expired"),
+        (chain(&early), &outside.root, "does not verify"),
+        (chain(&no_ca), &outside.root, "is not a CA certificate"),
+        (chain(&right), &other.root, "does not verify"),
+        (chain(&right), &outside.between, "no self-signed root"),
+        (vec![dead.sign(&key, |_| {}), dead.between.clone()], &dead.root, "has expired"),
+        (vec![right.clone()], &outside.root, "does not verify"),
+        (Vec::new(), &outside.root, "the chain is empty"),
+    ] {
+        let refused = import(&admin, &chain, root).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+        assert!(refused.message().contains(said), "{said}: {refused}");
+    }
+    assert_eq!(roots(&admin).await.len(), 1, "what was refused is trusted by nobody");
+    import(&admin, &chain(&right), &outside.root).await.expect("the request still waits for its answer");
+}
