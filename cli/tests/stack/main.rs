@@ -13,3 +13,4 @@ mod dev;
 mod entries;
 mod history;
 mod home;
+mod rekey;

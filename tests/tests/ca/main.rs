@@ -40,3 +40,4 @@ mod upstream;
 mod vocabulary;
 mod workload_api;
 mod workload_updates;
+mod wrapping_key;
