@@ -10,13 +10,19 @@ use std::{
 };
 
 pub use rustix::process::Signal;
-use secplane_identity::Fingerprint;
+use secplane_identity::{Fingerprint, TrustBundle, TrustDomain};
+use secplane_proto::spire::api::server::bundle::v1::GetBundleRequest;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
 
-use crate::{authority::CaFolder, clients::Clients, soon};
+use crate::{
+    authority::CaFolder,
+    clients::Clients,
+    holder::{Holder, client_config},
+    soon,
+};
 
 /// The program, built from the sources as they are.
 ///
@@ -172,6 +178,17 @@ impl CaProcess {
     #[must_use]
     pub fn admin(&self) -> Clients {
         Clients::over_unix_socket(&self.admin_socket)
+    }
+
+    /// Clients over TLS that present a certificate, or nothing.
+    ///
+    /// # Panics
+    /// When it does not say whom to trust.
+    pub async fn connect(&self, holder: Option<&Holder>) -> Clients {
+        let wire = self.admin().bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
+        let roots = wire.x509_authorities.iter().map(|root| root.asn1.as_slice());
+        let bundle = TrustBundle::new(TrustDomain::parse(&wire.trust_domain).unwrap(), roots).unwrap();
+        Clients::over_tls(self.grpc_address, client_config(&bundle, holder))
     }
 
     /// Everything that it logged.

@@ -27,6 +27,7 @@ mod issuance;
 mod jwt_svids;
 mod keys;
 mod operations;
+mod reload;
 mod renewal;
 mod revocation;
 mod revocation_lists;

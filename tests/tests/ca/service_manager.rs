@@ -1,6 +1,6 @@
 //! What the service manager and signals bring about.
 
-use std::{fs, os::unix::net::UnixDatagram, time::Duration};
+use std::{os::unix::net::UnixDatagram, time::Duration};
 
 use secplane_tests::{
     authority::CaFolder,
@@ -10,13 +10,13 @@ use secplane_tests::{
 use tokio::net::UnixDatagram as AsyncDatagram;
 
 /// The service manager's end of sd_notify(3).
-struct ServiceManager {
+pub(super) struct ServiceManager {
     socket: AsyncDatagram,
-    path: String,
+    pub(super) path: String,
 }
 
 impl ServiceManager {
-    fn new(folder: &CaFolder) -> Self {
+    pub(super) fn new(folder: &CaFolder) -> Self {
         let path = folder.path().join("notify.sock");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
@@ -30,13 +30,20 @@ impl ServiceManager {
     }
 
     /// The next message but the watchdog's.
-    async fn hears_of_state(&self) -> String {
+    pub(super) async fn hears_of_state(&self) -> String {
         loop {
             let message = self.hears().await;
             if message != "WATCHDOG=1" {
                 return message;
             }
         }
+    }
+
+    /// Has the daemon read its configuration again, and waits until it has.
+    pub(super) async fn reload(&self, ca: &CaProcess) {
+        ca.signal(Signal::HUP);
+        assert!(self.hears_of_state().await.starts_with("RELOADING=1"));
+        assert_eq!(self.hears_of_state().await, "READY=1");
     }
 }
 
@@ -56,41 +63,6 @@ async fn tells_the_service_manager_how_it_goes() {
     assert_eq!(manager.hears_of_state().await, "READY=1");
     ca.terminate().await;
     assert_eq!(manager.hears_of_state().await, "STOPPING=1");
-}
-
-#[tokio::test]
-async fn reads_its_configuration_again() {
-    let mut folder = CaFolder::new();
-    let manager = ServiceManager::new(&folder);
-    let ca = CaProcess::start_in(&folder, &[], &[("NOTIFY_SOCKET", &manager.path)]).await;
-    assert_eq!(manager.hears_of_state().await, "READY=1");
-    let reload = async || {
-        ca.signal(Signal::HUP);
-        assert!(manager.hears_of_state().await.starts_with("RELOADING=1"));
-        assert_eq!(manager.hears_of_state().await, "READY=1");
-    };
-    let lifetime = async || {
-        let leaf = ca.admin().mint("/a", 0).await.unwrap().leaf();
-        leaf.not_after.duration_since(std::time::SystemTime::now()).unwrap()
-    };
-    let hour = Duration::from_secs(3600);
-    assert!(lifetime().await > hour / 2);
-
-    let listen = folder.config.listen;
-    folder.config.validity.x509_svid = hour / 4;
-    folder.config.listen = "127.0.0.1:1".parse().unwrap();
-    let path = folder.write_config();
-    reload().await;
-    assert!(lifetime().await < hour / 2, "the new lifetime holds");
-    assert!(ca.log().contains("keep their value until the next start"), "{}", ca.log());
-    assert!(ca.log().contains(r#"["listen"]"#), "{}", ca.log());
-
-    folder.config.listen = listen;
-    fs::write(&path, "trust_domain: [").unwrap();
-    reload().await;
-    assert!(lifetime().await < hour / 2, "a file that is not usable changes nothing");
-    assert!(ca.log().contains("nothing changes"), "{}", ca.log());
-    ca.terminate().await;
 }
 
 /// A caller who never finishes makes the daemon wait; whoever has no time for that says so twice.

@@ -3,11 +3,10 @@
 use std::fs;
 
 use ca_daemon::keys::generate_wrapping_key;
-use secplane_identity::{PrivateKey, TrustBundle};
+use secplane_identity::PrivateKey;
 use secplane_proto::{
     secplane::ca::v1::{RekeyRequest, rekey_request::NewWrappingKey},
     spire::api::server::{
-        bundle::v1::GetBundleRequest,
         localauthority::v1::{ActivateJwtAuthorityRequest, PrepareJwtAuthorityRequest},
         svid::v1::{MintJwtsvidRequest, NewJwtsvidRequest},
     },
@@ -20,7 +19,6 @@ use secplane_tests::{
     clients::Clients,
     database::Database,
     entries::{entry_for_this_process, id},
-    holder::{Holder, client_config},
     process::CaProcess,
     workload::{self, Workload},
 };
@@ -91,9 +89,9 @@ async fn be_a_workload(workload: &Workload, handed: &mut Handed) {
 }
 
 /// What a node agent asks for, beside somebody who is none.
-async fn be_an_agent(admin: &Clients, connect: impl Fn(Option<&Holder>) -> Clients, handed: &mut Handed) {
+async fn be_an_agent(ca: &CaProcess, handed: &mut Handed) {
+    let (admin, anybody) = (ca.admin(), ca.connect(None).await);
     let (used, key) = (admin.join_token().await, PrivateKey::generate().unwrap());
-    let anybody = connect(None);
     let agent = anybody.attest(&used, &key).await.unwrap();
     for token in [used.as_str(), GUESSED] {
         anybody.attest(token, &PrivateKey::generate().unwrap()).await.err().unwrap();
@@ -101,7 +99,7 @@ async fn be_an_agent(admin: &Clients, connect: impl Fn(Option<&Holder>) -> Clien
     anybody.mint("/a", 0).await.err().unwrap();
     let entry = entry_below(&format!("/spire/agent/join_token/{used}"), "/node");
     let entry_id = admin.create_entry(entry).await.id;
-    let clients = connect(Some(&agent));
+    let clients = ca.connect(Some(&agent)).await;
     let request = NewJwtsvidRequest { entry_id, audience: vec!["one".to_owned()] };
     handed.jwts.push(clients.svid().new_jwtsvid(request).await.unwrap().into_inner().svid.unwrap().token);
     clients.renew_agent().await.unwrap();
@@ -135,16 +133,10 @@ async fn stand_in_no_entry_and_in_no_log_line() {
     generate_wrapping_key(&new_key).unwrap();
     let ca = CaProcess::start(&folder).await;
     let admin = ca.admin();
-    let wire = admin.bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
-    let roots = wire.x509_authorities.iter().map(|root| root.asn1.as_slice());
-    let bundle = TrustBundle::new(folder.config.trust_domain.clone(), roots).unwrap();
-    let connect =
-        |holder: Option<&Holder>| Clients::over_tls(ca.grpc_address, client_config(&bundle, holder));
-
     let mut handed = Handed::default();
     admin.create_entry(entry_for_this_process("/workload")).await;
     be_a_workload(&Workload::at(&folder.config.workload_api_socket()), &mut handed).await;
-    be_an_agent(&admin, connect, &mut handed).await;
+    be_an_agent(&ca, &mut handed).await;
     be_an_admin(&admin, new_key.to_str().unwrap(), &mut handed).await;
     ca.terminate().await;
 
