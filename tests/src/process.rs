@@ -180,15 +180,22 @@ impl CaProcess {
         Clients::over_unix_socket(&self.admin_socket)
     }
 
+    /// The trust bundle.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn bundle(&self) -> TrustBundle {
+        let wire = self.admin().bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
+        let roots = wire.x509_authorities.iter().map(|root| root.asn1.as_slice());
+        TrustBundle::new(TrustDomain::parse(&wire.trust_domain).unwrap(), roots).unwrap()
+    }
+
     /// Clients over TLS that present a certificate, or nothing.
     ///
     /// # Panics
     /// When it does not say whom to trust.
     pub async fn connect(&self, holder: Option<&Holder>) -> Clients {
-        let wire = self.admin().bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
-        let roots = wire.x509_authorities.iter().map(|root| root.asn1.as_slice());
-        let bundle = TrustBundle::new(TrustDomain::parse(&wire.trust_domain).unwrap(), roots).unwrap();
-        Clients::over_tls(self.grpc_address, client_config(&bundle, holder))
+        Clients::over_tls(self.grpc_address, client_config(&self.bundle().await, holder))
     }
 
     /// Everything that it logged.

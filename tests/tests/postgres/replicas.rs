@@ -1,9 +1,13 @@
 //! Several authorities on one database serve as one.
 
+mod killed;
+mod propagation;
+mod steps;
+
 use std::time::Duration;
 
 use ca_daemon::keys::{WrappingKeySource, generate_wrapping_key};
-use secplane_identity::{PrivateKey, SpiffeId, revocation::RevocationList};
+use secplane_identity::revocation::RevocationList;
 use secplane_proto::{
     secplane::ca::v1::{
         RekeyRequest, RevokeCertificateRequest, WatchTrustBundleRequest, rekey_request::NewWrappingKey,
@@ -14,10 +18,8 @@ use secplane_proto::{
 };
 use secplane_tests::{
     authority::{Ca, CaFolder},
-    clients::Clients,
     entries::{entry, entry_for_this_process},
-    process::CaProcess,
-    requests, soon,
+    soon,
 };
 
 /// Two replicas that serve.
@@ -158,52 +160,6 @@ async fn publish_one_bundle() {
         .await
         .unwrap();
     assert_eq!(soon("the prepared root at the other replica", roots()).await, 2);
-}
-
-/// A client that carries on elsewhere when its replica is gone.
-async fn mint_at_any(replicas: &[Clients], csr: &[u8]) -> Vec<Vec<u8>> {
-    for clients in replicas.iter().cycle() {
-        if let Ok(chain) = clients.mint_with(csr.to_vec(), 0).await {
-            return chain;
-        }
-    }
-    unreachable!("there is a replica")
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lose_nothing_when_one_is_killed() {
-    let folder = CaFolder::new();
-    let second = CaFolder::replica_of(&folder);
-    let (first, survivor) = (CaProcess::start(&folder).await, CaProcess::start(&second).await);
-    let key = PrivateKey::generate().unwrap();
-    let csr = requests::naming(&key, &["spiffe://example.org/a"]);
-    let replicas = [first.admin(), survivor.admin()];
-    let clients: Vec<_> = (0..8)
-        .map(|_| {
-            let (replicas, csr) = (replicas.clone(), csr.clone());
-            tokio::spawn(async move {
-                let mut serials = Vec::new();
-                for _ in 0..20 {
-                    let chain = mint_at_any(&replicas, &csr).await;
-                    serials.push(secplane_identity::x509::Certificate::parse(&chain[0]).unwrap().serial);
-                }
-                serials
-            })
-        })
-        .collect();
-    first.kill().await;
-    for client in clients {
-        for serial in client.await.unwrap() {
-            let record = survivor.admin().record(serial.clone()).await;
-            assert_eq!(
-                record.unwrap().spiffe_id,
-                SpiffeId::parse("spiffe://example.org/a").unwrap().as_str()
-            );
-        }
-    }
-    // And it comes back under its own ID.
-    CaProcess::start(&folder).await.terminate().await;
-    survivor.terminate().await;
 }
 
 #[tokio::test]
