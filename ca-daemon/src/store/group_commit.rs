@@ -328,3 +328,6 @@ impl AuditLog {
 fn no_log(replica: &str) -> StoreError {
     StoreError::AuditLog { log_id: replica.to_owned(), reason: "it has not been opened".to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! How many callers share a durable write. Nothing here is measured: what waits is handed in before the writer begins.
+
+use std::path::Path;
+
+use futures_util::future::join_all;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+use super::*;
+use crate::store::{Conflict, testing};
+
+type Answer = oneshot::Receiver<Result<(), StoreError>>;
+
+/// A committer that has not begun, on a database with nothing in it.
+async fn committer(folder: &Path) -> Committer {
+    // It makes the schema.
+    testing::open(folder, Clock::system()).await.close().await;
+    let options = SqliteConnectOptions::new().filename(folder.join("ca.db"));
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    Committer {
+        pools: Pools::Sqlite(pool),
+        replica: testing::REPLICA.to_owned(),
+        clock: Clock::system(),
+        log: None,
+        metrics: Arc::default(),
+    }
+}
+
+fn addition(name: &str) -> Commit {
+    let change = Change::AddSecret { name: name.to_owned(), sealed: vec![1] };
+    Commit { changes: vec![change], events: Vec::new() }
+}
+
+/// What waits for the writer when it begins, and where each is answered. Nothing is handed in after.
+fn waiting(names: impl IntoIterator<Item = String>) -> (mpsc::Receiver<Job>, Vec<Answer>) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let answers = names.into_iter().map(|name| {
+        let (done, answer) = oneshot::channel();
+        sender.try_send(Job::Commit(addition(&name), done)).unwrap();
+        answer
+    });
+    let answers = answers.collect();
+    (receiver, answers)
+}
+
+fn commits(metrics: &Metrics) -> usize {
+    let text = metrics.encode().unwrap();
+    let count = text.lines().find_map(|line| line.strip_prefix("secplane_ca_database_commit_changes_count "));
+    count.unwrap().parse().unwrap()
+}
+
+/// The names of what is on disk.
+async fn kept(folder: &Path) -> Vec<String> {
+    let store = testing::open(folder, Clock::system()).await;
+    let secrets = store.secrets().await.unwrap();
+    store.close().await;
+    secrets.into_iter().map(|(name, _)| name).collect()
+}
+
+#[tokio::test]
+async fn makes_all_durable_at_once_that_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = committer(folder.path()).await;
+    let metrics = Arc::clone(&committer.metrics);
+    let (receiver, answers) = waiting((0..100).map(|number| format!("{number:03}")));
+    committer.commit_all(receiver).await;
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    assert_eq!(commits(&metrics), 1);
+    assert_eq!(kept(folder.path()).await.len(), 100);
+}
+
+#[tokio::test]
+async fn takes_no_more_at_once_than_a_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = committer(folder.path()).await;
+    let metrics = Arc::clone(&committer.metrics);
+    let (receiver, answers) = waiting((0..=BATCH).map(|number| number.to_string()));
+    committer.commit_all(receiver).await;
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    assert_eq!(commits(&metrics), 2);
+}
+
+#[tokio::test]
+async fn refuses_who_is_in_the_way_and_no_one_who_shares_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = committer(folder.path()).await;
+    let metrics = Arc::clone(&committer.metrics);
+    let (receiver, answers) = waiting(["a", "b", "a", "c"].map(str::to_owned));
+    committer.commit_all(receiver).await;
+    let mut answers = join_all(answers).await.into_iter().map(Result::unwrap);
+    assert!(answers.next().unwrap().is_ok() && answers.next().unwrap().is_ok());
+    let refused = answers.next().unwrap();
+    assert!(matches!(refused, Err(StoreError::Conflict(Conflict::Taken))), "{refused:?}");
+    assert!(answers.next().unwrap().is_ok());
+    assert_eq!(commits(&metrics), 3, "each of the others got its own");
+    assert_eq!(kept(folder.path()).await, ["a", "b", "c"]);
+}
+
+/// The same from outside: on one thread, all of them have handed in before the writer's turn comes.
+#[tokio::test]
+async fn makes_fewer_commits_than_there_are_concurrent_callers() {
+    const CALLERS: usize = 64;
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::open(folder.path(), Clock::system()).await;
+    let before = commits(store.metrics());
+    let calls = (0..CALLERS).map(|number| store.commit(addition(&number.to_string())));
+    for result in join_all(calls).await {
+        result.unwrap();
+    }
+    let made = commits(store.metrics()) - before;
+    assert!((1..=4).contains(&made), "{made} commits for {CALLERS} callers");
+    store.close().await;
+    assert_eq!(kept(folder.path()).await.len(), CALLERS);
+}
