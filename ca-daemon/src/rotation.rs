@@ -91,14 +91,18 @@ impl Rotation {
             let by_others = tokio::select! {
                 () = by_clock => true,
                 () = concerning_authorities(&mut notices) => true,
-                // This replica took a step itself; only the server's certificate and trust remain to follow.
+                // This replica took a step itself, or has just tried to; only the server's certificate and trust remain
+                // to follow. What failed before is not tried again here: each try ends with such a change.
                 _ = caught_up.changed() => false,
                 _ = bundles.changed() => false,
             };
-            let result = self.keep_up(by_others || failed).await;
-            failed = result.is_err();
-            if let Err(error) = result {
-                tracing::error!(%error, "the authorities or the server's certificate could not be renewed; it is tried again");
+            match self.keep_up(by_others).await {
+                // Who did not look at the authorities cannot say that they are well again.
+                Ok(()) => failed &= !by_others,
+                Err(error) => {
+                    failed = true;
+                    tracing::error!(%error, "the authorities or the server's certificate could not be renewed; it is tried again");
+                }
             }
         }
     }

@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use secplane_identity::x509::Certificate;
-use secplane_proto::secplane::ca::v1::{GetStatusRequest, GetStatusResponse};
+use secplane_proto::{
+    secplane::ca::v1::{GetStatusRequest, GetStatusResponse},
+    spire::api::server::svid::v1::MintJwtsvidRequest,
+};
 use secplane_tests::{
-    authority::Ca,
-    entries::entry_for_this_process,
+    authority::{Ca, CaFolder},
+    database::Database,
+    entries::{entry_for_this_process, id},
     holder::{client_config, open},
     moved_clock::MovedClock,
+    plain_http::get,
     soon,
 };
 
@@ -89,4 +94,36 @@ async fn begins_with_a_new_issuing_ca_when_the_old_one_is_past_its_half() {
     let ca = ca.stop().await.start_with_clock(time.clock()).await;
     let after = status(&ca).await;
     assert_ne!(after.issuing_ca_key_id, before.issuing_ca_key_id);
+}
+
+async fn database_errors(ca: &Ca) -> u32 {
+    let metrics = get(ca.operations_address(), "/metrics", &[]).await.body;
+    let value = metrics.lines().find_map(|line| line.strip_prefix("secplane_ca_database_errors_total "));
+    value.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn pauses_before_it_tries_again_what_failed() {
+    let time = MovedClock::default();
+    let ca = CaFolder::new().start_with_clock(time.clock()).await;
+    let mut database = Database::open(ca.folder()).await;
+    database.refuse_certificates().await;
+    // Half of the life of its own certificate.
+    time.advance(Duration::from_secs(1801));
+    soon("a first try to renew its own certificate", async {
+        while database_errors(&ca).await == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    // As many writes of others, among which tries without a pause would be about as many.
+    let mut minting = ca.admin().svid();
+    for _ in 0..100 {
+        let audience = vec!["one".to_owned()];
+        let request = MintJwtsvidRequest { id: Some(id("/web")), audience, ttl: 0 };
+        minting.mint_jwtsvid(request).await.unwrap();
+    }
+    let failures = database_errors(&ca).await;
+    assert!(failures < 20, "it tried {failures} times in a moment");
+    database.close().await;
 }
