@@ -87,17 +87,18 @@ impl Lifecycle {
         &self,
         turn: &Turn<'_>,
         line: Line,
-        step: DueStep,
+        due: DueStep,
     ) -> Result<(), LifecycleError> {
-        let step = match step {
+        let step = match &due {
             DueStep::Prepare => Step::Prepare,
-            DueStep::Activate(key_id) => Step::Activate(key_id),
+            DueStep::Activate(key_id) => Step::Activate(key_id.clone()),
         };
         let command = Command { line, step, force: false, by: Requester::daemon() };
-        match self.carry_out(turn, &command).await {
-            Ok(_) | Err(LifecycleError::Overtaken) => Ok(()),
-            Err(error) => Err(error),
-        }
+        let Err(error) = self.carry_out(turn, &command).await else { return Ok(()) };
+        // Where another one has just activated what was prepared, that step is no longer legal.
+        let standing = self.catch_up(turn).await?.standing;
+        let is_still_due = self.next_step(&standing, line).is_some_and(|(next, _)| next == due);
+        if is_still_due { Err(error) } else { Ok(()) }
     }
 
     async fn carry_out(&self, turn: &Turn<'_>, command: &Command) -> Result<AuthorityRow, LifecycleError> {

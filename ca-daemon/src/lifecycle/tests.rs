@@ -301,6 +301,28 @@ async fn lets_every_replica_follow_and_take_a_step_once() {
     ours.step(Line::Root, Step::Taint(first)).await.unwrap();
 }
 
+/// Between reading that a step is due and taking it, another replica took it.
+#[tokio::test]
+async fn fails_at_no_step_that_another_replica_was_faster_with() {
+    let world = World::new();
+    let store = world.store().await;
+    let (_, ours) = world.start_replica(&store, REPLICA).await;
+    let (_, theirs) = world.start_replica(&store, "00000000000000bb").await;
+    for passed in [DAY * 183, DAY * 122] {
+        world.advance(passed);
+        let (due, _) = theirs.next_step(&theirs.standing(), Line::Root).unwrap();
+        ours.keep_up().await.unwrap();
+        let turn = theirs.turn.lock().await;
+        theirs.take_due_step(&turn, Line::Root, due).await.unwrap();
+        drop(turn);
+        assert_eq!(
+            theirs.standing().succession(Line::Root).members(),
+            ours.standing().succession(Line::Root).members()
+        );
+    }
+    assert_eq!(ours.standing().succession(Line::Root).members().len(), 2, "one successor, and it signs");
+}
+
 #[tokio::test]
 async fn trusts_no_row_that_somebody_else_wrote() {
     let world = World::new();
