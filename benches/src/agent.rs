@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 
-use secplane_identity::{PrivateKey, TrustBundle, TrustDomain};
+use secplane_identity::{PrivateKey, TrustBundle};
 use secplane_proto::spire::api::{
     server::{
         agent::v1::{
             AgentX509svidParams, AttestAgentRequest, CreateJoinTokenRequest, agent_client::AgentClient,
             attest_agent_request, attest_agent_response,
         },
-        bundle::v1::GetBundleRequest,
         entry::v1::BatchCreateEntryRequest,
     },
     types,
@@ -34,9 +33,7 @@ impl Agent {
     /// Attests one at a server.
     pub(crate) async fn attest(server: &Server) -> Self {
         let admin = server.process.admin();
-        let wire = admin.bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
-        let roots = wire.x509_authorities.iter().map(|root| root.asn1.as_slice());
-        let bundle = TrustBundle::new(TrustDomain::parse(TRUST_DOMAIN).unwrap(), roots).unwrap();
+        let bundle = server.process.bundle().await;
         let token = AgentClient::new(admin.channel())
             .create_join_token(CreateJoinTokenRequest { ttl: 600, ..Default::default() })
             .await
@@ -70,6 +67,11 @@ impl Agent {
     /// A connection of its own.
     pub(crate) fn connect(&self) -> Clients {
         self.connect_as(&self.holder)
+    }
+
+    /// A connection of its own to another replica.
+    pub(crate) fn connect_to(&self, server: &Server) -> Clients {
+        Clients::over_tls(server.process.grpc_address, client_config(&self.bundle, Some(&self.holder)))
     }
 
     /// A connection of somebody else's, to the same server.

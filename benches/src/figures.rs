@@ -1,6 +1,7 @@
 //! What is measured: one function a figure. Those of the authority start a daemon of their own in an empty folder.
 
 use std::{
+    slice,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -24,7 +25,7 @@ use crate::{
     agent::Agent,
     cards, gate,
     load::{Load, closed_loop},
-    policies,
+    policies, propagation,
     server::Server,
 };
 
@@ -46,14 +47,18 @@ pub(crate) fn names() -> Vec<&'static str> {
         "check_and_compile_3_tiers_per_s",
         "global_change_10k_identities_ms",
         "resources_by_size",
+        // Those of two replicas, which need PostgreSQL, come last: where there is none, the others have been taken.
+        "issue_x509_svid_16_two_replicas",
+        "revocation_reaches_streams_ms",
+        "entry_reaches_replica_ms",
     ]
 }
 
 /// Measures one of [`names`].
 pub(crate) async fn measure(name: &str, cli: &Cli) {
     match name {
-        "issue_x509_svid_16" => issue(name, cli, 1).await,
-        "issue_x509_svid_batch100" => issue(name, cli, 100).await,
+        "issue_x509_svid_16" => issue(name, cli, &[Server::start(cli.postgres).await], 1).await,
+        "issue_x509_svid_batch100" => issue(name, cli, &[Server::start(cli.postgres).await], 100).await,
         "mint_jwt_svid_16" => mint_jwt(name, cli).await,
         "create_entry_16" => create_entries(name, cli).await,
         "agentcard_verify_1core" => cards::verify_on_one_core(name, cli).await,
@@ -63,16 +68,22 @@ pub(crate) async fn measure(name: &str, cli: &Cli) {
         "check_and_compile_3_tiers_per_s" => policies::check_and_compile(name, cli).await,
         "global_change_10k_identities_ms" => policies::global_change(name, cli).await,
         "resources_by_size" => policies::resources_by_size(name, cli).await,
+        "issue_x509_svid_16_two_replicas" => issue(name, cli, &Server::start_two().await, 1).await,
+        "revocation_reaches_streams_ms" => propagation::revocation(name).await,
+        "entry_reaches_replica_ms" => propagation::entry(name).await,
         other => unreachable!("`{other}` is not among the names"),
     }
 }
 
-/// `BatchNewX509SVID` over mTLS by an attested agent, `batch` SVIDs a call.
-async fn issue(name: &str, cli: &Cli, batch: usize) {
-    let server = Server::start(cli.postgres).await;
-    let agent = Agent::attest(&server).await;
-    let entries = agent.register(&server, 100).await;
-    let connections: Vec<_> = (0..CONNECTIONS).map(|_| agent.connect()).collect();
+/// `BatchNewX509SVID` over mTLS by an attested agent, `batch` SVIDs a call; the connections are spread over the replicas.
+async fn issue(name: &str, cli: &Cli, replicas: &[Server], batch: usize) {
+    let agent = Agent::attest(&replicas[0]).await;
+    let entries = agent.register(&replicas[0], 100).await;
+    for replica in replicas {
+        propagation::until_it_lists(replica, entries.len()).await;
+    }
+    let connections: Vec<_> =
+        replicas.iter().cycle().take(CONNECTIONS).map(|replica| agent.connect_to(replica)).collect();
     let callers = (0..CALLERS).map(|caller| {
         let params: Vec<_> = (0..batch)
             .map(|number| NewX509svidParams {
@@ -94,7 +105,7 @@ async fn issue(name: &str, cli: &Cli, batch: usize) {
             }
         }
     });
-    measure_load(name, cli, &server, callers.collect(), batch).await;
+    measure_load(name, cli, replicas, callers.collect(), batch).await;
 }
 
 /// `MintJWTSVID` over mTLS by an admin.
@@ -114,7 +125,7 @@ async fn mint_jwt(name: &str, cli: &Cli) {
             }
         }
     });
-    measure_load(name, cli, &server, callers.collect(), 1).await;
+    measure_load(name, cli, slice::from_ref(&server), callers.collect(), 1).await;
 }
 
 /// `BatchCreateEntry` over mTLS by an admin, one entry a call; the rate of each tenth shows whether it stays flat.
@@ -136,7 +147,7 @@ async fn create_entries(name: &str, cli: &Cli) {
                 }
             }
         });
-        measure_load(&format!("{name}_{part}"), cli, &server, callers.collect(), 1).await;
+        measure_load(&format!("{name}_{part}"), cli, slice::from_ref(&server), callers.collect(), 1).await;
     }
 }
 
@@ -230,18 +241,21 @@ async fn admin(server: &Server) -> Vec<Clients> {
     (0..CONNECTIONS).map(|_| agent.connect_as(&holder)).collect()
 }
 
-async fn measure_load<C, F>(name: &str, cli: &Cli, server: &Server, callers: Vec<C>, each: usize)
+/// CPU time and memory are those of all servers together.
+async fn measure_load<C, F>(name: &str, cli: &Cli, servers: &[Server], callers: Vec<C>, each: usize)
 where
     C: FnMut() -> F + Send + 'static,
     F: Future<Output = ()> + Send,
 {
-    let before = server.cpu();
+    let cpu = || servers.iter().map(Server::cpu).sum::<Duration>();
+    let before = cpu();
     let begun = Instant::now();
     let load = closed_loop(callers, Duration::from_secs(cli.seconds)).await;
-    let busy = server.cpu() - before;
+    let busy = cpu() - before;
     // The warm-up is in the CPU time, so it is taken of all calls, counted by their rate.
     let operations = load.rate() * each as f64 * begun.elapsed().as_secs_f64();
-    print(name, &load, each, busy.as_secs_f64() * 1e6 / operations, server.resident());
+    let resident = servers.iter().map(Server::resident).sum();
+    print(name, &load, each, busy.as_secs_f64() * 1e6 / operations, resident);
 }
 
 fn print(name: &str, load: &Load, each: usize, cpu: f64, resident: u64) {

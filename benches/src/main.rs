@@ -8,6 +8,7 @@
 //! | [`cards`] | verifying AgentCards, in this process |
 //! | [`policies`] | the bundle service's way in, in this process |
 //! | [`gate`] | the gate on texts that are hard to compile, in this process |
+//! | [`propagation`] | how soon one replica heeds what was done at another |
 //! | [`figures`] | what is measured, one function a figure |
 #![expect(
     clippy::unwrap_used,
@@ -22,6 +23,7 @@ mod figures;
 mod gate;
 mod load;
 mod policies;
+mod propagation;
 mod server;
 
 use clap::Parser;

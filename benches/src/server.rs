@@ -17,15 +17,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(on_postgres: bool) -> Self {
-        let mut folder = CaFolder::new();
-        if on_postgres {
-            let config = PostgresConfig { url: postgres::new_database(), password: None };
-            folder.config.database = DatabaseConfig::Postgres(config);
-        }
-        folder.config.log.filter = "warn".to_owned();
-        // What one agent may ask for is not what is measured.
-        folder.config.limits.signatures = 0;
-        Self::start_in(folder).await
+        Self::start_in(folder(on_postgres)).await
+    }
+
+    /// Starts two on one database, which has to be PostgreSQL's: a file takes only one.
+    pub(crate) async fn start_two() -> [Self; 2] {
+        let first = folder(true);
+        let second = CaFolder::replica_of(&first);
+        [Self::start_in(first).await, Self::start_in(second).await]
     }
 
     pub(crate) async fn start_in(folder: CaFolder) -> Self {
@@ -49,4 +48,16 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
+}
+
+fn folder(on_postgres: bool) -> CaFolder {
+    let mut folder = CaFolder::new();
+    if on_postgres {
+        let config = PostgresConfig { url: postgres::new_database(), password: None };
+        folder.config.database = DatabaseConfig::Postgres(config);
+    }
+    folder.config.log.filter = "warn".to_owned();
+    // What one agent may ask for is not what is measured.
+    folder.config.limits.signatures = 0;
+    folder
 }
