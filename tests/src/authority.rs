@@ -22,6 +22,7 @@ use crate::{
     clients::Clients,
     database,
     holder::{Holder, client_config},
+    plain_http::get,
     soon,
     workload::Workload,
 };
@@ -240,6 +241,16 @@ impl Ca {
     #[must_use]
     pub fn operations_address(&self) -> SocketAddr {
         self.operations_address
+    }
+
+    /// The value of a metric that has no labels.
+    ///
+    /// # Panics
+    /// When there is no such metric.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let metrics = get(self.operations_address, "/metrics", &[]).await.body;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap().parse().unwrap()
     }
 
     /// What it said of its root.

