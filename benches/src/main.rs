@@ -26,6 +26,8 @@ mod policies;
 mod propagation;
 mod server;
 
+use std::path::PathBuf;
+
 use clap::Parser;
 
 /// Measures the daemons: one JSON line a figure.
@@ -42,11 +44,17 @@ struct Cli {
     /// How many records or entries the figures of size are taken at, at the most.
     #[arg(long, default_value_t = 1_000_000)]
     size: usize,
+    /// Start once with the resources in this folder: a part of `resources_by_size`, in a process of its own.
+    #[arg(long, hide = true)]
+    start_with: Option<PathBuf>,
 }
 
 fn main() {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if let (Some(folder), [name]) = (&cli.start_with, cli.names.as_slice()) {
+        return runtime.block_on(policies::start_with(folder, name, cli.size));
+    }
     let known = figures::names();
     for name in &cli.names {
         assert!(

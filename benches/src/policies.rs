@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     path::Path,
+    process::Command,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -23,6 +24,8 @@ use crate::{Cli, figures::figure};
 
 /// How many namespaces the resources and identities are spread over.
 const NAMESPACES: usize = 500;
+/// The folder of the resources, beside that of their history.
+const MANIFESTS: &str = "manifests";
 /// How many documents a file holds.
 const DOCUMENTS: usize = 1_000;
 
@@ -134,38 +137,42 @@ pub(crate) async fn global_change(name: &str, cli: &Cli) {
     );
 }
 
-/// From an empty process to ready by the number of resources, and what an identity takes in memory.
+/// From an empty process to ready by the number of resources, and what an identity takes in memory. Each start has a
+/// process of its own: memory that another one gave back would be taken again and not be seen.
 pub(crate) async fn resources_by_size(name: &str, cli: &Cli) {
+    let this_program = env::current_exe().unwrap();
     for size in [100, 1_000, 10_000, 100_000].into_iter().filter(|size| *size <= cli.size) {
         let folder = tempfile::tempdir().unwrap();
-        let manifests = folder.path().join("manifests");
+        let manifests = folder.path().join(MANIFESTS);
         fs::create_dir(&manifests).unwrap();
         write_resources(&manifests, size);
         for start in ["first_start", "restart"] {
-            let begun = Instant::now();
-            let data = folder.path().join("history");
-            let history =
-                History::open(&data, "secplane-system", HistoryLimits::default(), SystemTime::now()).unwrap();
-            let catalog = Catalog::remembering(policies(), Some(history), Arc::new(SystemTime::now));
-            catalog.apply(read(&manifests)).await.unwrap();
-            figure(
-                &format!("{name}_{size}_{start}"),
-                begun.elapsed().as_secs_f64(),
-                "s",
-                json!({"resources": size}),
-            );
-            assert!(catalog.is_ready() && catalog.refusals().is_empty());
-            let empty = resident();
-            for number in 0..size {
-                drop(catalog.subscribe(&id(number % NAMESPACES, number / NAMESPACES)).await.unwrap());
-            }
-            let known = catalog.counts().1;
-            let each = resident().saturating_sub(empty) as f64 / known as f64;
-            let resident_mb = resident() / 1_000_000;
-            let more = json!({"identities": known, "resident_mb": resident_mb});
-            figure(&format!("{name}_{size}_{start}_memory"), each.round(), "B/identity", more);
+            let mut child = Command::new(&this_program);
+            child.arg(format!("{name}_{size}_{start}")).arg("--start-with").arg(folder.path());
+            let status = child.args(["--size", &size.to_string()]).status().unwrap();
+            assert!(status.success(), "{status}");
         }
     }
+}
+
+/// One start of [`resources_by_size`], in this process.
+pub(crate) async fn start_with(folder: &Path, name: &str, size: usize) {
+    let begun = Instant::now();
+    let data = folder.join("history");
+    let history =
+        History::open(&data, "secplane-system", HistoryLimits::default(), SystemTime::now()).unwrap();
+    let catalog = Catalog::remembering(policies(), Some(history), Arc::new(SystemTime::now));
+    catalog.apply(read(&folder.join(MANIFESTS))).await.unwrap();
+    figure(name, begun.elapsed().as_secs_f64(), "s", json!({"resources": size}));
+    assert!(catalog.is_ready() && catalog.refusals().is_empty());
+    let empty = resident();
+    for number in 0..size {
+        drop(catalog.subscribe(&id(number % NAMESPACES, number / NAMESPACES)).await.unwrap());
+    }
+    let known = catalog.counts().1;
+    let each = resident().saturating_sub(empty) as f64 / known as f64;
+    let more = json!({"identities": known, "resident_mb": resident() / 1_000_000});
+    figure(&format!("{name}_memory"), each.round(), "B/identity", more);
 }
 
 fn settings() -> Settings {
