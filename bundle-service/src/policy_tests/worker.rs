@@ -61,7 +61,7 @@ pub fn report(request: &TestRequest) -> Result<TestReport, String> {
     let mut evaluator = Evaluator::new(&modules, &request.data, limits).map_err(|error| error.to_string())?;
     if let Some(missing) = evaluator.missing_builtins().first() {
         return Err(format!(
-            "the function `{missing}` cannot be tested here; replace it in the tests by `with`"
+            "the function `{missing}` cannot be evaluated here, so that no tests can go with what calls it"
         ));
     }
     evaluator.cover();
