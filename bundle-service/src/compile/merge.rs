@@ -104,14 +104,15 @@ impl Policies {
             .iter()
             .filter_map(|name| Some((name.clone(), self.resources.get(name)?.wanted_in(key)?.clone())))
             .collect();
-        if self.conflicts_of(key, wanted.values()).is_empty() {
+        let kept = self.kept(key, members, &wanted);
+        if self.conflicts_of(key, wanted.values().chain(&kept)).is_empty() {
             return wanted;
         }
         let mut order: Vec<(ResourceKey, Version)> = wanted.into_iter().collect();
         order.sort_by_key(|(name, version)| !self.has_stood(name, version));
         let mut fitting: BTreeMap<ResourceKey, Version> = BTreeMap::new();
         for (name, version) in order {
-            let refusals = self.conflicts_of(key, fitting.values().chain([&version]));
+            let refusals = self.conflicts_of(key, kept.iter().chain(fitting.values()).chain([&version]));
             if refusals.is_empty() {
                 fitting.insert(name, version);
             } else {
@@ -119,6 +120,23 @@ impl Policies {
             }
         }
         fitting
+    }
+
+    /// The last good versions that stay because their resources have nothing better. They were there first, so nobody
+    /// takes their place because of a mistake of their authors. None where they do not stand together any more.
+    fn kept(
+        &mut self,
+        key: &TierKey,
+        members: &BTreeSet<ResourceKey>,
+        wanted: &BTreeMap<ResourceKey, Version>,
+    ) -> Vec<Version> {
+        let without = members.iter().filter(|name| !wanted.contains_key(*name));
+        let good = without.filter_map(|name| match self.resources.get(name)?.fallback_in(key) {
+            Fallback::Good(version) => Some(version),
+            Fallback::Elsewhere | Fallback::Broken => None,
+        });
+        let kept: Vec<Version> = good.collect();
+        if kept.is_empty() || self.conflicts_of(key, kept.iter()).is_empty() { kept } else { Vec::new() }
     }
 
     /// Of versions that fit together, those with which the tests hold. When not all can stay, what was in force is

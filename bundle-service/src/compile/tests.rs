@@ -218,6 +218,24 @@ fn a_refused_addition_to_a_tier_that_stands_changes_nothing() {
     assert!(allowed(&mut policies, &id("team-a", "agent")), "another's change goes on beside it");
 }
 
+/// The last good version was there first, and its author's next mistake is no chance for another.
+#[test]
+fn what_clashes_with_the_last_good_version_stays_refused() {
+    let mut policies = policies();
+    let apply = |policies: &mut Policies, name: &str, content: &str| {
+        policies.apply(&[set(&format!("team-a/{name}:namespace"), &[("a.rego", content)])]);
+    };
+    let default = "package authbridge.ns.inbound.request\n\ndefault allow := false\n";
+    apply(&mut policies, "p", default);
+    apply(&mut policies, "q", default);
+    let before = policies.bundle(&id("team-a", "agent")).unwrap().revision();
+    apply(&mut policies, "p", "package authbridge.ns.inbound.request\n\nallow if {\n");
+    let after = policies.bundle(&id("team-a", "agent")).unwrap();
+    assert_eq!((after.denied(), after.revision()), (None, before));
+    policies.apply(&[gone("team-a", "p")]);
+    assert_eq!(policies.refusals(), [], "its place is free");
+}
+
 /// Read for the first time together with what is refused, nothing was in force: the tier denies until it is corrected.
 #[test]
 fn a_tier_that_never_stood_denies_until_it_is_corrected() {
