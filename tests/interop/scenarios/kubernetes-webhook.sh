@@ -70,12 +70,47 @@ policy team-a agent client true | sed 's/scope: client/scope: client\n  clientID
 kubectl apply -f "$WORK/two-names.yaml" 2>"$WORK/warned"
 expect "kubectl shows the warning" grep -q 'Warning: .*client_disagrees' "$WORK/warned"
 
-# The root rotates, and the certificate with it.
+# The root rotates, and the certificate with it, while the webhook answers.
+
+# present FILE: the chain that the webhook presents now.
+present() {
+    openssl s_client -connect "127.0.0.1:$WEBHOOK_PORT" -servername localhost -showcerts </dev/null 2>/dev/null |
+        sed -n '/BEGIN CERTIFICATE/,/END CERTIFICATE/p' >"$1"
+}
+serial() { openssl x509 -in "$1" -noout -serial; }
+presents_another() {
+    local before after
+    before=$(serial "$WORK/before.pem")
+    present "$WORK/after.pem" && after=$(serial "$WORK/after.pem") && [[ $after != "$before" ]]
+}
+# verifies CHAIN: as the API server would by the roots that it has now.
+verifies() {
+    roots >"$WORK/roots.pem"
+    openssl verify -x509_strict -purpose sslserver -verify_hostname localhost -no-CApath -no-CAstore \
+        -CAfile "$WORK/roots.pem" -untrusted "$1" -- "$1"
+}
+
+present "$WORK/before.pem"
+expect "what the webhook presents is trusted" verifies "$WORK/before.pem"
 secctl ca prepare
 await 60 "the API server has both roots" has_roots 2
 # Who polls the bundle has been seen to have it; the authority would wait longer.
 secctl ca activate --force
-bad after-rotation client 'no_such(1)' "$denied: "
+# The authority's own issuing CA follows in a moment, and is refused to be tainted before.
+await 60 "the old root is tainted" secctl ca taint
+await 60 "the webhook presents another certificate" presents_another
+expect "which is trusted" verifies "$WORK/after.pem"
+bad between-roots client 'no_such(1)' "$denied: inbound/request.rego:3:"
+await "$ARRIVE_SECONDS" "a good policy passes between two roots" apply_good
+# What the old root signed is valid for an hour still; nobody here has it any more.
+secctl ca revoke --force
+await 60 "the API server has the new root alone" has_roots 1
+refused "the certificate from before" 'unable to get (local )?issuer certificate|certificate signature failure' \
+    verifies "$WORK/before.pem"
+expect "the one after is trusted" verifies "$WORK/after.pem"
+bad after-rotation client 'no_such(1)' "$denied: inbound/request.rego:3:"
+policy team-a after-rotation namespace true | kubectl apply -f -
+await "$ARRIVE_SECONDS" "a good policy is stored and published" settled team-a after-rotation Published True
 
 # The service is away.
 stop bundle-service
