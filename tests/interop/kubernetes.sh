@@ -5,7 +5,6 @@
 # KUBERNETES is the folder with kube-apiserver, kubectl and etcd.
 
 PATH=$KUBERNETES:$PATH
-SYSTEM=secplane-system
 DEPLOY=$REPOSITORY/deploy/kubernetes
 # How long the API server may take to answer, and a change to arrive through it. This machine may be busy.
 API_SECONDS=90
@@ -146,47 +145,7 @@ YAML
     await "$START_SECONDS" "$name says where it listens" grep -q '^bundles ' "$WORK/$name.out"
 }
 
-# The service's own identity, whoever starts it.
-register_service() {
-    register "spiffe://$TRUST_DOMAIN/ns/$SYSTEM/sa/bundle-service" \
-        --selector "unix:path:$BIN/bundle-service" --dns localhost
-}
-
-# health NAME: what /readyz of a replica says; fails when it is not ready.
-health() {
-    curl --silent --show-error --fail-with-body --max-time 10 \
-        "http://$(sed -n 's/^health  *//p' "$WORK/$1.out")/readyz"
-}
-
-# health_says NAME WORDS
-health_says() { { health "$1" || true; } | grep -qF -- "$2"; }
-
-# use NAME: of the replicas, the one whose bundles are asked for.
-use() {
-    BUNDLE_SERVICE=localhost:$(sed -n 's/^bundles .*://p' "$WORK/$1.out")
-    export BUNDLE_SERVICE
-}
-
-# ---- Policies ----
-
-# policy NAMESPACE NAME SCOPE ALLOW [GROUP]: a policy for requests coming in. ALLOW is what stands behind `allow := `.
-policy() {
-    local package=authbridge
-    case $3 in namespace) package+=.ns ;; client) package+=.client ;; esac
-    cat <<YAML
-apiVersion: ${5:-agent.kagenti.dev}/v1alpha1
-kind: AuthorizationPolicy
-metadata: {namespace: $1, name: $2}
-spec:
-  scope: $3
-  policies:
-  - path: inbound/request.rego
-    content: |
-      package $package.inbound.request
-
-      allow := $4
-YAML
-}
+# ---- What became of a policy ----
 
 # status_is NAMESPACE NAME CONDITION STATUS
 status_is() { [[ $(condition "$1" "$2" "$3" status) == "$4" ]]; }

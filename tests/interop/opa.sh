@@ -7,9 +7,15 @@
 LONG_POLL_SECONDS=60
 
 # start_opa NAME SVID_FOLDER BUNDLE=RESOURCE...: each bundle from that path of the bundle service.
-start_opa() {
-    local name=$1 svid=$2 bundle
-    shift 2
+start_opa() { start_sidecar opa "$@"; }
+
+# start_oldest_opa: as start_opa, of the oldest version that sidecars run.
+start_oldest_opa() { start_sidecar "$OPA_OLDEST" "$@"; }
+
+# start_sidecar PROGRAM NAME SVID_FOLDER BUNDLE=RESOURCE...
+start_sidecar() {
+    local program=$1 name=$2 svid=$3 bundle
+    shift 3
     {
         cat <<YAML
 services:
@@ -27,7 +33,7 @@ YAML
                 "polling: {long_polling_timeout_seconds: $LONG_POLL_SECONDS}}"
         done
     } >"$WORK/$name.yaml"
-    start "$name" opa run --server --disable-telemetry --config-file "$WORK/$name.yaml" \
+    start "$name" "$program" run --server --disable-telemetry --config-file "$WORK/$name.yaml" \
         --addr "unix://$WORK/$name.sock" --log-level info
     await "$START_SECONDS" "$name answers" ask "$name" /health
 }
@@ -55,3 +61,6 @@ revision_of() { status_of "$1" "$2" active_revision; }
 
 # is_active NAME BUNDLE
 is_active() { [[ -n $(revision_of "$1" "$2") ]]; }
+
+# version_of NAME: of the program.
+version_of() { ask "$1" /v1/status | opa eval --stdin-input --format raw input.result.labels.version; }

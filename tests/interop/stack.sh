@@ -4,6 +4,8 @@
 # WORK is the scenario's own folder, which `run` removes; secctl, the daemons, opa and openssl are in PATH.
 
 TRUST_DOMAIN=example.org
+# The namespace of the service itself, and of global policies.
+SYSTEM=secplane-system
 export SPIFFE_ENDPOINT_SOCKET=unix://$WORK/workload.sock
 export SECCTL_ADMIN_SOCKET=$WORK/ca/admin.sock
 # Logs go to files here, and to a reader only when something failed.
@@ -40,22 +42,43 @@ start_ca() {
     await "$START_SECONDS" "the CA says where it listens" grep -q '^Workload API' "$WORK/ca.out"
 }
 
-# start_bundle_service POLICIES: sets BUNDLE_SERVICE to the host and port where it serves.
+# start_bundle_service POLICIES [LINE OF THE CONFIGURATION]...: sets BUNDLE_SERVICE to the host and port where it serves.
 start_bundle_service() {
-    cat >"$WORK/bundle-service.yaml" <<YAML
+    local policies=$1
+    shift
+    configure_bundle_service "{directory: $policies}" "$@"
+    register_service
+    serve_bundles
+}
+
+# configure_bundle_service SOURCE [LINE OF THE CONFIGURATION]...
+configure_bundle_service() {
+    local source=$1 line
+    shift
+    {
+        cat <<YAML
 listen: 127.0.0.1:0
 health_listen: 127.0.0.1:0
 workload_api: unix:$WORK/workload.sock
-source: {directory: $1}
+source: $source
 envoy_adapter: true
 YAML
-    register "spiffe://$TRUST_DOMAIN/ns/secplane-system/sa/bundle-service" \
-        --selector "unix:path:$BIN/bundle-service" --dns localhost
+        for line in "$@"; do echo "$line"; done
+    } >"$WORK/bundle-service.yaml"
+}
+
+# serve_bundles: as it is configured.
+serve_bundles() {
     start bundle-service bundle-service serve --config "$WORK/bundle-service.yaml"
     await "$START_SECONDS" "the bundle service says where it listens" \
         grep -q '^bundles ' "$WORK/bundle-service.out"
-    BUNDLE_SERVICE=localhost:$(sed -n 's/^bundles .*://p' "$WORK/bundle-service.out")
-    export BUNDLE_SERVICE
+    use bundle-service
+}
+
+# The service's own identity, whoever starts it.
+register_service() {
+    register "spiffe://$TRUST_DOMAIN/ns/$SYSTEM/sa/bundle-service" \
+        --selector "unix:path:$BIN/bundle-service" --dns localhost
 }
 
 # register SPIFFE_ID [OPTION OF secctl entry create]...
@@ -63,6 +86,42 @@ register() {
     local id=$1
     shift
     secctl --output json entry create --spiffe-id "$id" "$@"
+}
+
+# health NAME: what /readyz of a replica says; fails when it is not ready.
+health() {
+    curl --silent --show-error --fail-with-body --max-time 10 \
+        "http://$(sed -n 's/^health  *//p' "$WORK/$1.out")/readyz"
+}
+
+# health_says NAME WORDS
+health_says() { { health "$1" || true; } | grep -qF -- "$2"; }
+
+# use NAME: of the replicas, the one whose bundles are asked for.
+use() {
+    BUNDLE_SERVICE=localhost:$(sed -n 's/^bundles .*://p' "$WORK/$1.out")
+    export BUNDLE_SERVICE
+}
+
+# ---- Policies ----
+
+# policy NAMESPACE NAME SCOPE ALLOW [GROUP]: a policy for requests coming in. ALLOW is what stands behind `allow := `.
+policy() {
+    local package=authbridge
+    case $3 in namespace) package+=.ns ;; client) package+=.client ;; esac
+    cat <<YAML
+apiVersion: ${5:-agent.kagenti.dev}/v1alpha1
+kind: AuthorizationPolicy
+metadata: {namespace: $1, name: $2}
+spec:
+  scope: $3
+  policies:
+  - path: inbound/request.rego
+    content: |
+      package $package.inbound.request
+
+      allow := $4
+YAML
 }
 
 # ---- Processes ----
