@@ -13,4 +13,5 @@ mod dev;
 mod entries;
 mod history;
 mod home;
+mod policy_tests;
 mod rekey;
