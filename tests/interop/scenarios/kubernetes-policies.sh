@@ -95,6 +95,37 @@ policy team-a all namespace true | kubectl apply -f -
 kubectl wait --for condition=Accepted --timeout "${ARRIVE_SECONDS}s" --namespace team-a ap/all
 await "$ARRIVE_SECONDS" "the author is told that it is in order" has_events team-a all Recovered 1
 
+# A policy that fails the test which travels with it.
+tested() {
+    kubectl apply -f - <<YAML
+apiVersion: agent.kagenti.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {namespace: team-a, name: tested}
+spec:
+  scope: namespace
+  policies:
+  - {path: limits.rego, content: "package authbridge.ns.limits\n\nmost := $1\n"}
+  - path: limits_test.rego
+    content: |
+      package authbridge.ns.limits_test
+
+      test_few_calls if data.authbridge.ns.limits.most < 10
+YAML
+}
+tested 3
+await "$ARRIVE_SECONDS" "a policy that passes its test is published" settled team-a tested Published True
+await "$ARRIVE_SECONDS" "OPA has it" decides opa ns/limits/most "$WORK/input.json" 3
+tested 30
+await "$ARRIVE_SECONDS" "one that fails it is refused" settled team-a tested Accepted False
+expect "by its reason" test "$(condition team-a tested Accepted reason)" = Test
+kubectl describe ap --namespace team-a tested >"$WORK/described"
+has "the test that fails, and where it is" \
+    'Message: +limits_test.rego:3: .*limits_test.test_few_calls. fails \(test\)' "$WORK/described"
+has "its line" '3 \| test_few_calls if ' "$WORK/described"
+has "what is in force instead" 'Reason: +LastGoodVersion' "$WORK/described"
+expect "what passed its test decides" decides opa ns/limits/most "$WORK/input.json" 3
+kubectl delete ap --namespace team-a tested
+
 # A policy that never stood, and reaches beyond its tier.
 policy team-b agent client true | sed 's/authbridge.client/authbridge/' | kubectl apply -f -
 await "$ARRIVE_SECONDS" "it is refused" settled team-b agent Accepted False
