@@ -42,6 +42,11 @@ wrong() {
 wrong "an unknown scope" 'spec.scope: Unsupported value' 's/scope: .*/scope: everywhere/'
 wrong "a path that leaves its folder" 'spec.policies\[0\].path' 's|path: .*|path: ../request.rego|'
 wrong "a client ID with capitals" 'spec.clientID' 's/scope: .*/clientID: Agent/'
+wrong "a client ID that is too long" 'spec.clientID' "s/scope: .*/clientID: $(printf 'a%.0s' {1..254})/"
+kubectl apply --dry-run=server -f <(policy team-a long client true |
+    sed "s/scope: .*/clientID: $(printf 'a%.0s' {1..253})/")
+# shellcheck disable=SC2016 # sed's last line
+wrong "a module without text" 'spec.policies\[0\].content' '/content:/,$d; s|\(.*\)- path: \(.*\)|\1- {path: \2, content: ""}|'
 # shellcheck disable=SC2016 # sed's last line
 wrong "a resource without modules" 'spec.policies' '/policies:/,$d'
 
@@ -152,7 +157,10 @@ await 120 "the status is put right" right_again
 
 # ---- The same name in the other group ----
 
-install_definition agent.rossoctl.dev
+# As clusters have its definition: without what ours adds, and with the scope required.
+kubectl apply --server-side -f <(sed -e '/x-kubernetes-list-/d' -e '/^                - type$/d' -e '/nullable: true/d' \
+    -e 's/^            - policies$/&\n            - scope/' "$DEPLOY/crds/agent.rossoctl.dev.yaml")
+kubectl wait --for condition=Established --timeout "${ARRIVE_SECONDS}s" crd/authorizationpolicies.agent.rossoctl.dev
 policy team-a agent client false agent.rossoctl.dev | kubectl apply -f -
 passed_over() {
     [[ $(kubectl get authorizationpolicies.agent.rossoctl.dev -n team-a agent \
@@ -164,6 +172,29 @@ kubectl delete authorizationpolicies.agent.kagenti.dev --namespace team-a agent
 await "$ARRIVE_SECONDS" "the second group's takes its place" decides opa inbound/request/allow "$WORK/input.json" false
 policy team-a agent client true agent.rossoctl.dev | kubectl apply -f -
 await "$ARRIVE_SECONDS" "and is followed" decides opa inbound/request/allow "$WORK/input.json" true
+
+
+# Ours takes the place of that definition, and takes the same resources in either group. The compiler does, too.
+mkdir -- "$WORK/peer"
+cp -- "$RESOURCES/peer.yaml" "$WORK/peer"
+secctl policy check "$WORK/peer"
+install_definition agent.rossoctl.dev
+for group in agent.kagenti.dev agent.rossoctl.dev; do
+    for file in accepted peer; do
+        sed "s/agent\.[a-z]*\.dev/$group/" "$RESOURCES/$file.yaml" >"$WORK/$file.yaml"
+        kubectl apply --dry-run=server -f "$WORK/$file.yaml"
+        kubectl apply --server-side --dry-run=server -f "$WORK/$file.yaml"
+    done
+done
+kubectl patch authorizationpolicies.agent.rossoctl.dev --namespace team-a agent --subresource status --type merge \
+    --dry-run=server -p '{"status": {"bundleHash": "6d0c1f", "lastBuilt": "2026-01-02T03:04:05Z", "conditions": [
+        {"type": "Ready", "status": "Unknown", "reason": "Built", "message": "", "observedGeneration": 1,
+         "lastTransitionTime": "2026-01-02T03:04:05Z"}]}}'
+policy team-a agent client false agent.rossoctl.dev | kubectl apply -f -
+await "$ARRIVE_SECONDS" "policies are followed by the new definition" \
+    decides opa inbound/request/allow "$WORK/input.json" false
+policy team-a agent client true agent.rossoctl.dev | kubectl apply -f -
+await "$ARRIVE_SECONDS" "as they were before" decides opa inbound/request/allow "$WORK/input.json" true
 
 # ---- The API server dies ----
 
