@@ -6,7 +6,7 @@ use secplane_proto::{
         server::{bundle::v1::GetBundleRequest, svid::v1::MintJwtsvidRequest},
         types,
     },
-    workload::ValidateJwtsvidRequest,
+    workload::{JwtBundlesResponse, ValidateJwtsvidRequest},
 };
 use secplane_tests::{
     authority::{Ca, TRUST_DOMAIN},
@@ -16,9 +16,8 @@ use secplane_tests::{
 use serde_json::Value;
 use tonic::{Code, Status};
 
-/// What anybody who has the workload's JWT bundle thinks of a token.
-async fn verify(ca: &Ca, token: &str, audience: &str) -> Result<String, String> {
-    let message = ca.workload().jwt_bundles().await.unwrap().next().await;
+/// The keys of a message, as somebody who verifies tokens keeps them.
+pub(super) fn keys_of(message: &JwtBundlesResponse) -> TrustBundleSet {
     let key_set: Value =
         serde_json::from_slice(&message.bundles[&format!("spiffe://{TRUST_DOMAIN}")]).unwrap();
     // A plain JWK Set: a SPIFFE bundle document says of each key what it is for.
@@ -33,7 +32,12 @@ async fn verify(ca: &Ca, token: &str, audience: &str) -> Result<String, String> 
         .collect();
     let document = serde_json::json!({ "keys": keys }).to_string();
     let trust_domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();
-    let bundles: TrustBundleSet = TrustBundle::from_spiffe_json(trust_domain, &document).unwrap().into();
+    TrustBundle::from_spiffe_json(trust_domain, &document).unwrap().into()
+}
+
+/// What anybody who has the workload's JWT bundle thinks of a token.
+async fn verify(ca: &Ca, token: &str, audience: &str) -> Result<String, String> {
+    let bundles = keys_of(&ca.workload().jwt_bundles().await.unwrap().next().await);
     ca_daemon::authority::verify_jwt_svid(token, &bundles, audience, std::time::SystemTime::now())
         .map(|verified| verified.id.to_string())
         .map_err(|error| error.to_string())

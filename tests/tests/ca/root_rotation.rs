@@ -1,7 +1,5 @@
 //! The life of roots and JWT keys: by command, by age, across restarts, and under traffic.
 
-mod traffic;
-
 use std::{
     sync::{
         Arc,
@@ -40,7 +38,7 @@ use secplane_tests::{
 };
 use tonic::{Code, Request, Status, metadata::MetadataValue};
 
-use self::traffic::Traffic;
+use super::traffic::{self, Traffic};
 
 /// A request that an admin insists on, or not.
 pub(super) fn asking<T>(message: T, force: bool) -> Request<T> {
@@ -94,7 +92,7 @@ async fn bundle(ca: &Ca) -> TrustBundle {
 }
 
 /// Takes a step as soon as it is not refused for safety any more.
-async fn when_safe(what: &str, step: impl AsyncFn() -> Result<(), Status>) {
+pub(super) async fn when_safe(what: &str, step: impl AsyncFn() -> Result<(), Status>) {
     let safe = async {
         loop {
             match step().await {
@@ -110,7 +108,7 @@ async fn when_safe(what: &str, step: impl AsyncFn() -> Result<(), Status>) {
 }
 
 /// Certificates live for seconds, and followers are given one.
-fn hasty(config: &mut Config) {
+pub(super) fn hasty(config: &mut Config) {
     config.rotation.publish_ahead = Duration::from_secs(1);
     config.jwt.svid_validity = Duration::from_secs(8);
     let validity = &mut config.validity;

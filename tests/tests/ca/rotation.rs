@@ -16,6 +16,8 @@ use secplane_tests::{
     soon,
 };
 
+use super::traffic::{self, Traffic};
+
 async fn status(ca: &Ca) -> GetStatusResponse {
     ca.admin().authority().get_status(GetStatusRequest {}).await.unwrap().into_inner()
 }
@@ -86,6 +88,63 @@ async fn replaces_the_issuing_ca_without_anybody_noticing() {
     let records = ca.admin().records().await.unwrap();
     let own = records.iter().filter(|record| record.requester == "ca-daemon").count();
     assert!(own < 10, "it issued itself {own} certificates in a moment");
+}
+
+/// Whoever trusts the root needs to know nothing of the issuing CAs below it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replaces_issuing_cas_under_traffic_without_a_failure() {
+    const WORKLOADS: usize = 3;
+    const SUCCESSORS: usize = 2;
+    const LEAF: Duration = Duration::from_secs(8);
+    let ca = Ca::start_with(|config| {
+        config.jwt.svid_validity = LEAF;
+        let validity = &mut config.validity;
+        // Replaced at half of it, so that every leaf has its whole life.
+        validity.issuing_ca = LEAF * 2;
+        for leaf in [
+            &mut validity.x509_svid,
+            &mut validity.agent,
+            &mut validity.server,
+            &mut validity.client,
+            &mut validity.longest,
+        ] {
+            *leaf = LEAF;
+        }
+    })
+    .await;
+    let mut ids = Vec::new();
+    for number in 0..WORKLOADS {
+        let path = format!("/workload-{number}");
+        ca.admin().create_entry(traffic::entry(&path)).await;
+        ids.push(format!("spiffe://example.org{path}"));
+    }
+    let traffic = Traffic::begin(&ca.workload(), &ids).await;
+    let roots = traffic.workloads[0].borrow().trusted.clone();
+    let mut issuers = vec![status(&ca).await.issuing_ca_key_id];
+    for _ in 0..SUCCESSORS {
+        let next = soon("another issuing CA", async {
+            loop {
+                let now = status(&ca).await.issuing_ca_key_id;
+                if !issuers.contains(&now) {
+                    return now;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        for mut workload in traffic.workloads.clone() {
+            let followed = workload.wait_for(|current| !issuers.contains(&current.issuer));
+            soon("a workload has an SVID below another issuing CA", followed).await.unwrap();
+        }
+        issuers.push(next);
+    }
+    for workload in &traffic.workloads {
+        assert_eq!(workload.borrow().trusted, roots, "nobody had to learn of another root");
+    }
+    let (counts, failures) = traffic.end().await;
+    assert!(failures.is_empty(), "{} handshakes failed: {:#?}", failures.len(), &failures[..1]);
+    let total: usize = counts.values().sum();
+    assert!(total >= 300, "{total} handshakes are too few to say anything");
 }
 
 #[tokio::test]

@@ -41,6 +41,8 @@ pub(super) fn entry(path: &str) -> types::Entry {
 pub(super) struct Current {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    /// The key ID of the issuing CA that signed its SVID.
+    pub(super) issuer: String,
     /// The key ID of the root above its SVID.
     pub(super) root: String,
     /// The key IDs of the roots that it trusts.
@@ -75,8 +77,9 @@ impl Current {
             .with_client_auth_cert(holder.chain().to_vec(), holder.key().to_rustls())
             .unwrap();
         client.resumption = Resumption::disabled();
+        let issuer = holder.leaf().authority_key_id.unwrap();
         let root = issuing.authority_key_id.unwrap();
-        Self { client: Arc::new(client), server: Arc::new(server), root, trusted }
+        Self { client: Arc::new(client), server: Arc::new(server), issuer, root, trusted }
     }
 }
 
