@@ -180,6 +180,8 @@ pub async fn serve_watched(
             drop((place, counted));
         });
     }
+    // Whoever connects while the last calls end is refused at once, and not left waiting in the queue.
+    drop(listener);
     tasks.close();
     tasks.wait().await;
     Ok(())
