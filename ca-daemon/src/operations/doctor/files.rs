@@ -76,27 +76,73 @@ pub(super) fn disk(config: &Config) -> Vec<Finding> {
             return vec![Finding::warn(CHECK, format!("{} cannot be looked at: {error}", folder.display()))];
         }
     };
-    let room = found.f_bavail.saturating_mul(found.f_frsize);
-    let shown = format!("{} MiB are free for {}", room / (1024 * 1024), config.data_dir.display());
-    let mut findings = vec![match room {
-        room if room < ROOM_FAIL => {
-            Finding::fail(CHECK, format!("{shown}; make room, or nothing can be issued"))
-        }
-        room if room < ROOM_WARN => Finding::warn(CHECK, format!("{shown}; make room")),
-        _ => Finding::ok(CHECK, shown),
-    }];
+    let mut findings = vec![room(found.f_bavail.saturating_mul(found.f_frsize), &config.data_dir)];
     // A file system without a fixed number of inodes shows 0 of 0.
     if found.f_files > 0 {
-        let shown = format!("{} inodes are free", found.f_favail);
-        findings.push(match found.f_favail < INODES_WARN {
-            true => Finding::warn("inodes", format!("{shown}; remove files")),
-            false => Finding::ok("inodes", shown),
-        });
+        findings.push(inodes(found.f_favail));
     }
     findings
+}
+
+fn room(bytes: u64, data_dir: &Path) -> Finding {
+    const CHECK: &str = "disk";
+    let shown = format!("{} MiB are free for {}", bytes / (1024 * 1024), data_dir.display());
+    match bytes {
+        bytes if bytes < ROOM_FAIL => {
+            Finding::fail(CHECK, format!("{shown}; make room, or nothing can be issued"))
+        }
+        bytes if bytes < ROOM_WARN => Finding::warn(CHECK, format!("{shown}; make room")),
+        _ => Finding::ok(CHECK, shown),
+    }
+}
+
+fn inodes(free: u64) -> Finding {
+    const CHECK: &str = "inodes";
+    let shown = format!("{free} inodes are free");
+    match free < INODES_WARN {
+        true => Finding::warn(CHECK, format!("{shown}; remove files")),
+        false => Finding::ok(CHECK, shown),
+    }
 }
 
 /// The data folder, or what it will be made in.
 fn existing(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::operations::doctor::Verdict;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[rstest]
+    #[case::none(0, Verdict::Fail)]
+    #[case::too_little_for_a_checkpoint(127 * MIB, Verdict::Fail)]
+    #[case::little(128 * MIB, Verdict::Warn)]
+    #[case::nearly_enough(1023 * MIB, Verdict::Warn)]
+    #[case::enough(1024 * MIB, Verdict::Ok)]
+    fn judges_the_room_that_is_left(#[case] bytes: u64, #[case] verdict: Verdict) {
+        let found = room(bytes, Path::new("/var/lib/ca"));
+        assert_eq!((found.check, found.verdict), ("disk", verdict));
+        let shown = format!("{} MiB are free for /var/lib/ca", bytes / MIB);
+        assert!(found.message.starts_with(&shown), "{}", found.message);
+        assert_eq!(found.message.contains("make room"), verdict != Verdict::Ok, "{}", found.message);
+    }
+
+    #[rstest]
+    #[case(999, Verdict::Warn)]
+    #[case(1000, Verdict::Ok)]
+    fn judges_the_inodes_that_are_left(#[case] free: u64, #[case] verdict: Verdict) {
+        assert_eq!(inodes(free).verdict, verdict);
+    }
+
+    #[test]
+    fn looks_at_the_disk_of_a_folder_that_is_not_there_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(existing(&folder.path().join("a/b")), folder.path());
+    }
 }
