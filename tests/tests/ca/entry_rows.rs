@@ -1,6 +1,10 @@
 //! Registration entries that somebody changed in the database: refused and reported, without harm to the others.
 
-use secplane_proto::spire::api::{server::entry::v1::GetEntryRequest, types};
+use rstest::rstest;
+use secplane_proto::spire::api::{
+    server::entry::v1::{BatchUpdateEntryRequest, GetEntryRequest},
+    types,
+};
 use secplane_tests::{
     authority::{Ca, CaFolder},
     database::Database,
@@ -100,6 +104,31 @@ async fn refuses_the_entries_of_another_authority() {
     database.copy_entries_from(&stolen).await;
     database.close().await;
     is_refused_and_reported(&folder).await;
+}
+
+/// What somebody does to a row while the daemon runs is seen at the next change of it, and from then on.
+#[rstest]
+#[case::edited("UPDATE entries SET revision = revision + 1 WHERE id = 'tampered'")]
+#[case::deleted("DELETE FROM entries WHERE id = 'tampered'")]
+#[tokio::test]
+async fn reads_an_entry_again_whose_row_was_changed_meanwhile(#[case] statement: &'static str) {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let wanted = named("tampered", entry_for_this_process("/a"));
+    let change = types::Entry { hint: "changed".to_owned(), ..admin.create_entry(wanted).await };
+    let neighbour = admin.create_entry(named("neighbour", entry_for_this_process("/b"))).await;
+    let mut svids = ca.workload().x509_svids().await.unwrap();
+    assert_eq!(svids.next().await.svids.len(), 2);
+    let mut database = Database::open(ca.folder()).await;
+    database.run(statement).await;
+    database.close().await;
+
+    let request = BatchUpdateEntryRequest { entries: vec![change], input_mask: None, output_mask: None };
+    let result = admin.entry().batch_update_entry(request).await.unwrap().into_inner().results.remove(0);
+    assert_ne!(result.status.unwrap().code, i32::from(Code::Ok));
+    assert_eq!(admin.get_entry("tampered").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(admin.get_entry("neighbour").await.unwrap(), neighbour);
+    assert_eq!(svids.next_svid().await.spiffe_id, "spiffe://example.org/b", "it grants nothing any more");
 }
 
 #[tokio::test]
