@@ -1,6 +1,8 @@
 # shellcheck shell=bash
+# seconds: 600
 # Every kind of certificate, with every kind of key, passes OpenSSL at its strictest and zlint's rules of RFC 5280: the
-# root, the issuing CA, X.509-SVIDs, server and client certificates, and the CA of a mesh with a leaf below it.
+# root, the issuing CA, X.509-SVIDs, a node agent's too, server and client certificates, the CA of a mesh with a leaf
+# below it, and the revocation lists of the root and of the issuing CA.
 
 # shellcheck source=../stack.sh
 source "${BASH_SOURCE[0]%/*}/../stack.sh"
@@ -33,6 +35,14 @@ check_kind() {
     secctl svid issue --spiffe-id "$SVID_ID" --out "$folder/svid"
     register "$SVID_ID" --selector "unix:uid:$(id -u)" --dns web.example.org
     secctl svid issue --workload-api "$WORK/$kind.sock" --out "$folder/fetched"
+    local token serial
+    token=$(secctl --output json token create | opa eval --stdin-input --format raw input.token)
+    secctl agent attest --join-token "$token" --out "$folder/agent"
+    # A list that names somebody says more than an empty one.
+    secctl svid issue --spiffe-id "spiffe://$TRUST_DOMAIN/stolen" --out "$folder/stolen"
+    serial=$(openssl x509 -in "$folder/stolen/svid.pem" -noout -serial | cut -d= -f2)
+    secctl cert revoke "$serial" --reason stolen
+    await 5 "a list names the certificate" is_listed "$folder/crls" "$serial"
     # Istio's CAs have EC or RSA keys.
     [[ $kind == ed25519 ]] || mesh "$kind" "$folder"
     stop "ca-$kind"
@@ -45,10 +55,35 @@ check_kind() {
     verify "$roots" "$folder/pem/client.pem" -purpose sslclient
     for purpose in sslserver sslclient; do
         verify "$roots" "$folder/svid/svid.pem" -purpose "$purpose"
+        verify "$roots" "$folder/agent/svid.pem" -purpose "$purpose"
         verify "$roots" "$folder/fetched/svid.pem" -purpose "$purpose" -verify_hostname web.example.org
     done
+    check_lists "$roots" "$folder"
     expect "zlint has no complaint about $kind" \
-        "$WORKLOAD" lint "$roots" "$folder"/pem/{server,client}.pem "$folder"/{svid,fetched}/svid.pem
+        "$WORKLOAD" lint "$roots" "$folder"/pem/{server,client}.pem "$folder"/{svid,fetched,agent}/svid.pem \
+        "$folder"/crls/*.pem
+}
+
+# is_listed FOLDER SERIAL: fetches the lists, and looks for the certificate in them.
+is_listed() {
+    local list
+    rm -rf -- "$1"
+    secctl ca crl --dir "$1" --format pem
+    for list in "$1"/*.pem; do
+        if openssl crl -in "$list" -noout -text | grep -qi "Serial Number: 0*$2"; then return 0; fi
+    done
+    return 1
+}
+
+# check_lists ROOTS FOLDER: one list of the root and one of the issuing CA, with which chains verify or are refused.
+check_lists() {
+    local roots=$1 folder=$2 lists
+    lists=("$folder"/crls/*.pem)
+    expect "the root and the issuing CA have a list each: ${lists[*]}" test "${#lists[@]}" = 2
+    cat -- "${lists[@]}" >"$folder/crls.pem"
+    verify "$roots" "$folder/agent/svid.pem" -crl_check_all -CRLfile "$folder/crls.pem"
+    refused "a revoked SVID" 'certificate revoked' \
+        verify "$roots" "$folder/stolen/svid.pem" -crl_check_all -CRLfile "$folder/crls.pem"
 }
 
 # mesh KIND FOLDER: a CA for a mesh, and a leaf that the mesh signs, chain to our root.
@@ -89,3 +124,5 @@ check_kind ec-p256 'ASN1 OID: prime256v1'
 check_kind ec-p384 'ASN1 OID: secp384r1'
 check_kind ed25519 'ED25519 Public-Key'
 check_kind rsa-2048 'Public-Key: \(2048 bit\)'
+check_kind rsa-3072 'Public-Key: \(3072 bit\)'
+check_kind rsa-4096 'Public-Key: \(4096 bit\)'
