@@ -95,13 +95,13 @@ async fn finishes_a_call_in_flight(#[case] over_tls: bool) {
     let attesting = if over_tls {
         Attesting::begin(open(address, client_config(&ca.bundle().await, None)).await.unwrap()).await
     } else {
-        Attesting::begin(UnixStream::connect(socket).await.unwrap()).await
+        Attesting::begin(UnixStream::connect(&socket).await.unwrap()).await
     };
 
     let stopping = tokio::spawn(ca.stop());
     soon("the daemon begins to stop", watching.message()).await.unwrap_err();
     soon("new connections are refused", async {
-        while TcpStream::connect(address).await.is_ok() {
+        while TcpStream::connect(address).await.is_ok() || UnixStream::connect(&socket).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
