@@ -119,7 +119,8 @@ async fn replace_expired(vault: &Vault, standing: &Authorities) -> Result<bool, 
         Some(root) => {
             let moves =
                 succession.activate(&root.key_id, Duration::ZERO, now, true).map_err(LifecycleError::from)?;
-            (vault.moved(standing, &moves), Event::by_daemon(Action::AuthorityActivate, root.key_id.as_str()))
+            let event = Event::by_daemon(Action::AuthorityActivate, root.key_id.as_str());
+            (vault.moved(standing, &moves), event.with("kind", Line::Root.kind().as_str()))
         }
         None => {
             let root = vault.new_root(AuthorityState::Active).await?;
