@@ -54,6 +54,25 @@ fn refuses_what_is_not_rego(#[case] rules: &str) {
     assert!(!refused.is_empty() && refused.iter().all(|refusal| refusal.code == Code::Parse), "{refused:?}");
 }
 
+/// What breaks the grammar ends the reading, here as in OPA. Whatever can be read past is told together.
+#[rstest]
+#[case::rules_without_if("package a\n\np { true }\n\nq := 1\n\n  r { false }\n", Code::Parse, &[(3, 1), (7, 3)])]
+#[case::unknown_functions("package a\n\np if {\n\tnothing(1)\n}\n\nq if {\n\tno_more(2)\n}\n", Code::Type, &[(4, 2), (8, 2)])]
+fn names_each_fault_of_a_module_with_its_place(
+    #[case] text: &str,
+    #[case] code: Code,
+    #[case] places: &[(u32, u32)],
+) {
+    let refused = match gate().parse("a.rego", text.as_bytes()) {
+        Ok(module) => gate().check(&[module]),
+        Err(refused) => refused,
+    };
+    let found: Vec<_> =
+        refused.iter().map(|refusal| (refusal.location.line, refusal.location.column)).collect();
+    assert_eq!(found, places, "{refused:?}");
+    assert!(refused.iter().all(|refusal| refusal.code == code), "{refused:?}");
+}
+
 #[rstest]
 #[case::two_imports_of_one_name("import data.b.x\nimport data.c.y as x\nz := x", Code::Compile)]
 #[case::rule_called_input("input := 1", Code::Compile)]
