@@ -12,7 +12,7 @@ use secplane_identity::{
 };
 
 use crate::{
-    authority::{CrlReason, RevokedCertificate},
+    authority::{BACKDATE, CrlReason, RevokedCertificate},
     instant::{from_unix, unix},
     store::{RevocationListRow, RevokedRow},
 };
@@ -108,17 +108,24 @@ impl CurrentList {
     }
 }
 
-/// The entries of a list, in the order of their serial numbers.
+/// The entries of a list that is said to be made at `this_update`, in the order of their serial numbers.
+///
+/// A list is dated back, for those whose clocks are behind, and so is what it tells: nothing on it may be later than it
+/// is itself, also not what a replica revoked whose clock is ahead.
 pub(super) fn entries<'a>(
     revoked: impl IntoIterator<Item = &'a RevokedRow>,
     has_revoked_key: impl Fn(&RevokedRow) -> bool,
+    this_update: SystemTime,
 ) -> Vec<RevokedCertificate> {
+    let since = |row: &RevokedRow| {
+        from_unix(row.revoked_at).checked_sub(BACKDATE).map_or(this_update, |at| at.min(this_update))
+    };
     let mut entries: Vec<_> = revoked
         .into_iter()
         .filter_map(|row| {
             Some(RevokedCertificate {
                 serial: u128::from_str_radix(&row.serial, 16).ok()?,
-                revoked_at: from_unix(row.revoked_at),
+                revoked_at: since(row),
                 reason: if has_revoked_key(row) { CrlReason::KeyCompromise } else { CrlReason::Unspecified },
             })
         })
@@ -132,3 +139,26 @@ pub(super) fn entries<'a>(
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the revocation list in the database is not genuine: {0}; somebody changed the database")]
 pub(super) struct ForgedList(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_of_nothing_that_is_later_than_the_list() {
+        let made = 1_800_000_000;
+        let row = |serial: &str, revoked_at| RevokedRow {
+            serial: serial.to_owned(),
+            issuer_key_id: "aa".to_owned(),
+            not_after: made + 3600,
+            revoked_at,
+            key_sha256: None,
+        };
+        let this_update = from_unix(made) - BACKDATE;
+        // Long ago, right now, and by a clock that is ahead.
+        let rows = [row("1", made - 3600), row("2", made), row("3", made + 300)];
+        let entries = entries(&rows, |_| false, this_update);
+        let dates: Vec<_> = entries.iter().map(|entry| entry.revoked_at).collect();
+        assert_eq!(dates, [this_update - Duration::from_secs(3600), this_update, this_update]);
+    }
+}

@@ -218,7 +218,7 @@ impl Upkeep {
             number: u64::try_from(highest).unwrap_or(0).saturating_add(1),
             this_update,
             next_update: from_unix(unix(now + self.revoker.list_validity())),
-            revoked: entries(&rows, |row| self.has_revoked_key(row)),
+            revoked: entries(&rows, |row| self.has_revoked_key(row), this_update),
         };
         let row = RevocationListRow {
             issuer_key_id: issuer.key_id.clone(),

@@ -5,12 +5,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use secplane_proto::secplane::ca::v1::{
-    AuditOutcome, AuthorityKind, AuthorityRecord, AuthorityState, ListAuthoritiesRequest,
+use secplane_proto::{
+    secplane::ca::v1::{
+        AuditOutcome, AuthorityKind, AuthorityRecord, AuthorityState, ListAuthoritiesRequest,
+    },
+    spire::api::types::Entry,
 };
 use secplane_tests::{
     audit_log::AuditLog,
     authority::{Ca, CaFolder},
+    entries::entry,
     moved_clock::MovedClock,
 };
 
@@ -84,4 +88,27 @@ async fn are_taken_once_however_many_see_that_they_are_due() {
     assert_eq!((done(&logs, "authority.prepare", "root"), done(&logs, "authority.prepare", "jwt")), (1, 2));
     // The first of each was activated when the authority began.
     assert_eq!((done(&logs, "authority.activate", "root"), done(&logs, "authority.activate", "jwt")), (2, 3));
+}
+
+#[tokio::test]
+async fn clear_away_once_what_has_expired() {
+    let time = MovedClock::default();
+    let first = CaFolder::new();
+    let second = CaFolder::replica_of(&first);
+    let replicas = [first.start_with_clock(time.clock()).await, second.start_with_clock(time.clock()).await];
+    let in_an_hour = time.now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 3600;
+    let ending = Entry { expires_at: in_an_hour.try_into().unwrap(), ..entry("/ending", &["uid:1"]) };
+    let ending = replicas[0].admin().create_entry(ending).await;
+    let staying = replicas[1].admin().create_entry(entry("/staying", &["uid:1"])).await;
+
+    time.advance(Duration::from_secs(3600 + 600));
+    for replica in &replicas {
+        until("the entry to go", async || replica.admin().get_entry(&ending.id).await.err()).await;
+        replica.admin().get_entry(&staying.id).await.unwrap();
+    }
+    let logs = [AuditLog::read(&replicas[0].admin()).await, AuditLog::read(&replicas[1].admin()).await];
+    let deleted: Vec<_> = logs.iter().flat_map(|log| log.of("entry.delete")).collect();
+    assert_eq!(deleted.len(), 1);
+    assert_eq!((deleted[0].actor.as_str(), &deleted[0].target), ("ca-daemon", &ending.id));
+    assert_eq!(deleted[0].details["reason"], "expired");
 }
