@@ -14,7 +14,7 @@ use crate::{
     Config,
     agents::{AgentFilter, Agents, AgentsError},
     audit::{Action, Event},
-    instant::{Clock, unix},
+    instant::{Clock, Moment, unix},
     registry::{Registry, RegistryError},
     store::{Lease, Store, StoreError},
 };
@@ -54,9 +54,10 @@ impl Pruning {
     /// Clears away again and again, until it is stopped.
     pub async fn run(self, stop: CancellationToken) {
         loop {
+            let before = self.clock.moment();
             let turn = async {
                 self.clock.wait_until(self.clock.now() + EVERY).await;
-                self.once().await
+                self.turn(before).await
             };
             let done = tokio::select! {
                 () = stop.cancelled() => return,
@@ -78,6 +79,16 @@ impl Pruning {
         }
     }
 
+    /// Clears away, unless the clock was set since the turn before: one that is wrong for a moment must not end what has
+    /// years to live.
+    async fn turn(&self, before: Moment) -> Result<Option<Pruned>, PruningError> {
+        if self.clock.has_jumped_since(before) {
+            tracing::warn!("the clock was set; what is over is cleared away when it has stood for a turn");
+            return Ok(None);
+        }
+        self.once().await
+    }
+
     /// Clears away once; `None` when that is another replica's turn.
     ///
     /// # Errors
@@ -90,6 +101,8 @@ impl Pruning {
             at: unix(now),
             // One that dies is followed by another after it missed a turn.
             until: unix(now + EVERY + EVERY / 2),
+            // By a clock that was wrong.
+            absurd: unix(now + EVERY * 3),
         };
         if !self.store.take_lease(lease).await? {
             return Ok(None);

@@ -79,23 +79,9 @@ impl Rotation {
         let mut caught_up = self.lifecycle.changes();
         let mut bundles = self.issuance.bundle();
         let mut failed = false;
+        // What others changed since this replica read the authorities at its start was told to nobody.
+        let mut by_others = true;
         loop {
-            let due = self.lifecycle.next_due().min(self.server_due());
-            let by_clock = async {
-                if failed {
-                    tokio::time::sleep(RETRY).await;
-                } else {
-                    clock.wait_until(due).await;
-                }
-            };
-            let by_others = tokio::select! {
-                () = by_clock => true,
-                () = concerning_authorities(&mut notices) => true,
-                // This replica took a step itself, or has just tried to; only the server's certificate and trust remain
-                // to follow. What failed before is not tried again here: each try ends with such a change.
-                _ = caught_up.changed() => false,
-                _ = bundles.changed() => false,
-            };
             match self.keep_up(by_others).await {
                 // Who did not look at the authorities cannot say that they are well again.
                 Ok(()) => failed &= !by_others,
@@ -104,6 +90,22 @@ impl Rotation {
                     tracing::error!(%error, "the authorities or the server's certificate could not be renewed; it is tried again");
                 }
             }
+            let due = self.lifecycle.next_due().min(self.server_due());
+            let by_clock = async {
+                if failed {
+                    tokio::time::sleep(RETRY).await;
+                } else {
+                    clock.wait_until(due).await;
+                }
+            };
+            by_others = tokio::select! {
+                () = by_clock => true,
+                () = concerning_authorities(&mut notices) => true,
+                // This replica took a step itself, or has just tried to; only the server's certificate and trust remain
+                // to follow. What failed before is not tried again here: each try ends with such a change.
+                _ = caught_up.changed() => false,
+                _ = bundles.changed() => false,
+            };
         }
     }
 

@@ -12,7 +12,7 @@ use super::{Policies, checked::Checked, parts::Parts, policies::Touched, tier::P
 use crate::{
     policy::ResourceKey,
     refusal::Refusal,
-    tiers::{TierKey, TierKind},
+    tiers::{TierKey, TierKind, Workload},
 };
 
 /// The modules of the tiers above a tier.
@@ -69,13 +69,22 @@ impl Policies {
     /// The tiers below one that changed that have to be judged again: those that do not fit below it now, and those of
     /// which something is refused, as it may fit now. Those that are waiting for their turn are judged anyway.
     pub(super) fn below_to_judge(&mut self, changed: &TierKey, waiting: &Touched) -> Vec<TierKey> {
-        let is_below = |key: &&TierKey| match (changed, key) {
+        // In the order of the keys, so that a tier's own are found among a hundred thousand others.
+        let is_below = |key: &TierKey| match (changed, key) {
             (TierKey::Global, key) => key.kind() != TierKind::Global,
             (TierKey::Namespace(name), TierKey::Client(workload)) => workload.namespace == *name,
             _ => false,
         };
-        let below = self.members.keys().filter(is_below).filter(|key| !waiting.contains_key(key));
-        let below: Vec<TierKey> = below.cloned().collect();
+        let first = match changed {
+            TierKey::Global => TierKey::Namespace(String::new()),
+            TierKey::Namespace(namespace) => TierKey::Client(Workload {
+                namespace: namespace.clone(),
+                service_account: String::new(),
+            }),
+            TierKey::Client(_) => return Vec::new(),
+        };
+        let below = self.members.range(first..).map(|(key, _)| key).take_while(|key| is_below(key));
+        let below: Vec<TierKey> = below.filter(|key| !waiting.contains_key(key)).cloned().collect();
         below.into_iter().filter(|key| self.is_refused_in_part(key) || !self.fits(key)).collect()
     }
 

@@ -159,4 +159,28 @@ async fn is_one_replicas_work_until_it_is_silent() {
     case.later(EVERY + EVERY / 2);
     assert!(other.once().await.unwrap().is_some(), "it was silent");
     assert!(case.pruning.once().await.unwrap().is_none());
+    // The other one's clock was years ahead for a moment.
+    case.later(1000 * DAY);
+    assert!(other.once().await.unwrap().is_some());
+    case.now.fetch_sub(1000 * DAY.as_secs(), Ordering::Relaxed);
+    assert!(case.pruning.once().await.unwrap().is_some(), "nobody has it for years");
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ends_nobody_for_a_turn() {
+    let case = Case::new().await;
+    case.agent("/spire/agent/a", case.now()).await;
+    let passed = Arc::new(AtomicU64::new(0));
+    let reads = Arc::clone(&passed);
+    let clock = case.pruning.clock.clone();
+    let clock = clock.while_passes(move || Duration::from_secs(reads.load(Ordering::Relaxed)));
+    let before = clock.moment();
+    case.later(40 * DAY);
+    let after = clock.moment();
+    case.later(EVERY);
+    passed.fetch_add(EVERY.as_secs(), Ordering::Relaxed);
+    let Case { pruning, .. } = case;
+    let pruning = Pruning { clock, ..pruning };
+    assert_eq!(pruning.turn(before).await.unwrap(), None);
+    assert_eq!(pruning.turn(after).await.unwrap(), Some(Pruned { entries: 0, agents: 1 }));
 }

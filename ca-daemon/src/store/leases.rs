@@ -17,6 +17,8 @@ pub struct Lease {
     pub at: i64,
     /// Until when nobody else may do it, in Unix seconds.
     pub until: i64,
+    /// Whoever has it until later than this, in Unix seconds, took it by a wrong clock, and does not have it.
+    pub absurd: i64,
 }
 
 impl Store {
@@ -36,13 +38,14 @@ impl Store {
 pub(super) async fn take(transaction: &mut Transaction, lease: &Lease) -> Result<(), StoreError> {
     const TAKE: &str = "INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3)
         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-        WHERE leases.holder = excluded.holder OR leases.until <= $4";
+        WHERE leases.holder = excluded.holder OR leases.until <= $4 OR leases.until > $5";
     let taken = within!(transaction, connection => {
         sqlx::query(TAKE)
             .bind(&lease.name)
             .bind(&lease.holder)
             .bind(lease.until)
             .bind(lease.at)
+            .bind(lease.absurd)
             .execute(connection)
             .await?
             .rows_affected()
