@@ -122,8 +122,9 @@ pub enum UpstreamConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PemUpstreamConfig {
-    /// The folder of `ca-cert.pem`, `ca-key.pem`, `cert-chain.pem` and `root-cert.pem`. A start that finds another key
-    /// in it than before prepares that CA; `secctl ca activate` lets it sign.
+    /// The folder of `ca-cert.pem`, `ca-key.pem`, `cert-chain.pem` and `root-cert.pem`. A start that finds the
+    /// certificate renewed for the same key takes it in; one that finds another key than before prepares that CA, and
+    /// `secctl ca activate` lets it sign.
     pub folder: PathBuf,
 }
 

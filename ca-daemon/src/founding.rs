@@ -42,14 +42,15 @@ pub async fn found(vault: &Vault) -> Result<Founded, FoundingError> {
 }
 
 /// As [`found`]; a trust domain that begins does so with the CA from the PEM files of `folder`, if one is given,
-/// instead of a root of its own.
+/// instead of a root of its own. One that stands takes in what was renewed in them for a key that it knows: it comes
+/// first, because nothing can be signed below a certificate that has expired.
 ///
 /// # Errors
 /// As [`found`], or when the files cannot be taken in.
 pub async fn found_below(vault: &Vault, folder: Option<PathBuf>) -> Result<Founded, FoundingError> {
     let is_new = match vault.store.trust_domain().await? {
         Some(_) => false,
-        None => begin(vault, folder).await?,
+        None => begin(vault, folder.clone()).await?,
     };
     if let Some(row) = vault.store.trust_domain().await?.filter(|row| row.name != vault.trust_domain.as_str())
     {
@@ -57,6 +58,12 @@ pub async fn found_below(vault: &Vault, folder: Option<PathBuf>) -> Result<Found
         return Err(FoundingError::OtherTrustDomain { found: row.name, wanted });
     }
     let mut standing = vault.read().await?;
+    if let Some(folder) = folder.filter(|_| !is_new) {
+        let files = PemCa::read_blocking(folder).await.map_err(LifecycleError::from)?;
+        if vault.take_renewed(&standing, files).await? {
+            standing = vault.read().await?;
+        }
+    }
     if replace_expired(vault, &standing).await? {
         standing = vault.read().await?;
     }

@@ -82,15 +82,25 @@ impl PemCa {
     /// # Errors
     /// When the files do not belong together, or the CA cannot sign for `trust_domain`.
     pub fn domain_ca(&self, trust_domain: &TrustDomain, now: SystemTime) -> Result<DomainCa, UpstreamError> {
-        let key = CaKey::try_from(&self.key).map_err(CaError::from)?;
-        let ca = DomainCa::restore(trust_domain, &self.certificate, &self.above, key)?;
+        let ca = self.unchecked(trust_domain)?;
         ca.check(now)?;
         Ok(ca)
     }
+
+    /// The CA as the files say it. Whether what is signed below it would be accepted is not seen to.
+    ///
+    /// # Errors
+    /// When the files do not belong together, or the CA is none of `trust_domain`.
+    pub(crate) fn unchecked(&self, trust_domain: &TrustDomain) -> Result<DomainCa, UpstreamError> {
+        let key = CaKey::try_from(&self.key).map_err(CaError::from)?;
+        Ok(DomainCa::restore(trust_domain, &self.certificate, &self.above, key)?)
+    }
 }
 
-/// Prepares the CA in the PEM files of a folder when the authority does not know its key yet: the files have changed
-/// since they were taken in. It signs once an admin activates it.
+/// Prepares the CA in the PEM files of a folder when the authority does not know its key yet: another CA lies there
+/// since the files were taken in. It signs once an admin activates it.
+///
+/// What was renewed for a key that is known was taken in before, by [`crate::lifecycle::Vault::take_renewed`].
 ///
 /// # Errors
 /// When the files or the CA cannot be used.
@@ -254,6 +264,13 @@ pub enum UpstreamError {
         "the chain is empty; give the certificate that the outside CA made, then what is between it and its root"
     )]
     NoChain,
+    /// The CA was renewed for the same key below other roots alone.
+    #[error(
+        "the CA of the PEM files was renewed below another root than before: whoever has an SVID would be refused as \
+         soon as the root before left the trust bundle. Put both roots into root-cert.pem, and take the old one out \
+         once everything below it was renewed"
+    )]
+    OtherRoots,
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Interrupted,

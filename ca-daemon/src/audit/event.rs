@@ -188,6 +188,8 @@ actions! {
     AuthorityRevoke = "authority.revoke",
     /// An authority was replaced because of its age, or by command in one step.
     AuthorityRotate = "authority.rotate",
+    /// A CA below an outside root has a new certificate or chain for the key that it had.
+    AuthorityRenew = "authority.renew",
     /// A trust domain was federated with.
     FederationCreate = "federation.create",
     /// A federation or a federated bundle was changed.

@@ -206,7 +206,7 @@ impl Authorities {
 }
 
 /// What trust bundles hold on account of a CA: itself, if it is a root, and the roots above it.
-fn roots_of(row: &AuthorityRow) -> Result<Vec<Vec<u8>>, CaError> {
+pub(super) fn roots_of(row: &AuthorityRow) -> Result<Vec<Vec<u8>>, CaError> {
     let mut roots = split_certificates(&row.public)?;
     roots.extend(split_certificates(&row.chain)?);
     roots.retain(|der| is_self_issued(der));

@@ -10,6 +10,7 @@
 //! | [`vault`](Vault) | rows and private keys together |
 //! | `adoption` | rows of the first schema |
 //! | `others` | CAs that others have below ours |
+//! | `renewal` | certificates that an outside CA renewed for the same key |
 //! | `publishing` | roots and keys of others that are trusted beside ours |
 //! | `steps` | the steps, with what is in the way of each |
 //!
@@ -21,6 +22,7 @@ mod adoption;
 mod authorities;
 mod others;
 mod publishing;
+mod renewal;
 pub(crate) mod row;
 mod schedule;
 mod steps;
@@ -243,7 +245,7 @@ impl Lifecycle {
 
     /// Signs below the active root from now on. Answers whether that took a new issuing CA.
     async fn follow_root(&self, standing: &Authorities, root: &AuthorityRow) -> Result<bool, LifecycleError> {
-        if self.domain_ca.load().key_id() != root.key_id {
+        if !is_of(&self.domain_ca.load(), root) {
             self.domain_ca.store(self.vault.domain_ca(root).await?);
         }
         if self.signs_as_it_should(standing, &root.key_id) {
@@ -255,15 +257,17 @@ impl Lifecycle {
         Ok(true)
     }
 
-    /// Whether this replica's issuing CA is on record, below the active root, and in the first half of its life.
+    /// Whether this replica's issuing CA is on record, below the active root as it is certified now, and in the first
+    /// half of its life.
     fn signs_as_it_should(&self, standing: &Authorities, root: &str) -> bool {
         let issuing = self.issuance.issuing();
+        let leads_up = issuing.below_root().get(1..) == Some(self.domain_ca.load().below_root());
         let is_on_record = standing.row(issuing.key_id()).is_some_and(|row| {
             row.state == AuthorityState::Active
                 && row.replica == self.vault.replica
                 && row.issuer_key_id == root
         });
-        is_on_record && self.vault.clock.now() < issuing.validity().half_life()
+        is_on_record && leads_up && self.vault.clock.now() < issuing.validity().half_life()
     }
 
     async fn follow_jwt_key(&self, standing: &Authorities) -> Result<(), LifecycleError> {
@@ -275,6 +279,11 @@ impl Lifecycle {
         }
         Ok(())
     }
+}
+
+/// Whether a CA is what a row says: an outside CA may have renewed the certificate for the same key.
+fn is_of(ca: &DomainCa, row: &AuthorityRow) -> bool {
+    ca.key_id() == row.key_id && ca.certificate().der[..] == row.public[..] && ca.above() == row.chain
 }
 
 /// What founding leaves to the lifecycle.

@@ -200,7 +200,8 @@ pub(super) async fn add(transaction: &mut Transaction, row: &AuthorityRow) -> Re
     Ok(())
 }
 
-/// Replaces an authority that still stands as `old` says: two replicas that take the same step take it once.
+/// Replaces an authority that still stands as `old` says: two replicas that take the same step take it once. Its
+/// certificate may have been renewed; what it is stays.
 pub(super) async fn replace(
     transaction: &mut Transaction,
     old: &AuthorityRow,
@@ -208,16 +209,23 @@ pub(super) async fn replace(
 ) -> Result<(), StoreError> {
     let changed = within!(transaction, connection => {
         sqlx::query(
-            "UPDATE authorities SET state = $2, tainted = $3, since = $4, mac = $5
-             WHERE key_id = $1 AND state = $6 AND tainted = $7",
+            "UPDATE authorities SET state = $2, tainted = $3, since = $4, mac = $5, public = $6, chain = $7,
+                not_before = $8, not_after = $9
+             WHERE key_id = $1 AND state = $10 AND tainted = $11 AND public = $12 AND chain = $13",
         )
         .bind(&old.key_id)
         .bind(new.state.as_str())
         .bind(i64::from(new.tainted))
         .bind(new.since)
         .bind(&new.mac)
+        .bind(&new.public)
+        .bind(&new.chain)
+        .bind(new.not_before)
+        .bind(new.not_after)
         .bind(old.state.as_str())
         .bind(i64::from(old.tainted))
+        .bind(&old.public)
+        .bind(&old.chain)
         .execute(connection)
         .await?
         .rows_affected()

@@ -150,11 +150,11 @@ pub enum Change {
     AdvanceBundle,
     /// Adds an authority; refused when its place is taken.
     AddAuthority(AuthorityRow),
-    /// Moves an authority on in its life, if it still stands as `old` says.
+    /// Moves an authority on in its life, or renews its certificate, if it still stands as `old` says.
     ReplaceAuthority {
         /// As it was read.
         old: Box<AuthorityRow>,
-        /// As it shall be: another state, or tainted.
+        /// As it shall be: another state, tainted, or with another certificate for the same key.
         new: Box<AuthorityRow>,
     },
     /// Forgets an authority.

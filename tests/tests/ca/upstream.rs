@@ -15,22 +15,27 @@ use rcgen::{IsCa, KeyPair, SanType};
 use rstest::rstest;
 use rustls::{RootCertStore, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, UnixTime};
-use secplane_identity::{Fingerprint, PrivateKey, tls::crypto_provider};
+use secplane_identity::{
+    Fingerprint, PrivateKey, TrustBundle, tls::crypto_provider, trust_bundle::to_certificate_pem,
+};
 use secplane_proto::{
     secplane::ca::v1::{
         AuditOutcome, AuthorityKind, AuthorityRecord, AuthorityState, GetUpstreamRequestRequest,
         ImportUpstreamChainRequest, ImportUpstreamChainResponse, ListAuthoritiesRequest,
     },
-    spire::api::server::{
-        bundle::v1::GetBundleRequest,
-        localauthority::v1::{ActivateX509AuthorityRequest, TaintX509AuthorityRequest},
+    spire::api::{
+        server::{
+            bundle::v1::GetBundleRequest,
+            localauthority::v1::{ActivateX509AuthorityRequest, TaintX509AuthorityRequest},
+        },
+        types,
     },
 };
 use secplane_tests::{
     audit_log::AuditLog,
     authority::{Ca, CaFolder},
     clients::Clients,
-    holder::Holder,
+    holder::{Holder, client_config},
 };
 use tonic::{Code, Status};
 
@@ -62,6 +67,10 @@ async fn roots(admin: &Clients) -> Vec<AuthorityRecord> {
     let mut listed = listed.into_inner().authorities;
     listed.retain(|authority| authority.kind() == AuthorityKind::Root);
     listed
+}
+
+async fn bundle(admin: &Clients) -> types::Bundle {
+    admin.bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner()
 }
 
 async fn activate(admin: &Clients, authority_id: String) {
@@ -108,6 +117,69 @@ async fn prepares_the_ca_of_files_that_were_changed() {
     verify(&admin.mint("/a", 0).await.unwrap(), &first.root).unwrap();
     activate(&admin, prepared.authority_id.clone()).await;
     verify(&admin.mint("/a", 0).await.unwrap(), &second.root).unwrap();
+}
+
+/// The usual renewal: the same key, other dates.
+#[tokio::test]
+async fn takes_in_a_certificate_that_was_renewed_for_its_key() {
+    let outside = Outside::new();
+    let mut files = CaCerts::below(&outside);
+    let (folder, cacerts) = below(&files);
+    let ca = folder.start().await;
+    let before = bundle(&ca.admin()).await;
+    let first = roots(&ca.admin()).await.remove(0);
+    let folder = ca.stop().await;
+    files.signed_by(&outside, |params| params.not_after = (SystemTime::now() + DAY * 50).into());
+    files.write(&cacerts);
+    let ca = folder.start().await;
+    let admin = ca.admin();
+    let listed = roots(&admin).await;
+    let [renewed] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!((renewed.state(), &renewed.authority_id), (AuthorityState::Active, &first.authority_id));
+    assert_eq!(renewed.public[..], files.own[..]);
+    assert!(renewed.not_after < first.not_after, "{renewed:?}");
+    let svid = admin.mint("/a", 0).await.unwrap();
+    assert_eq!(svid.chain()[2], files.own);
+    verify(&svid, &outside.root).unwrap();
+    assert_eq!(bundle(&admin).await.sequence_number, before.sequence_number, "whom to trust has not changed");
+    let record = AuditLog::read(&admin).await.one("authority.renew", &first.authority_id, AuditOutcome::Done);
+    assert_eq!(record.actor, "ca-daemon");
+
+    // The same files are no renewal.
+    let ca = ca.restart().await;
+    assert_eq!(AuditLog::read(&ca.admin()).await.of("authority.renew").len(), 1);
+}
+
+/// With the same key, too: the root before must not leave the bundle under what leads to it.
+#[tokio::test]
+async fn goes_below_another_root_only_beside_the_one_before() {
+    let (first, second) = (Outside::new(), Outside::new());
+    let mut files = CaCerts::below(&first);
+    let (folder, cacerts) = below(&files);
+    let ca = folder.start().await;
+    let before = bundle(&ca.admin()).await;
+    let held = ca.admin().mint("/held", 0).await.unwrap();
+    let folder = ca.stop().await;
+    files.signed_by(&second, |_| {});
+    files.between = vec![second.between.clone()];
+    files.root = second.root.clone();
+    files.write(&cacerts);
+    let refusal = folder.refusal().await.to_string();
+    assert!(refusal.contains("both roots into root-cert.pem"), "{refusal}");
+
+    let both = to_certificate_pem([&first.root, &second.root].map(|root| root.as_ref()));
+    fs::write(cacerts.join("root-cert.pem"), both).unwrap();
+    let ca = folder.start().await;
+    let admin = ca.admin();
+    verify(&admin.mint("/a", 0).await.unwrap(), &second.root).unwrap();
+    let after = bundle(&admin).await;
+    assert!(after.sequence_number > before.sequence_number, "{after:?}");
+    let trusted: Vec<_> = after.x509_authorities.iter().map(|root| &root.asn1[..]).collect();
+    assert_eq!(trusted.len(), 2);
+    assert!([&first.root, &second.root].iter().all(|root| trusted.contains(&root.as_ref())));
+    let trusted = TrustBundle::new(ca.folder().config.trust_domain.clone(), trusted).unwrap();
+    let holder = Clients::over_tls(ca.grpc_address(), client_config(&trusted, Some(&held)));
+    holder.renew().await.expect("what leads to the root before is accepted");
 }
 
 fn key_of_another(_: &Outside, files: &mut CaCerts) {
@@ -218,7 +290,7 @@ async fn signs_below_an_outside_root_that_certified_its_request() {
     assert_eq!(prepared.state(), AuthorityState::Prepared);
     assert_eq!(prepared.public[..], own[..]);
     // It is trusted, and signs nothing yet.
-    let bundle = admin.bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
+    let bundle = bundle(&admin).await;
     assert!(bundle.x509_authorities.iter().any(|root| root.asn1[..] == outside.root[..]), "{bundle:?}");
     verify(&admin.mint("/a", 0).await.unwrap(), &outside.root).unwrap_err();
 

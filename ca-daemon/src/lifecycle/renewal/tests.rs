@@ -1,0 +1,113 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use secplane_identity::{PrivateKey, trust_bundle::to_certificate_pem};
+
+use super::{
+    super::testing::{DAY, HOUR, World},
+    *,
+};
+use crate::{
+    founding::{Founded, found_below},
+    store::{Store, testing::REPLICA},
+};
+
+/// An outside root that certifies one CA again and again.
+struct Outside {
+    root: Vec<u8>,
+    issuer: Issuer<'static, KeyPair>,
+    key: PrivateKey,
+}
+
+impl Outside {
+    fn new(world: &World) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let of_root = params("the root", world, DAY * 1000);
+        let root = of_root.self_signed(&key).unwrap().der().to_vec();
+        Self { root, issuer: Issuer::new(of_root, key), key: PrivateKey::generate().unwrap() }
+    }
+
+    /// Certifies the CA from now on, lays it down as Istio does, and answers its certificate.
+    fn certify(&self, world: &World, lifetime: Duration, folder: &Path) -> Vec<u8> {
+        let key = self.key.signing_pair().unwrap();
+        let own = params("ours", world, lifetime).signed_by(&key, &self.issuer).unwrap().der().to_vec();
+        let key_file = folder.join("ca-key.pem");
+        fs::write(&key_file, self.key.to_pem().as_bytes()).unwrap();
+        fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
+        for (name, der) in [("ca-cert.pem", &own), ("root-cert.pem", &self.root)] {
+            fs::write(folder.join(name), to_certificate_pem([der.as_slice()])).unwrap();
+        }
+        own
+    }
+}
+
+fn params(name: &str, world: &World, lifetime: Duration) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params.not_before, params.not_after) = (world.now().into(), (world.now() + lifetime).into());
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+async fn start(world: &World, store: &Store, folder: &Path) -> Founded {
+    let vault = world.vault(store, "example.org", REPLICA).await;
+    found_below(&vault, Some(folder.to_owned())).await.unwrap()
+}
+
+fn active(founded: &Founded) -> &AuthorityRow {
+    founded.authorities.authorities.active(Line::Root).unwrap()
+}
+
+/// With the one before nothing could be signed any more, so that it must not be needed for the start.
+#[tokio::test]
+async fn takes_in_what_was_renewed_after_the_one_before_has_expired() {
+    let (world, folder) = (World::new(), tempfile::tempdir().unwrap());
+    let (store, outside) = (world.store().await, Outside::new(&world));
+    let first = outside.certify(&world, DAY * 10, folder.path());
+    let before = start(&world, &store, folder.path()).await;
+    assert_eq!(active(&before).public, first);
+
+    world.advance(DAY * 20);
+    let second = outside.certify(&world, DAY * 30, folder.path());
+    let after = start(&world, &store, folder.path()).await;
+    assert_eq!(active(&after).public, second);
+    assert_eq!(active(&after).key_id, active(&before).key_id);
+    assert_eq!(active(&after).since, active(&before).since, "it has signed all the time");
+    assert_eq!(active(&after).not_after, crate::instant::unix(world.now() + DAY * 30));
+    assert_eq!(after.issuing.below_root()[1].to_vec(), second);
+    assert_eq!(after.bundle.sequence(), before.bundle.sequence(), "the root is the same");
+}
+
+#[tokio::test]
+async fn keeps_what_is_newer_than_the_files() {
+    let (world, folder, old) = (World::new(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, outside) = (world.store().await, Outside::new(&world));
+    outside.certify(&world, DAY * 10, old.path());
+    start(&world, &store, old.path()).await;
+    world.advance(DAY);
+    let newer = outside.certify(&world, DAY * 10, folder.path());
+    start(&world, &store, folder.path()).await;
+    // The folder of another replica, whose files nobody has renewed yet.
+    let kept = start(&world, &store, old.path()).await;
+    assert_eq!(active(&kept).public, newer);
+}
+
+#[tokio::test]
+async fn signs_with_what_another_replica_has_taken_in() {
+    let (world, folder) = (World::new(), tempfile::tempdir().unwrap());
+    let (store, outside) = (world.store().await, Outside::new(&world));
+    outside.certify(&world, DAY * 10, folder.path());
+    start(&world, &store, folder.path()).await;
+    let (issuance, lifecycle) = world.start_replica(&store, REPLICA).await;
+
+    world.advance(HOUR);
+    let renewed = outside.certify(&world, DAY * 30, folder.path());
+    let theirs = world.vault(&store, "example.org", "00000000000000bb").await;
+    found_below(&theirs, Some(folder.path().to_owned())).await.unwrap();
+    lifecycle.keep_up().await.unwrap();
+    assert_eq!(lifecycle.domain_ca().certificate().der.to_vec(), renewed);
+    assert_eq!(issuance.issuing().below_root()[1].to_vec(), renewed, "leaves carry it");
+}
