@@ -113,7 +113,7 @@ impl Lifecycle {
                 moves
             }
             Step::Taint(key_id) => {
-                refuse_upstream(&standing, command.line)?;
+                refuse_from_outside(&standing, key_id)?;
                 let moves = succession.taint(key_id)?;
                 if !command.force && command.line == Line::Root {
                     self.refuse_while_signing(&standing, key_id)?;
@@ -122,7 +122,7 @@ impl Lifecycle {
                 moves
             }
             Step::Revoke(key_id) => {
-                refuse_upstream(&standing, command.line)?;
+                refuse_from_outside(&standing, key_id)?;
                 let moves = succession.revoke(key_id, command.force)?;
                 if !command.force {
                     self.refuse_while_valid(&standing, command.line, key_id).await?;
@@ -354,8 +354,9 @@ impl Lifecycle {
     }
 }
 
-/// What is below an outside root is tainted and revoked by whom that root belongs to.
-fn refuse_upstream(standing: &Authorities, line: Line) -> Result<(), LifecycleError> {
-    let is_upstream = standing.active(line).is_some_and(|row| !row.chain.is_empty());
-    if is_upstream { Err(LifecycleError::Upstream) } else { Ok(()) }
+/// What is trusted on account of an outside root is not tainted and revoked by itself. The roots that were made here
+/// before, or that others have, are: where the CA of the trust domain is now is no matter to them.
+fn refuse_from_outside(standing: &Authorities, key_id: &str) -> Result<(), LifecycleError> {
+    let is_from_outside = standing.row(key_id).is_some_and(|row| !row.chain.is_empty());
+    if is_from_outside { Err(LifecycleError::Upstream) } else { Ok(()) }
 }

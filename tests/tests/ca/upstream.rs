@@ -26,7 +26,9 @@ use secplane_proto::{
     spire::api::{
         server::{
             bundle::v1::GetBundleRequest,
-            localauthority::v1::{ActivateX509AuthorityRequest, TaintX509AuthorityRequest},
+            localauthority::v1::{
+                ActivateX509AuthorityRequest, RevokeX509AuthorityRequest, TaintX509AuthorityRequest,
+            },
         },
         types,
     },
@@ -40,7 +42,7 @@ use secplane_tests::{
 use tonic::{Code, Status};
 
 use self::outside::{CaCerts, DAY, Outside, RequestedKey};
-use super::root_rotation::asking;
+use super::root_rotation::{asking, when_safe};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -278,12 +280,20 @@ async fn import(
     admin.authority().import_upstream_chain(request).await.map(tonic::Response::into_inner)
 }
 
+/// Has the CA certified on request, and lets it sign. Answers which authority it is.
+async fn move_below(admin: &Clients, outside: &Outside) -> String {
+    let own = outside.sign(&RequestedKey::of(&request(admin).await), |_| {});
+    let taken = import(admin, &[own, outside.between.clone()], &outside.root).await.unwrap();
+    let id = taken.authority.unwrap().authority_id;
+    activate(admin, id.clone()).await;
+    id
+}
+
 #[tokio::test]
 async fn signs_below_an_outside_root_that_certified_its_request() {
     let ca = Ca::start().await;
     let admin = ca.admin();
     let outside = Outside::new();
-    let first = roots(&admin).await.remove(0);
     let own = outside.sign(&RequestedKey::of(&request(&admin).await), |_| {});
     let taken = import(&admin, &[own.clone(), outside.between.clone()], &outside.root).await.unwrap();
     let prepared = taken.authority.unwrap();
@@ -298,8 +308,9 @@ async fn signs_below_an_outside_root_that_certified_its_request() {
     let svid = admin.mint("/a", 0).await.unwrap();
     assert_eq!(svid.chain()[2..], [own, outside.between.clone()]);
     verify(&svid, &outside.root).unwrap();
-    let taint = TaintX509AuthorityRequest { authority_id: first.authority_id };
+    let taint = TaintX509AuthorityRequest { authority_id: prepared.authority_id.clone() };
     let refused = admin.local_authority().taint_x509_authority(taint).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("if there is an upstream authority"), "{refused}");
     let log = AuditLog::read(&admin).await;
     for action in ["authority.prepare", "authority.activate"] {
@@ -310,6 +321,32 @@ async fn signs_below_an_outside_root_that_certified_its_request() {
     let ca = ca.restart().await;
     assert_eq!(ca.root_fingerprint(), Fingerprint::of(&outside.root));
     verify(&ca.admin().mint("/a", 0).await.unwrap(), &outside.root).unwrap();
+}
+
+/// It was made here, by the first start.
+#[tokio::test]
+async fn lets_the_root_of_before_go_by_the_ordinary_steps() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let own = roots(&admin).await.remove(0);
+    let outside = Outside::new();
+    move_below(&admin, &outside).await;
+    let taint = TaintX509AuthorityRequest { authority_id: own.authority_id.clone() };
+    when_safe("taint", async || admin.local_authority().taint_x509_authority(taint.clone()).await.map(drop))
+        .await;
+    let tainted = bundle(&admin).await.x509_authorities;
+    let tainted: Vec<_> = tainted.iter().filter(|root| root.tainted).map(|root| &root.asn1).collect();
+    assert_eq!(tainted, [&own.public]);
+    let request = asking(RevokeX509AuthorityRequest { authority_id: own.authority_id.clone() }, true);
+    admin.local_authority().revoke_x509_authority(request).await.unwrap();
+    let trusted = bundle(&admin).await.x509_authorities;
+    let trusted: Vec<_> = trusted.iter().map(|root| root.asn1.as_slice()).collect();
+    assert_eq!(trusted, [&outside.root[..]]);
+    verify(&admin.mint("/a", 0).await.unwrap(), &outside.root).unwrap();
+    let log = AuditLog::read(&admin).await;
+    for action in ["authority.taint", "authority.revoke"] {
+        log.one(action, &own.authority_id, AuditOutcome::Done);
+    }
 }
 
 #[tokio::test]
