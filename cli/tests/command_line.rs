@@ -41,6 +41,8 @@ fn helps(#[case] arguments: &[&str], #[case] expected: &str) {
 #[case(&["svid", "issue", "--out", "/nonexistent/x"])]
 #[case(&["ca", "status", "--admin-socket", "/nonexistent/a", "--server", "localhost:1"])]
 #[case(&["ca", "status", "--server", "localhost:1"])]
+#[case(&["ca", "taint", "--upstream"])]
+#[case(&["ca", "revoke", "--upstream", "--jwt", "0a"])]
 #[case(&["trust-bundle", "show", "--fingerprint", "00"])]
 #[case(&["cert", "issue", "server", "--out", "/nonexistent/x"])]
 #[case(&["cert", "issue", "client", "--out", "/nonexistent/x"])]

@@ -26,7 +26,7 @@ use crate::{
     access::Permission,
     instant::unix,
     issuance::Requester,
-    lifecycle::{Authorities, Command, Line, Member, Step, StepError},
+    lifecycle::{Command, Line, Member, Step, StepError, outside_roots},
     store::AuthorityRow,
 };
 
@@ -64,25 +64,10 @@ impl LocalAuthorityApi {
         }
     }
 
-    /// The CA below an outside root is replaced by whom that root belongs to; without one there is nothing to name.
-    fn upstream<T, R>(&self, request: &Request<T>) -> Result<R, Status> {
-        self.0.authorize(request, Permission::Admin)?;
-        let is_upstream = is_below_outside_root(&self.0.lifecycle.standing());
-        Err(Status::failed_precondition(if is_upstream {
-            "the outside root is replaced where it is kept; take in a chain below the new one, then activate it"
-        } else {
-            "upstream authority is not configured"
-        }))
-    }
-
     fn no_wit<T, R>(&self, request: &Request<T>) -> Result<R, Status> {
         self.0.authorize(request, Permission::Admin)?;
         Err(Status::unimplemented("this authority issues no WIT-SVIDs"))
     }
-}
-
-fn is_below_outside_root(standing: &Authorities) -> bool {
-    standing.active(Line::Root).is_some_and(|row| !row.chain.is_empty())
 }
 
 fn state_of(row: &AuthorityRow) -> AuthorityState {
@@ -93,11 +78,9 @@ fn state_of(row: &AuthorityRow) -> AuthorityState {
     }
 }
 
-/// The key identifier of the outside root above a CA.
+/// The key identifier of the outside root above a CA; of the first one, when there are several.
 fn upstream_key_id(row: &AuthorityRow) -> Option<String> {
-    let above = crate::authority::split_certificates(&row.chain).ok()?;
-    let root = above.iter().find(|der| crate::authority::is_self_issued(der))?;
-    secplane_identity::x509::Certificate::parse(root).ok()?.subject_key_id
+    outside_roots(row).ok()?.into_iter().next()
 }
 
 #[tonic::async_trait]
@@ -149,14 +132,18 @@ impl LocalAuthority for LocalAuthorityApi {
         &self,
         request: Request<TaintX509UpstreamAuthorityRequest>,
     ) -> Result<Response<TaintX509UpstreamAuthorityResponse>, Status> {
-        self.upstream(&request)
+        let id = request.get_ref().subject_key_id.clone();
+        self.take(&request, Line::Root, Step::TaintUpstream(id.clone())).await?;
+        Ok(Response::new(TaintX509UpstreamAuthorityResponse { upstream_authority_subject_key_id: id }))
     }
 
     async fn revoke_x509_upstream_authority(
         &self,
         request: Request<RevokeX509UpstreamAuthorityRequest>,
     ) -> Result<Response<RevokeX509UpstreamAuthorityResponse>, Status> {
-        self.upstream(&request)
+        let id = request.get_ref().subject_key_id.clone();
+        self.take(&request, Line::Root, Step::RevokeUpstream(id.clone())).await?;
+        Ok(Response::new(RevokeX509UpstreamAuthorityResponse { upstream_authority_subject_key_id: id }))
     }
 
     async fn get_jwt_authority_state(

@@ -206,6 +206,9 @@ impl ToStatus for StepError {
     fn to_status(&self) -> Status {
         let code = match self {
             Self::NoId
+            | Self::NoSubjectKeyId
+            | Self::UpstreamOfActive
+            | Self::UnexpectedUpstream
             | Self::UnexpectedId
             | Self::TaintsActive(_)
             | Self::TaintsOther(_)
@@ -228,7 +231,8 @@ impl ToStatus for LifecycleError {
     fn to_status(&self) -> Status {
         let mut status = match self {
             Self::Step(error) => error.to_status(),
-            Self::Upstream
+            Self::Upstream(_)
+            | Self::NoUpstream
             | Self::SignedOutside
             | Self::StillSigning(_)
             | Self::StillValid { .. }

@@ -10,6 +10,7 @@
 //! | [`vault`](Vault) | rows and private keys together |
 //! | `adoption` | rows of the first schema |
 //! | `others` | CAs that others have below ours |
+//! | `outside` | roots of outside CAs |
 //! | `renewal` | certificates that an outside CA renewed for the same key |
 //! | `publishing` | roots and keys of others that are trusted beside ours |
 //! | `steps` | the steps, with what is in the way of each |
@@ -21,6 +22,7 @@
 mod adoption;
 mod authorities;
 mod others;
+mod outside;
 mod publishing;
 mod renewal;
 pub(crate) mod row;
@@ -46,6 +48,7 @@ use tokio_util::task::TaskTracker;
 
 pub use authorities::{Authorities, BundleError};
 pub use others::{CaOfAnother, OrderForAnother};
+pub(crate) use outside::outside_roots;
 pub use publishing::ForeignAuthorities;
 pub use schedule::{DueStep, PartOfLife, Schedule};
 pub use steps::{Command, Step};
@@ -303,8 +306,15 @@ pub enum LifecycleError {
     #[error(transparent)]
     Step(#[from] StepError),
     /// An outside CA signed it.
-    #[error("local authority can't be tainted or revoked if there is an upstream authority")]
-    Upstream,
+    #[error(
+        "local authority can't be tainted or revoked if there is an upstream authority: it is trusted through the outside \
+         root with the subject key identifier {}; taint or revoke that (`secctl ca taint --upstream`)",
+        .0.join(", ")
+    )]
+    Upstream(Vec<String>),
+    /// Nothing is trusted through an outside root.
+    #[error("upstream authority is not configured")]
+    NoUpstream,
     /// Only an outside CA can sign the next one.
     #[error(
         "an outside CA signs the CA of this trust domain: have it sign the next one, and take in the chain that it answers"

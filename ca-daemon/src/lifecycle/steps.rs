@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Authorities, DueStep, Lifecycle, LifecycleError, Line, Move, Preparation, StepError, Turn};
+use super::{
+    Authorities, DueStep, Lifecycle, LifecycleError, Line, Move, Preparation, StepError, Turn, outside_roots,
+};
 use crate::{
     audit::{Action, Event},
     authority::DomainCa,
@@ -25,6 +27,10 @@ pub enum Step {
     Taint(String),
     /// Takes an old one, of this ID, out of the trust bundle.
     Revoke(String),
+    /// Has everything replaced that is below the outside root of this subject key identifier.
+    TaintUpstream(String),
+    /// Takes the outside root of this subject key identifier out of the trust bundle.
+    RevokeUpstream(String),
 }
 
 /// A step that somebody wants taken.
@@ -45,8 +51,8 @@ impl Command {
         let action = match self.step {
             Step::Prepare => Action::AuthorityPrepare,
             Step::Activate(_) => Action::AuthorityActivate,
-            Step::Taint(_) => Action::AuthorityTaint,
-            Step::Revoke(_) => Action::AuthorityRevoke,
+            Step::Taint(_) | Step::TaintUpstream(_) => Action::AuthorityTaint,
+            Step::Revoke(_) | Step::RevokeUpstream(_) => Action::AuthorityRevoke,
         };
         let event = self.by.event(action, target).with("kind", self.line.kind().as_str());
         if self.force { event.with("forced", "true") } else { event }
@@ -55,7 +61,11 @@ impl Command {
     fn target(&self) -> &str {
         match &self.step {
             Step::Prepare => "",
-            Step::Activate(key_id) | Step::Taint(key_id) | Step::Revoke(key_id) => key_id,
+            Step::Activate(id)
+            | Step::Taint(id)
+            | Step::Revoke(id)
+            | Step::TaintUpstream(id)
+            | Step::RevokeUpstream(id) => id,
         }
     }
 }
@@ -103,46 +113,83 @@ impl Lifecycle {
 
     async fn carry_out(&self, turn: &Turn<'_>, command: &Command) -> Result<AuthorityRow, LifecycleError> {
         let standing = self.catch_up(turn).await?.standing;
-        let succession = standing.succession(command.line);
-        let moves = match &command.step {
+        let (targets, moves) = match &command.step {
             Step::Prepare => return self.prepare(turn, &standing, command).await,
             Step::Activate(key_id) => {
-                let ahead = self.settings.load().schedule.publish_ahead;
-                let moves = succession.activate(key_id, ahead, self.vault.clock.now(), command.force)?;
+                let (ahead, now) = (self.settings.load().schedule.publish_ahead, self.vault.clock.now());
+                let moves = standing.succession(command.line).activate(key_id, ahead, now, command.force)?;
                 self.check_usable(&standing, command.line, key_id).await?;
-                moves
+                (vec![key_id.clone()], moves)
             }
             Step::Taint(key_id) => {
                 refuse_from_outside(&standing, key_id)?;
-                let moves = succession.taint(key_id)?;
-                if !command.force && command.line == Line::Root {
-                    self.refuse_while_signing(&standing, key_id)?;
-                    self.refuse_while_others_sign(&standing, key_id)?;
-                }
-                moves
+                (vec![key_id.clone()], self.tainting(&standing, command, key_id)?)
             }
             Step::Revoke(key_id) => {
                 refuse_from_outside(&standing, key_id)?;
-                let moves = succession.revoke(key_id, command.force)?;
-                if !command.force {
-                    self.refuse_while_valid(&standing, command.line, key_id).await?;
+                (vec![key_id.clone()], self.revoking(&standing, command, key_id).await?)
+            }
+            Step::TaintUpstream(root) => {
+                let (targets, mut moves) = (standing.below_outside_root(root)?, Vec::new());
+                for key_id in &targets {
+                    moves.extend(self.tainting(&standing, command, key_id)?);
                 }
-                moves
+                (targets, moves)
+            }
+            Step::RevokeUpstream(root) => {
+                let (targets, mut moves) = (standing.below_outside_root(root)?, Vec::new());
+                for key_id in &targets {
+                    moves.extend(self.revoking(&standing, command, key_id).await?);
+                }
+                (targets, moves)
             }
         };
-        let key_id = command.target();
         let mut changes = self.vault.moved(&standing, &moves);
         // Who signs is no content of the bundle.
         if !matches!(command.step, Step::Activate(_)) {
             changes.push(Change::AdvanceBundle);
         }
-        self.commit(turn, changes, command.event(key_id)).await?;
-        if matches!(command.step, Step::Revoke(_))
-            && let Some(row) = standing.row(key_id)
-        {
-            self.vault.destroy_key_of(row).await;
+        let mut event = command.event(command.target());
+        if matches!(command.step, Step::TaintUpstream(_) | Step::RevokeUpstream(_)) {
+            event = event.with("authorities", targets.join(" "));
         }
-        self.row_after(turn, key_id).await
+        self.commit(turn, changes, event).await?;
+        if matches!(command.step, Step::Revoke(_) | Step::RevokeUpstream(_)) {
+            for row in targets.iter().filter_map(|key_id| standing.row(key_id)) {
+                self.vault.destroy_key_of(row).await;
+            }
+        }
+        let first = targets.first().ok_or(StepError::UnexpectedId)?;
+        self.row_after(turn, first).await
+    }
+
+    /// What a taint makes of an authority, if nothing is in the way.
+    fn tainting(
+        &self,
+        standing: &Authorities,
+        command: &Command,
+        key_id: &str,
+    ) -> Result<Vec<Move>, LifecycleError> {
+        let moves = standing.succession(command.line).taint(key_id)?;
+        if !command.force && command.line == Line::Root {
+            self.refuse_while_signing(standing, key_id)?;
+            self.refuse_while_others_sign(standing, key_id)?;
+        }
+        Ok(moves)
+    }
+
+    /// What a revocation makes of an authority, if nothing is in the way.
+    async fn revoking(
+        &self,
+        standing: &Authorities,
+        command: &Command,
+        key_id: &str,
+    ) -> Result<Vec<Move>, LifecycleError> {
+        let moves = standing.succession(command.line).revoke(key_id, command.force)?;
+        if !command.force {
+            self.refuse_while_valid(standing, command.line, key_id).await?;
+        }
+        Ok(moves)
     }
 
     async fn prepare(
@@ -354,9 +401,11 @@ impl Lifecycle {
     }
 }
 
-/// What is trusted on account of an outside root is not tainted and revoked by itself. The roots that were made here
-/// before, or that others have, are: where the CA of the trust domain is now is no matter to them.
+/// What is trusted on account of an outside root is tainted and revoked with that root. The roots that were made here
+/// before, or that others have, go by themselves: where the CA of the trust domain is now is no matter to them.
 fn refuse_from_outside(standing: &Authorities, key_id: &str) -> Result<(), LifecycleError> {
-    let is_from_outside = standing.row(key_id).is_some_and(|row| !row.chain.is_empty());
-    if is_from_outside { Err(LifecycleError::Upstream) } else { Ok(()) }
+    match standing.row(key_id) {
+        Some(row) if !row.chain.is_empty() => Err(LifecycleError::Upstream(outside_roots(row)?)),
+        _ => Ok(()),
+    }
 }

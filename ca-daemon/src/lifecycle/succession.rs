@@ -245,6 +245,17 @@ pub enum StepError {
     /// Nothing was named.
     #[error("no authority ID provided")]
     NoId,
+    /// No outside root was named.
+    #[error("no subject key ID provided")]
+    NoSubjectKeyId,
+    /// The CA that signs is below this outside root.
+    #[error(
+        "unable to use upstream authority signing current authority; let a CA below another root sign first"
+    )]
+    UpstreamOfActive,
+    /// None of our CAs is below an outside root of this identifier.
+    #[error("upstream authority didn't sign the old local authority")]
+    UnexpectedUpstream,
     /// No authority of the line has this ID, or it is not the one that the step is for.
     #[error("unexpected authority ID")]
     UnexpectedId,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::{
     rotate::RotateArgs,
-    steps::{LineOptions, Step, StepArgs},
+    steps::{LineOptions, Step, StepArgs, WithdrawalArgs},
 };
 use super::{
     ca_crl::{CrlArgs, crl},
@@ -79,12 +79,14 @@ pub(crate) enum CaCommand {
     Activate(StepArgs),
     /// Have everything replaced at once that an old root or JWT key signed
     #[command(after_help = "Examples:\n  secctl ca taint\n  secctl ca taint \
-                            4f1e0c2ab98d7a5540c3f6c19a2f07be0e6d1c55")]
-    Taint(StepArgs),
+                            4f1e0c2ab98d7a5540c3f6c19a2f07be0e6d1c55\n  secctl ca taint --upstream \
+                            9b2d7c40aa51e3f86d0c1b7e5f4a39286d15ce07")]
+    Taint(WithdrawalArgs),
     /// Take an old root or JWT key out of the trust bundle
     #[command(after_help = "Examples:\n  secctl ca revoke\n  secctl ca revoke --jwt --force \
-                            4f1e0c2ab98d7a5540c3f6c19a2f07be0e6d1c55")]
-    Revoke(StepArgs),
+                            4f1e0c2ab98d7a5540c3f6c19a2f07be0e6d1c55\n  secctl ca revoke --upstream \
+                            9b2d7c40aa51e3f86d0c1b7e5f4a39286d15ce07")]
+    Revoke(WithdrawalArgs),
 }
 
 impl CaCommand {
@@ -104,8 +106,8 @@ impl CaCommand {
             Self::Rotate(args) => output.report(&rotate::rotate(&args).await?),
             Self::Prepare(options) => output.report(&steps::prepare(&options).await?),
             Self::Activate(args) => output.report(&steps::take(Step::Activate, &args).await?),
-            Self::Taint(args) => output.report(&steps::take(Step::Taint, &args).await?),
-            Self::Revoke(args) => output.report(&steps::take(Step::Revoke, &args).await?),
+            Self::Taint(args) => output.report(&steps::withdraw(Step::Taint, &args).await?),
+            Self::Revoke(args) => output.report(&steps::withdraw(Step::Revoke, &args).await?),
         }
     }
 }

@@ -17,6 +17,7 @@ use rustls::{RootCertStore, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use secplane_identity::{
     Fingerprint, PrivateKey, TrustBundle, tls::crypto_provider, trust_bundle::to_certificate_pem,
+    x509::Certificate,
 };
 use secplane_proto::{
     secplane::ca::v1::{
@@ -27,7 +28,8 @@ use secplane_proto::{
         server::{
             bundle::v1::GetBundleRequest,
             localauthority::v1::{
-                ActivateX509AuthorityRequest, RevokeX509AuthorityRequest, TaintX509AuthorityRequest,
+                ActivateX509AuthorityRequest, RevokeX509AuthorityRequest, RevokeX509UpstreamAuthorityRequest,
+                TaintX509AuthorityRequest, TaintX509UpstreamAuthorityRequest,
             },
         },
         types,
@@ -346,6 +348,58 @@ async fn lets_the_root_of_before_go_by_the_ordinary_steps() {
     let log = AuditLog::read(&admin).await;
     for action in ["authority.taint", "authority.revoke"] {
         log.one(action, &own.authority_id, AuditOutcome::Done);
+    }
+}
+
+fn key_id_of(root: &CertificateDer<'static>) -> String {
+    Certificate::parse(root).unwrap().subject_key_id.unwrap()
+}
+
+async fn taint(admin: &Clients, root: &CertificateDer<'static>) -> Result<(), Status> {
+    let request = TaintX509UpstreamAuthorityRequest { subject_key_id: key_id_of(root) };
+    admin.local_authority().taint_x509_upstream_authority(request).await.map(drop)
+}
+
+async fn revoke(admin: &Clients, root: &CertificateDer<'static>, force: bool) -> Result<(), Status> {
+    let request = RevokeX509UpstreamAuthorityRequest { subject_key_id: key_id_of(root) };
+    admin.local_authority().revoke_x509_upstream_authority(asking(request, force)).await.map(drop)
+}
+
+fn is_refused(outcome: Result<(), Status>, code: Code, said: &str) {
+    let refused = outcome.unwrap_err();
+    assert_eq!(refused.code(), code, "{refused}");
+    assert!(refused.message().contains(said), "{refused}");
+}
+
+/// The CA of the trust domain went from below one to below another.
+#[tokio::test]
+async fn lets_an_outside_root_go_with_what_is_below_it() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let (first, second) = (Outside::new(), Outside::new());
+    is_refused(taint(&admin, &first.root).await, Code::FailedPrecondition, "is not configured");
+    let old = move_below(&admin, &first).await;
+    let held = admin.mint("/held", 0).await.unwrap();
+    is_refused(taint(&admin, &first.root).await, Code::InvalidArgument, "signing current authority");
+    is_refused(revoke(&admin, &first.root, true).await, Code::InvalidArgument, "signing current authority");
+    move_below(&admin, &second).await;
+    is_refused(taint(&admin, &Outside::new().root).await, Code::InvalidArgument, "didn't sign");
+    is_refused(revoke(&admin, &first.root, false).await, Code::Internal, "untainted");
+
+    when_safe("taint", async || taint(&admin, &first.root).await).await;
+    let roots = bundle(&admin).await.x509_authorities;
+    let tainted: Vec<_> = roots.iter().filter(|root| root.tainted).map(|root| &root.asn1[..]).collect();
+    assert_eq!(tainted, [&first.root[..]]);
+    verify(&held, &first.root).unwrap();
+    is_refused(revoke(&admin, &first.root, false).await, Code::FailedPrecondition, "neither expired");
+    revoke(&admin, &first.root, true).await.unwrap();
+    let roots = bundle(&admin).await.x509_authorities;
+    assert!(roots.iter().all(|root| root.asn1[..] != first.root[..]), "{roots:?}");
+    verify(&admin.mint("/a", 0).await.unwrap(), &second.root).unwrap();
+    let log = AuditLog::read(&admin).await;
+    for action in ["authority.taint", "authority.revoke"] {
+        let record = log.one(action, &key_id_of(&first.root), AuditOutcome::Done);
+        assert_eq!(record.details["authorities"], old);
     }
 }
 

@@ -4,8 +4,9 @@ use clap::Args;
 use secplane_proto::spire::api::server::localauthority::v1::{
     ActivateJwtAuthorityRequest, ActivateX509AuthorityRequest, AuthorityState, GetJwtAuthorityStateRequest,
     GetX509AuthorityStateRequest, PrepareJwtAuthorityRequest, PrepareX509AuthorityRequest,
-    RevokeJwtAuthorityRequest, RevokeX509AuthorityRequest, TaintJwtAuthorityRequest,
-    TaintX509AuthorityRequest, local_authority_client::LocalAuthorityClient,
+    RevokeJwtAuthorityRequest, RevokeX509AuthorityRequest, RevokeX509UpstreamAuthorityRequest,
+    TaintJwtAuthorityRequest, TaintX509AuthorityRequest, TaintX509UpstreamAuthorityRequest,
+    local_authority_client::LocalAuthorityClient,
 };
 use serde::Serialize;
 use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
@@ -37,6 +38,16 @@ pub(crate) struct StepArgs {
     id: Option<String>,
     #[command(flatten)]
     line: LineOptions,
+}
+
+/// As [`StepArgs`], for what does not sign any more.
+#[derive(Debug, Args)]
+pub(crate) struct WithdrawalArgs {
+    #[command(flatten)]
+    step: StepArgs,
+    /// The ID is the subject key identifier of an outside root, which goes with every CA of ours below it
+    #[arg(long, requires = "id", conflicts_with = "jwt")]
+    upstream: bool,
 }
 
 /// A step that is taken with one authority.
@@ -79,6 +90,20 @@ pub(super) async fn take(step: Step, args: &StepArgs) -> Result<Taken, Failure> 
     };
     let state = line.take(step, &id, args.line.force).await.map_err(|status| failed(step.verb(), &status))?;
     Ok(Taken::of(state, step.done()))
+}
+
+/// Taints or revokes an old authority, or an outside root with what is below it.
+pub(super) async fn withdraw(step: Step, args: &WithdrawalArgs) -> Result<Taken, Failure> {
+    let StepArgs { id, line: options } = &args.step;
+    match id {
+        Some(id) if args.upstream => {
+            let mut line = Line::connect(options).await?;
+            let taken = line.withdraw_outside_root(step, id, options.force).await;
+            taken.map_err(|status| failed(step.verb(), &status))?;
+            Ok(Taken { id: id.clone(), step: step.done(), expires_at: None })
+        }
+        _ => take(step, &args.step).await,
+    }
 }
 
 impl Taken {
@@ -169,6 +194,21 @@ impl Line {
             self.client.prepare_x509_authority(request).await?.into_inner().prepared_authority
         };
         state.ok_or_else(no_authority)
+    }
+
+    async fn withdraw_outside_root(&mut self, step: Step, id: &str, force: bool) -> Result<(), Status> {
+        let subject_key_id = id.to_owned();
+        match step {
+            Step::Taint => {
+                let request = asking(TaintX509UpstreamAuthorityRequest { subject_key_id }, force);
+                self.client.taint_x509_upstream_authority(request).await.map(drop)
+            }
+            Step::Revoke => {
+                let request = asking(RevokeX509UpstreamAuthorityRequest { subject_key_id }, force);
+                self.client.revoke_x509_upstream_authority(request).await.map(drop)
+            }
+            Step::Activate => Err(Status::invalid_argument("an outside root signs nothing here")),
+        }
     }
 
     pub(super) async fn take(&mut self, step: Step, id: &str, force: bool) -> Result<AuthorityState, Status> {
