@@ -13,7 +13,8 @@
 //! | `outside` | roots of outside CAs |
 //! | `renewal` | certificates that an outside CA renewed for the same key |
 //! | `publishing` | roots and keys of others that are trusted beside ours |
-//! | `steps` | the steps, with what is in the way of each |
+//! | `steps` | the steps |
+//! | `obstacles` | what is in the way of each |
 //!
 //! The database is the truth. A step is one transaction; after it, and whenever another replica took one, a replica
 //! reads everything again and catches up: the trust bundle, its issuing CA, the key that signs JWT-SVIDs. So it does
@@ -21,6 +22,7 @@
 
 mod adoption;
 mod authorities;
+mod obstacles;
 mod others;
 mod outside;
 mod publishing;

@@ -1,0 +1,86 @@
+//! What is in the way of a step that would leave somebody without trust. By force it is taken all the same.
+
+use std::collections::BTreeSet;
+
+use super::{Authorities, Lifecycle, LifecycleError, Line, StepError};
+use crate::{
+    instant::{from_unix, unix},
+    store::UnexpiredBelow,
+};
+
+/// How many of what is in the way of a step are named: a refusal has to fit into a header.
+const NAMED: usize = 8;
+
+impl Lifecycle {
+    /// A replica that still signs below a tainted root would go on handing out what is to be replaced.
+    pub(super) fn refuse_while_signing(
+        &self,
+        standing: &Authorities,
+        root: &str,
+    ) -> Result<(), LifecycleError> {
+        let now = unix(self.vault.clock.now());
+        let replicas: BTreeSet<_> = standing
+            .active_issuing()
+            .filter(|issuing| issuing.issuer_key_id == root && issuing.not_after >= now)
+            .map(|issuing| issuing.replica.clone())
+            .collect();
+        if replicas.is_empty() {
+            Ok(())
+        } else {
+            Err(LifecycleError::StillSigning(replicas.into_iter().collect()))
+        }
+    }
+
+    /// Meshes and downstream authorities have CAs of their own below the root, and what those sign is not known here:
+    /// it would go on being handed out, or be refused everywhere.
+    pub(super) fn refuse_while_others_sign(
+        &self,
+        standing: &Authorities,
+        root: &str,
+    ) -> Result<(), LifecycleError> {
+        let cas = standing.of_others_below(root, unix(self.vault.clock.now()));
+        let Some(until) = cas.iter().map(|row| row.not_after).max() else { return Ok(()) };
+        let mut names: Vec<_> =
+            cas.iter().take(NAMED).map(|row| format!("{} {}", row.kind.as_str(), row.key_id)).collect();
+        if let Some(more) = cas.len().checked_sub(NAMED).filter(|more| *more > 0) {
+            names.push(format!("and {more} more"));
+        }
+        Err(LifecycleError::CasOfOthers { names, until: from_unix(until) })
+    }
+
+    /// Whoever holds something that is still valid would be refused, or end up with peers whom they cannot verify.
+    pub(super) async fn refuse_while_valid(
+        &self,
+        standing: &Authorities,
+        line: Line,
+        key_id: &str,
+    ) -> Result<(), LifecycleError> {
+        let now = unix(self.vault.clock.now());
+        match line {
+            Line::Jwt => {
+                let row = standing.row(key_id).ok_or(StepError::UnexpectedId)?;
+                let end = from_unix(row.not_after);
+                let signed_last = from_unix(row.since) + self.settings.load().longest_jwt_svid;
+                // When somebody else stopped signing is not known here.
+                let until = if row.is_of_somebody_else() { end } else { signed_last.min(end) };
+                if unix(until) < now { Ok(()) } else { Err(LifecycleError::TokensStillValid(until)) }
+            }
+            Line::Root => {
+                self.refuse_while_others_sign(standing, key_id)?;
+                // A leaf never outlives its issuing CA, so those that expired need not be looked at.
+                let issuers: Vec<_> =
+                    standing.issuing_below(key_id).filter(|issuing| issuing.not_after >= now).collect();
+                let Some(oldest) = issuers.iter().map(|issuing| issuing.created_at).min() else {
+                    return Ok(());
+                };
+                let issuers: Vec<_> = issuers.iter().map(|issuing| issuing.key_id.clone()).collect();
+                match self.vault.store.unexpired_below(&issuers, oldest, now).await? {
+                    None => Ok(()),
+                    Some(UnexpiredBelow { count, last }) => {
+                        Err(LifecycleError::StillValid { count, until: from_unix(last) })
+                    }
+                }
+            }
+        }
+    }
+}
