@@ -343,6 +343,13 @@ pub enum LifecycleError {
         /// When the last one expires.
         until: SystemTime,
     },
+    /// Somebody else signs below it.
+    #[error(
+        "this root is somebody else's, and what they signed below it is not known here: it may be valid until {}. Wait \
+         until then, or force the step",
+        humantime::format_rfc3339_seconds(*.0)
+    )]
+    RootOfAnother(SystemTime),
     /// A CA is wanted for a key that was revoked.
     #[error("the public key {0} (SHA-256) has been revoked: nothing is issued for it; make a new key")]
     KeyRevoked(KeyHash),
@@ -419,6 +426,7 @@ impl LifecycleError {
             Self::Step(StepError::NotPublished { until })
             | Self::StillValid { until, .. }
             | Self::CasOfOthers { until, .. }
+            | Self::RootOfAnother(until)
             | Self::TokensStillValid(until) => Some(*until),
             _ => None,
         }

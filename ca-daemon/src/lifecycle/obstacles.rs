@@ -66,6 +66,10 @@ impl Lifecycle {
                 if unix(until) < now { Ok(()) } else { Err(LifecycleError::TokensStillValid(until)) }
             }
             Line::Root => {
+                let root = standing.row(key_id).ok_or(StepError::UnexpectedId)?;
+                if root.is_of_somebody_else() && root.not_after >= now {
+                    return Err(LifecycleError::RootOfAnother(from_unix(root.not_after)));
+                }
                 self.refuse_while_others_sign(standing, key_id)?;
                 // A leaf never outlives its issuing CA, so those that expired need not be looked at.
                 let issuers: Vec<_> =

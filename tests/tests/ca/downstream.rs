@@ -12,6 +12,7 @@ use secplane_proto::{
     spire::api::{
         server::{
             bundle::v1::{AppendBundleRequest, GetBundleRequest, PublishJwtAuthorityRequest},
+            localauthority::v1::{RevokeX509AuthorityRequest, TaintX509AuthorityRequest},
             svid::v1::NewDownstreamX509caRequest,
         },
         types,
@@ -25,6 +26,8 @@ use secplane_tests::{
     holder::Holder,
 };
 use tonic::{Code, Status};
+
+use super::root_rotation::asking;
 
 /// The clients of an authority that has a downstream entry.
 async fn downstream(ca: &Ca) -> Clients {
@@ -185,4 +188,35 @@ async fn are_trusted_beside_ours_once_appended() {
     let log = AuditLog::read(&ca.admin()).await;
     let record = &log.of("authority.publish")[0];
     assert!(record.details["all"].contains("theirs"), "{record:?}");
+}
+
+/// What they signed with it is not known here.
+#[tokio::test]
+async fn keep_their_root_until_it_ends_or_somebody_insists() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let key = CaKey::try_from(&PrivateKey::generate().unwrap()).unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    let other = DomainCa::self_signed(&trust_domain(), key, hour, SystemTime::now()).unwrap();
+    let other = other.certificate();
+    let root = types::X509Certificate { asn1: other.der.to_vec(), tainted: false };
+    let request = AppendBundleRequest { x509_authorities: vec![root.clone()], ..Default::default() };
+    admin.bundle().append_bundle(request).await.unwrap();
+    let authority_id = other.subject_key_id.clone().unwrap();
+    let taint = TaintX509AuthorityRequest { authority_id: authority_id.clone() };
+    admin.local_authority().taint_x509_authority(taint).await.unwrap();
+
+    let revoke = RevokeX509AuthorityRequest { authority_id };
+    let refused = admin.local_authority().revoke_x509_authority(revoke.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("somebody else's"), "{refused}");
+    let end = other.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().to_string();
+    assert_eq!(refused.metadata().get("secplane-retry-at").unwrap().to_str().unwrap(), end);
+    let trusted = async || {
+        let bundle = admin.bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
+        bundle.x509_authorities.iter().any(|trusted| trusted.asn1 == root.asn1)
+    };
+    assert!(trusted().await);
+    admin.local_authority().revoke_x509_authority(asking(revoke, true)).await.unwrap();
+    assert!(!trusted().await);
 }
