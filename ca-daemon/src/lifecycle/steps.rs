@@ -220,6 +220,10 @@ impl Lifecycle {
         let task = self.tasks.spawn(async move {
             let turn = lifecycle.turn.lock().await;
             let standing = lifecycle.catch_up(&turn).await?.standing;
+            // From the same PEM files another replica has taken it in.
+            if let Some(known) = standing.row(ca.key_id()) {
+                return Ok(known.clone());
+            }
             let command = Command { line: Line::Root, step: Step::Prepare, force: true, by };
             let moves = match standing.succession(Line::Root).prepare(true)? {
                 Preparation::Stands(_) => Vec::new(),
@@ -255,8 +259,11 @@ impl Lifecycle {
                 self.row_after(turn, &key_id).await
             }
             Err(LifecycleError::Overtaken) => {
-                self.vault.destroy(&key_id).await;
                 let standing = self.catch_up(turn).await?.standing;
+                // From the same PEM files another replica has taken in the same key.
+                if standing.row(&key_id).is_none() {
+                    self.vault.destroy(&key_id).await;
+                }
                 let prepared = standing.succession(command.line).prepared().cloned();
                 let prepared = prepared.ok_or(LifecycleError::Overtaken)?;
                 self.row_after(turn, &prepared.key_id).await

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     founding::{Founded, found_below},
+    issuance::Requester,
     store::{Store, testing::REPLICA},
 };
 
@@ -110,4 +111,19 @@ async fn signs_with_what_another_replica_has_taken_in() {
     lifecycle.keep_up().await.unwrap();
     assert_eq!(lifecycle.domain_ca().certificate().der.to_vec(), renewed);
     assert_eq!(issuance.issuing().below_root()[1].to_vec(), renewed, "leaves carry it");
+}
+
+/// Two replicas that keep their keys in one database start on the same files.
+#[tokio::test]
+async fn takes_in_a_ca_once_and_keeps_its_key() {
+    let (world, folder) = (World::new(), tempfile::tempdir().unwrap());
+    let (store, outside) = (world.store().await, Outside::new(&world));
+    let (_, lifecycle) = world.start_replica(&store, REPLICA).await;
+    outside.certify(&world, DAY * 10, folder.path());
+    let ca = lifecycle.vault().outside_ca(PemCa::read(folder.path()).unwrap()).await.unwrap();
+    for _ in 0..2 {
+        let taken = lifecycle.take_in(Arc::clone(&ca), "file", Requester::daemon()).await.unwrap();
+        assert_eq!((taken.key_id.as_str(), taken.state), (ca.key_id(), AuthorityState::Prepared));
+    }
+    assert!(world.key_file(ca.key_id()).exists());
 }
