@@ -11,6 +11,7 @@ mod encoding;
 mod filter;
 mod index;
 mod join_token;
+mod reports;
 
 use std::{
     collections::HashSet,
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 pub use agent::{Agent, AgentSvid, MAX_VERSION_BYTES, NotAnAgent, Standing};
 pub use filter::AgentFilter;
 pub use join_token::{JOIN_TOKEN, JoinToken, LONGEST_TTL, TokenError, TokenHash, TokenRecord, TokenUse};
+pub(crate) use reports::agents_behind;
 
 use self::index::{Index, Kept};
 use crate::{

@@ -238,6 +238,7 @@ impl ToStatus for LifecycleError {
             | Self::StillValid { .. }
             | Self::CasOfOthers { .. }
             | Self::RootOfAnother(_)
+            | Self::AgentsBehind { .. }
             | Self::TokensStillValid(_) => Status::failed_precondition(self.to_string()),
             Self::KeyRevoked(_) => Status::permission_denied(self.to_string()),
             Self::IdTaken(_) => Status::already_exists(self.to_string()),

@@ -60,6 +60,11 @@ pub struct RotationConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub publish_ahead: Duration,
+    /// Whether a root is revoked, unforced, only when every agent that is neither banned nor expired has reported
+    /// (`PostStatus`) that it has the trust bundle of this moment. Since which version the successor is in the bundle
+    /// is not kept, so that the present one is asked for. An agent that reports nothing holds the root up until it is
+    /// banned or evicted, or its SVID ends.
+    pub revoke_after_agents: bool,
 }
 
 /// JWT-SVIDs. Durations as in `validity`.
@@ -118,6 +123,7 @@ impl Default for RotationConfig {
             activate_at: PartOfLife::thousandths(833),
             // The refresh hint of the trust bundle.
             publish_ahead: Duration::from_secs(300),
+            revoke_after_agents: false,
         }
     }
 }
@@ -210,10 +216,11 @@ impl Config {
     /// How roots and JWT keys go on.
     #[must_use]
     pub fn lifecycle(&self) -> LifecycleSettings {
-        let RotationConfig { prepare_at, activate_at, publish_ahead } = self.rotation;
+        let RotationConfig { prepare_at, activate_at, publish_ahead, revoke_after_agents } = self.rotation;
         LifecycleSettings {
             schedule: Schedule { prepare_at, activate_at, publish_ahead },
             longest_jwt_svid: self.jwt_settings().longest,
+            revoke_after_agents,
         }
     }
 

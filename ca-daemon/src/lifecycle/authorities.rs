@@ -65,6 +65,11 @@ impl Authorities {
         self
     }
 
+    /// The trust bundle's version.
+    pub(super) fn sequence(&self) -> u64 {
+        u64::try_from(self.sequence).unwrap_or_default()
+    }
+
     /// All of them.
     #[must_use]
     pub fn rows(&self) -> &[AuthorityRow] {
@@ -160,7 +165,7 @@ impl Authorities {
         Ok(TrustBundle::new(trust_domain.clone(), &roots)?
             .with_tainted_roots(&tainted)
             .with_jwt_authorities(keys.collect())?
-            .with_sequence(u64::try_from(self.sequence).unwrap_or_default()))
+            .with_sequence(self.sequence()))
     }
 
     fn trusted(&self, kind: AuthorityKind, now: SystemTime) -> impl Iterator<Item = &AuthorityRow> {

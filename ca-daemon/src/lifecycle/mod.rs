@@ -73,6 +73,8 @@ pub struct LifecycleSettings {
     pub schedule: Schedule,
     /// The longest life of a JWT-SVID: so long after its key signed last, no token of it is valid.
     pub longest_jwt_svid: Duration,
+    /// Whether a root goes only once every live agent has reported the trust bundle.
+    pub revoke_after_agents: bool,
 }
 
 /// Keeps this replica in step with the authorities, and takes steps.
@@ -342,6 +344,18 @@ pub enum LifecycleError {
         names: Vec<String>,
         /// When the last one expires.
         until: SystemTime,
+    },
+    /// Agents may not know what takes its place.
+    #[error(
+        "agents have not reported yet that they have trust bundle {sequence}: {}; wait until they have, ban or evict \
+         those that are gone, or force the step",
+        .names.join(", ")
+    )]
+    AgentsBehind {
+        /// Which; the first of them.
+        names: Vec<String>,
+        /// The trust bundle's version.
+        sequence: u64,
     },
     /// Somebody else signs below it.
     #[error(

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Authorities, Lifecycle, LifecycleError, Line, StepError};
 use crate::{
+    agents::agents_behind,
     instant::{from_unix, unix},
     store::UnexpiredBelow,
 };
@@ -40,12 +41,8 @@ impl Lifecycle {
     ) -> Result<(), LifecycleError> {
         let cas = standing.of_others_below(root, unix(self.vault.clock.now()));
         let Some(until) = cas.iter().map(|row| row.not_after).max() else { return Ok(()) };
-        let mut names: Vec<_> =
-            cas.iter().take(NAMED).map(|row| format!("{} {}", row.kind.as_str(), row.key_id)).collect();
-        if let Some(more) = cas.len().checked_sub(NAMED).filter(|more| *more > 0) {
-            names.push(format!("and {more} more"));
-        }
-        Err(LifecycleError::CasOfOthers { names, until: from_unix(until) })
+        let names = cas.iter().map(|row| format!("{} {}", row.kind.as_str(), row.key_id)).collect();
+        Err(LifecycleError::CasOfOthers { names: first_of(names), until: from_unix(until) })
     }
 
     /// Whoever holds something that is still valid would be refused, or end up with peers whom they cannot verify.
@@ -66,25 +63,57 @@ impl Lifecycle {
                 if unix(until) < now { Ok(()) } else { Err(LifecycleError::TokensStillValid(until)) }
             }
             Line::Root => {
-                let root = standing.row(key_id).ok_or(StepError::UnexpectedId)?;
-                if root.is_of_somebody_else() && root.not_after >= now {
-                    return Err(LifecycleError::RootOfAnother(from_unix(root.not_after)));
-                }
-                self.refuse_while_others_sign(standing, key_id)?;
-                // A leaf never outlives its issuing CA, so those that expired need not be looked at.
-                let issuers: Vec<_> =
-                    standing.issuing_below(key_id).filter(|issuing| issuing.not_after >= now).collect();
-                let Some(oldest) = issuers.iter().map(|issuing| issuing.created_at).min() else {
-                    return Ok(());
-                };
-                let issuers: Vec<_> = issuers.iter().map(|issuing| issuing.key_id.clone()).collect();
-                match self.vault.store.unexpired_below(&issuers, oldest, now).await? {
-                    None => Ok(()),
-                    Some(UnexpiredBelow { count, last }) => {
-                        Err(LifecycleError::StillValid { count, until: from_unix(last) })
-                    }
-                }
+                self.refuse_while_used(standing, key_id).await?;
+                self.refuse_while_agents_lag(standing).await
             }
         }
     }
+
+    /// Something below the root is still valid.
+    async fn refuse_while_used(&self, standing: &Authorities, key_id: &str) -> Result<(), LifecycleError> {
+        let now = unix(self.vault.clock.now());
+        let root = standing.row(key_id).ok_or(StepError::UnexpectedId)?;
+        if root.is_of_somebody_else() && root.not_after >= now {
+            return Err(LifecycleError::RootOfAnother(from_unix(root.not_after)));
+        }
+        self.refuse_while_others_sign(standing, key_id)?;
+        // A leaf never outlives its issuing CA, so those that expired need not be looked at.
+        let issuers: Vec<_> =
+            standing.issuing_below(key_id).filter(|issuing| issuing.not_after >= now).collect();
+        let Some(oldest) = issuers.iter().map(|issuing| issuing.created_at).min() else {
+            return Ok(());
+        };
+        let issuers: Vec<_> = issuers.iter().map(|issuing| issuing.key_id.clone()).collect();
+        match self.vault.store.unexpired_below(&issuers, oldest, now).await? {
+            None => Ok(()),
+            Some(UnexpiredBelow { count, last }) => {
+                Err(LifecycleError::StillValid { count, until: from_unix(last) })
+            }
+        }
+    }
+
+    /// An agent that does not have the successor yet would go on giving its workloads the root that goes, and no
+    /// other.
+    async fn refuse_while_agents_lag(&self, standing: &Authorities) -> Result<(), LifecycleError> {
+        if !self.settings.load().revoke_after_agents {
+            return Ok(());
+        }
+        let (sequence, now) = (standing.sequence(), self.vault.clock.now());
+        let behind = agents_behind(&self.vault.store, &self.vault.mac, sequence, now).await?;
+        if behind.is_empty() {
+            return Ok(());
+        }
+        let names = behind.iter().map(ToString::to_string).collect();
+        Err(LifecycleError::AgentsBehind { names: first_of(names), sequence })
+    }
+}
+
+/// The first of them, and how many more there are.
+fn first_of(mut names: Vec<String>) -> Vec<String> {
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    names
 }

@@ -34,6 +34,7 @@ pub(crate) const SETTINGS: LifecycleSettings = LifecycleSettings {
         publish_ahead: Duration::from_secs(300),
     },
     longest_jwt_svid: HOUR,
+    revoke_after_agents: false,
 };
 
 pub(crate) struct World {

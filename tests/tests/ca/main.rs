@@ -4,6 +4,7 @@
 mod agent_cards;
 mod agent_entries;
 mod agent_renewal;
+mod agent_reports;
 mod agent_svids;
 mod agents;
 mod audit;

@@ -49,28 +49,28 @@ pub(super) fn asking<T>(message: T, force: bool) -> Request<T> {
     request
 }
 
-async fn prepare(clients: &Clients) -> String {
+pub(super) async fn prepare(clients: &Clients) -> String {
     let request = asking(PrepareX509AuthorityRequest {}, false);
     let prepared = clients.local_authority().prepare_x509_authority(request).await.unwrap();
     prepared.into_inner().prepared_authority.unwrap().authority_id
 }
 
-async fn activate(clients: &Clients, id: &str, force: bool) -> Result<(), Status> {
+pub(super) async fn activate(clients: &Clients, id: &str, force: bool) -> Result<(), Status> {
     let request = asking(ActivateX509AuthorityRequest { authority_id: id.to_owned() }, force);
     clients.local_authority().activate_x509_authority(request).await.map(drop)
 }
 
-async fn taint(clients: &Clients, id: &str) -> Result<(), Status> {
+pub(super) async fn taint(clients: &Clients, id: &str) -> Result<(), Status> {
     let request = asking(TaintX509AuthorityRequest { authority_id: id.to_owned() }, false);
     clients.local_authority().taint_x509_authority(request).await.map(drop)
 }
 
-async fn revoke(clients: &Clients, id: &str, force: bool) -> Result<(), Status> {
+pub(super) async fn revoke(clients: &Clients, id: &str, force: bool) -> Result<(), Status> {
     let request = asking(RevokeX509AuthorityRequest { authority_id: id.to_owned() }, force);
     clients.local_authority().revoke_x509_authority(request).await.map(drop)
 }
 
-async fn active(clients: &Clients) -> String {
+pub(super) async fn active(clients: &Clients) -> String {
     let states = clients.local_authority().get_x509_authority_state(GetX509AuthorityStateRequest {}).await;
     states.unwrap().into_inner().active.unwrap().authority_id
 }
@@ -86,7 +86,7 @@ async fn wire_bundle(clients: &Clients) -> types::Bundle {
     clients.bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner()
 }
 
-async fn bundle(ca: &Ca) -> TrustBundle {
+pub(super) async fn bundle(ca: &Ca) -> TrustBundle {
     let roots = wire_bundle(&ca.admin()).await.x509_authorities;
     TrustBundle::new(ca.folder().config.trust_domain.clone(), roots.iter().map(|root| &root.asn1)).unwrap()
 }
