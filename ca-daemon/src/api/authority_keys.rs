@@ -78,12 +78,11 @@ pub(super) async fn issue_istio_ca(
     let lifetime = lifetime(ttl)?.unwrap_or(MESH_CA_LIFETIME);
     let request = CertificateRequest::parse_for_ca(&csr, services.issuance.trust_domain())
         .map_err(|error| error.to_status())?;
-    let ca = services.lifecycle.domain_ca();
     let order = OrderForAnother { whose: CaOfAnother::Mesh, request, lifetime, by: Requester::from(&caller) };
-    let chain = services.lifecycle.sign_for_another(order).await.map_err(|error| error.to_status())?;
+    let ca = services.lifecycle.sign_for_another(order).await.map_err(|error| error.to_status())?;
     tracing::info!(%caller, "a mesh has a CA of its own below ours");
     Ok(Response::new(IssueIstioCaResponse {
-        chain: chain.iter().map(|der| der.to_vec()).collect(),
-        roots: ca.roots().map(|root| root.der.to_vec()).collect(),
+        chain: ca.chain.iter().map(|der| der.to_vec()).collect(),
+        roots: ca.roots.iter().map(|der| der.to_vec()).collect(),
     }))
 }

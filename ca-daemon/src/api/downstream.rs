@@ -45,11 +45,11 @@ pub(super) async fn new_ca(
         .map_err(|error| csr_refusal(&error, "invalid CSR signature"))?;
     let order =
         OrderForAnother { whose: CaOfAnother::Downstream, request, lifetime, by: Requester::from(&caller) };
-    let chain = services.lifecycle.sign_for_another(order).await.map_err(|error| error.to_status())?;
+    let ca = services.lifecycle.sign_for_another(order).await.map_err(|error| error.to_status())?;
     tracing::info!(%caller, "a downstream authority has a CA below ours");
     let bundle = services.issuance.bundle().borrow().clone();
     Ok(NewDownstreamX509caResponse {
-        ca_cert_chain: chain.iter().map(|der| der.to_vec()).collect(),
+        ca_cert_chain: ca.chain.iter().map(|der| der.to_vec()).collect(),
         x509_authorities: bundle.authorities().map(|root| root.der.to_vec()).collect(),
     })
 }

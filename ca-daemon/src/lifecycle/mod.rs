@@ -49,7 +49,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::task::TaskTracker;
 
 pub use authorities::{Authorities, BundleError};
-pub use others::{CaOfAnother, OrderForAnother};
+pub use others::{CaOfAnother, CertifiedCa, OrderForAnother};
 pub(crate) use outside::outside_roots;
 pub use publishing::ForeignAuthorities;
 pub use schedule::{DueStep, PartOfLife, Schedule};

@@ -49,8 +49,18 @@ pub struct OrderForAnother {
     pub by: Requester,
 }
 
+/// A CA that was signed for somebody else.
+#[derive(Debug, Clone)]
+pub struct CertifiedCa {
+    /// Its chain: the new CA first, the root excepted.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The roots above the CA of the trust domain at the time of signing.
+    pub roots: Vec<CertificateDer<'static>>,
+}
+
 impl Lifecycle {
-    /// Signs a CA for somebody else's key, records it, and answers its chain: the new CA first, the root excepted.
+    /// Signs a CA for somebody else's key, records it, and answers it with the roots that it leads to. They are those
+    /// of the same turn: another root may sign before the call has its turn, and after it.
     ///
     /// It goes on in a task of its own when the caller goes away.
     ///
@@ -59,7 +69,7 @@ impl Lifecycle {
     pub async fn sign_for_another(
         self: &Arc<Self>,
         order: OrderForAnother,
-    ) -> Result<Vec<CertificateDer<'static>>, LifecycleError> {
+    ) -> Result<CertifiedCa, LifecycleError> {
         let lifecycle = Arc::clone(self);
         let task = self.tasks.spawn(async move {
             // No root changes meanwhile: none is tainted between its look at what depends on it and our record.
@@ -79,13 +89,14 @@ impl Lifecycle {
         &self,
         _turn: &Turn<'_>,
         order: OrderForAnother,
-    ) -> Result<Vec<CertificateDer<'static>>, LifecycleError> {
+    ) -> Result<CertifiedCa, LifecycleError> {
         let OrderForAnother { whose, request, lifetime, by } = order;
         let key = KeyHash::from(request.key().sha256());
         if self.issuance.revoked().contains_key(&key) {
             return Err(LifecycleError::KeyRevoked(key));
         }
         let (domain_ca, issuing, now) = (self.domain_ca(), self.issuance.issuing(), self.vault.clock.now());
+        let roots = domain_ca.roots().map(|root| root.der.clone()).collect();
         let issuer = match whose {
             CaOfAnother::Mesh => domain_ca.key_id().to_owned(),
             CaOfAnother::Downstream => issuing.key_id().to_owned(),
@@ -104,7 +115,7 @@ impl Lifecycle {
             .with("expires_at", row.not_after.to_string());
         let changes = vec![self.vault.add(row)];
         self.vault.store.commit(Commit { changes, events: vec![event] }).await?;
-        Ok(chain)
+        Ok(CertifiedCa { chain, roots })
     }
 
     fn row_of_ca(

@@ -401,11 +401,7 @@ async fn takes_over_no_root_whose_key_it_does_not_have() {
     assert!(world.found(&store, "example.org").await.is_err());
 }
 
-async fn sign_for(
-    lifecycle: &Arc<Lifecycle>,
-    whose: CaOfAnother,
-    lifetime: Duration,
-) -> Vec<rustls_pki_types::CertificateDer<'static>> {
+async fn sign_for(lifecycle: &Arc<Lifecycle>, whose: CaOfAnother, lifetime: Duration) -> CertifiedCa {
     let csr = PrivateKey::generate().unwrap().bare_request().unwrap();
     let request = CertificateRequest::parse_for_ca(&csr, &lifecycle.vault.trust_domain).unwrap();
     let order = OrderForAnother { whose, request, lifetime, by: Requester::local("test") };
@@ -444,6 +440,26 @@ async fn keeps_a_root_that_others_have_a_ca_below(
     assert_eq!(roots(&issuance), these([&next]));
 }
 
+/// Another root began to sign while the call waited for its turn.
+#[tokio::test]
+async fn answers_the_roots_that_the_ca_of_a_mesh_leads_to() {
+    let world = World::new();
+    let (_, lifecycle) = world.start().await;
+    let next = lifecycle.step(Line::Root, Step::Prepare).await.unwrap().key_id;
+    world.advance(MINUTE * 5);
+    let turn = lifecycle.turn.lock().await;
+    let waiting = Arc::clone(&lifecycle);
+    let waiting = tokio::spawn(async move { sign_for(&waiting, CaOfAnother::Mesh, DAY).await });
+    tokio::task::yield_now().await;
+    lifecycle.take_due_step(&turn, Line::Root, DueStep::Activate(next.clone())).await.unwrap();
+    drop(turn);
+    let ca = waiting.await.unwrap();
+    let read = |der: &[u8]| secplane_identity::x509::Certificate::parse(der).unwrap();
+    assert_eq!(read(&ca.chain[0]).authority_key_id, Some(next.clone()));
+    let roots: Vec<_> = ca.roots.iter().map(|root| read(root).subject_key_id.unwrap()).collect();
+    assert_eq!(roots, [next]);
+}
+
 #[tokio::test]
 async fn does_not_count_a_ca_of_others_that_was_revoked() {
     let world = World::new();
@@ -465,7 +481,7 @@ async fn bounds_what_a_downstream_ca_may_do() {
     use x509_parser::prelude::{FromDer, X509Certificate};
     let world = World::new();
     let (issuance, lifecycle) = world.start().await;
-    let chain = sign_for(&lifecycle, CaOfAnother::Downstream, DAY * 90).await;
+    let chain = sign_for(&lifecycle, CaOfAnother::Downstream, DAY * 90).await.chain;
     assert_eq!(chain[1], issuance.issuing().certificate().der);
     let (_, ca) = X509Certificate::from_der(&chain[0]).unwrap();
     let constraints = ca.basic_constraints().unwrap().unwrap().value;

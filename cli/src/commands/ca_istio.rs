@@ -12,7 +12,7 @@ use secplane_identity::{
     KeyKind, PrivateKey, TrustBundle,
     tls::crypto_provider,
     trust_bundle::to_certificate_pem,
-    x509::{Certificate, check_ca_certificates},
+    x509::{Certificate, check_ca_certificates, verify_ca_chain},
 };
 use secplane_proto::secplane::ca::v1::IssueIstioCaRequest;
 use serde::Serialize;
@@ -88,13 +88,18 @@ fn check(
     CertifiedKey::from_der(chain.to_vec(), key.to_rustls(), &crypto_provider())
         .map_err(|error| format!("it does not fit the key: {error}"))?;
     check_ca_certificates(chain).map_err(|error| said(&error))?;
-    if !certificate.is_valid_at(SystemTime::now()) {
+    let now = SystemTime::now();
+    if !certificate.is_valid_at(now) {
         return Err("the certificate is not valid now; check the clocks".into());
     }
     let is_trusted = |root: &CertificateDer<'_>| bundle.authorities().any(|trusted| trusted.der == *root);
     if roots.is_empty() || !roots.iter().all(is_trusted) {
         return Err("its root is not in the CA's trust bundle".into());
     }
+    // Istio gives its workloads these roots alone.
+    let roots = TrustBundle::new(bundle.trust_domain().clone(), roots).map_err(|error| said(&error))?;
+    verify_ca_chain(chain, &roots, now)
+        .map_err(|error| format!("its chain does not lead to the roots beside it: {error}"))?;
     Ok(certificate)
 }
 
@@ -140,5 +145,34 @@ impl Report for IstioCa {
             ("Expires", self.expires_at.to_string()),
             ("Files", file_list(&self.files)),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ca_daemon::authority::{CaKey, CertificateRequest, DomainCa};
+    use secplane_identity::TrustDomain;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn refuses_a_chain_below_another_root_than_the_one_beside_it() {
+        let (trust_domain, now) = (TrustDomain::parse("example.org").unwrap(), SystemTime::now());
+        let root = || {
+            let key = CaKey::try_from(&PrivateKey::generate().unwrap()).unwrap();
+            DomainCa::self_signed(&trust_domain, key, HOUR * 2, now).unwrap()
+        };
+        let (before, after) = (root(), root());
+        let key = PrivateKey::generate().unwrap();
+        let request = CertificateRequest::parse_for_ca(&key.bare_request().unwrap(), &trust_domain).unwrap();
+        let chain = after.sign_outside_ca(&request, HOUR, now).unwrap();
+        let ders = [&before, &after].map(|root| root.certificate().der.clone());
+        let bundle = TrustBundle::new(trust_domain.clone(), &ders).unwrap();
+        let [before, after] = &ders;
+        check(&chain, std::slice::from_ref(after), &key, &bundle).unwrap();
+        let refused = check(&chain, std::slice::from_ref(before), &key, &bundle).unwrap_err();
+        assert!(refused.contains("does not lead to the roots"), "{refused}");
     }
 }

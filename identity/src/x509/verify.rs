@@ -149,7 +149,7 @@ pub fn check_ca_certificates(above_leaf: &[CertificateDer<'_>]) -> Result<(), Sv
     read_ca_certificates(above_leaf).map(drop)
 }
 
-fn read_ca_certificates(above_leaf: &[CertificateDer<'_>]) -> Result<Vec<Certificate>, SvidError> {
+pub(super) fn read_ca_certificates(above_leaf: &[CertificateDer<'_>]) -> Result<Vec<Certificate>, SvidError> {
     let read = |(position, der): (usize, &CertificateDer<'_>)| {
         let certificate = Certificate::parse(der)?;
         check_ca(&certificate, position + 1)?;
@@ -205,7 +205,7 @@ fn verify_above(
     Ok(authorities)
 }
 
-fn check_bounds(leaf: &Certificate, above_leaf: usize, at: SystemTime) -> Result<(), SvidError> {
+pub(super) fn check_bounds(leaf: &Certificate, above_leaf: usize, at: SystemTime) -> Result<(), SvidError> {
     if above_leaf + 1 > MAX_CHAIN_LENGTH {
         return Err(SvidError::ChainTooLong(above_leaf + 1));
     }
