@@ -61,6 +61,8 @@ fn links_to_pages_that_are_there() {
         "docs/threat-model.md",
         "docs/lessons.md",
         "docs/operations.md",
+        "docs/rotation.md",
+        "docs/upstream.md",
         "docs/kubernetes.md",
         "docs/decisions/README.md",
     ] {
