@@ -3,13 +3,11 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use secplane_identity::{PrivateKey, trust_bundle::to_certificate_pem};
 
-use super::{
-    super::testing::{DAY, HOUR, World},
-    *,
-};
+use super::*;
 use crate::{
     founding::{Founded, found_below},
     issuance::Requester,
+    lifecycle::testing::{DAY, HOUR, World},
     store::{Store, testing::REPLICA},
 };
 
