@@ -135,7 +135,8 @@ impl Issuance {
     }
 
     /// Signs what was ordered, and answers with it the commit that records it: for a certificate that is recorded
-    /// together with something else. Nobody may be given the certificate before that commit is on disk.
+    /// together with something else. Nobody may be given the certificate before that commit is on disk. A refusal is
+    /// recorded by whoever calls this, as part of what they do with it.
     ///
     /// # Errors
     /// When the request asks for a name that was not granted, or the lifetime is too long.

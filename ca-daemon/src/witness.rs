@@ -1,4 +1,5 @@
-//! What is recorded although it changes nothing: who connected, and which calls were denied.
+//! What is recorded although it changes nothing: who connected, which calls were denied, and what was asked for and
+//! not given.
 //!
 //! Anybody can cause these, so nobody waits for their record, and repeats are counted instead of being recorded one by
 //! one: see [`Repeats`].
@@ -30,25 +31,41 @@ const QUEUE: usize = 512;
 /// Takes note of what happens. Cheap to clone.
 #[derive(Clone)]
 pub struct Witness {
-    repeats: Arc<Mutex<Repeats>>,
+    counted: Arc<Counted>,
     events: mpsc::Sender<Event>,
 }
 
 /// Records what a [`Witness`] saw.
 pub struct Recorder {
-    repeats: Arc<Mutex<Repeats>>,
+    counted: Arc<Counted>,
     events: mpsc::Receiver<Event>,
     store: Store,
+}
+
+/// What is counted until its window ends. Whoever asks for one thing after another must not use up the room in which
+/// connections and denied calls are told apart.
+#[derive(Default)]
+struct Counted {
+    calls: Mutex<Repeats>,
+    requests: Mutex<Repeats>,
+}
+
+impl Counted {
+    fn end_window(&self) -> Vec<Event> {
+        let mut events = lock(&self.calls).end_window();
+        events.extend(lock(&self.requests).end_window());
+        events
+    }
 }
 
 impl Witness {
     /// A witness, and who records what it sees.
     #[must_use]
     pub fn new(store: Store) -> (Self, Recorder) {
-        let repeats = Arc::new(Mutex::new(Repeats::default()));
+        let counted = Arc::new(Counted::default());
         let (sender, events) = mpsc::channel(QUEUE);
-        let recorder = Recorder { repeats: Arc::clone(&repeats), events, store };
-        (Self { repeats, events: sender }, recorder)
+        let recorder = Recorder { counted: Arc::clone(&counted), events, store };
+        (Self { counted, events: sender }, recorder)
     }
 
     /// A connection of `caller` to `listener` was opened.
@@ -80,9 +97,20 @@ impl Witness {
         self.saw(nameless(caller, Event::by(caller, Action::AgentAttest, kind)).denied(reason));
     }
 
+    /// `caller` asked for something and was not given it: what, and why, says the event.
+    pub fn not_given(&self, caller: &Caller, event: Event) {
+        self.count(&self.counted.requests, nameless(caller, event));
+    }
+
     /// Takes note of an event, and never waits.
     pub fn saw(&self, event: Event) {
-        let mut repeats = lock(&self.repeats);
+        self.count(&self.counted.calls, event);
+    }
+
+    fn count(&self, repeats: &Mutex<Repeats>, event: Event) {
+        // It is kept for a while, and callers say what is in it.
+        let event = event.cut();
+        let mut repeats = lock(repeats);
         if let Some(event) = repeats.take(event)
             && let Err(unsent) = self.events.try_send(event)
         {
@@ -130,14 +158,14 @@ impl Recorder {
             tokio::select! {
                 () = stop.cancelled() => break,
                 received = self.events.recv_many(&mut events, QUEUE) => if received == 0 { break },
-                _ = windows.tick() => events.extend(lock(&self.repeats).end_window()),
+                _ = windows.tick() => events.extend(self.counted.end_window()),
             }
             self.record(&mut events).await;
         }
         while let Ok(event) = self.events.try_recv() {
             events.push(event);
         }
-        events.extend(lock(&self.repeats).end_window());
+        events.extend(self.counted.end_window());
         self.record(&mut events).await;
     }
 
@@ -148,7 +176,7 @@ impl Recorder {
         let count = events.len();
         let commit = Commit { changes: Vec::new(), events: std::mem::take(events) };
         if let Err(error) = self.store.commit(commit).await {
-            tracing::error!(%error, count, "connections and denied calls could not be recorded");
+            tracing::error!(%error, count, "connections and refusals could not be recorded");
         }
     }
 }

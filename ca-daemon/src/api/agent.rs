@@ -22,7 +22,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::form
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{page, refusal::ToStatus, services::Services};
+use super::{not_given::named, page, refusal::ToStatus, services::Services};
 use crate::{
     access::{Caller, Permission},
     agents::{
@@ -97,13 +97,10 @@ impl AgentService for AgentApi {
 
     async fn delete_agent(&self, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
         let caller = self.0.authorize(&request, Permission::Admin)?;
-        let id = self.agent_id(request.into_inner().id)?;
-        let with = self.with_revocation(
-            &id,
-            "the agent was evicted",
-            Event::by(&caller, Action::AgentEvict, id.as_str()),
-        );
-        self.0.agents.evict(&id, with).await.map_err(|error| error.to_status())?;
+        let wire = request.into_inner().id;
+        let named = named(wire.as_ref());
+        let evicted = self.evict(wire, &caller).await;
+        let id = self.0.noted(&caller, Action::AgentEvict, &named, evicted)?;
         self.heed_revocation().await;
         tracing::info!(%caller, agent = %id, "an agent was evicted");
         Ok(Response::new(()))
@@ -111,13 +108,10 @@ impl AgentService for AgentApi {
 
     async fn ban_agent(&self, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
         let caller = self.0.authorize(&request, Permission::Admin)?;
-        let id = self.agent_id(request.into_inner().id)?;
-        let with = self.with_revocation(
-            &id,
-            "the agent was banned",
-            Event::by(&caller, Action::AgentBan, id.as_str()),
-        );
-        self.0.agents.ban(&id, with).await.map_err(|error| error.to_status())?;
+        let wire = request.into_inner().id;
+        let named = named(wire.as_ref());
+        let banned = self.ban(wire, &caller).await;
+        let id = self.0.noted(&caller, Action::AgentBan, &named, banned)?;
         self.heed_revocation().await;
         tracing::info!(%caller, agent = %id, "an agent was banned");
         Ok(Response::new(()))
@@ -154,9 +148,8 @@ impl AgentService for AgentApi {
         let caller = self.0.caller(&request)?;
         let agent = self.0.agent(&caller).await?;
         self.0.within_limit(self.0.limits.signatures.hold_back(&agent.id, 1).await)?;
-        let params = request.into_inner().params.ok_or_else(|| malformed("missing params"))?;
-        let csr = checked_csr(params)?;
-        let svid = self.renew(&agent, &caller, &csr).await?;
+        let renewed = self.renew(&agent, &caller, request.into_inner()).await;
+        let svid = self.0.noted(&caller, Action::AgentRenew, agent.id.as_str(), renewed)?;
         Ok(Response::new(RenewAgentResponse { svid: Some(svid) }))
     }
 
@@ -166,36 +159,11 @@ impl AgentService for AgentApi {
         request: Request<CreateJoinTokenRequest>,
     ) -> Result<Response<types::JoinToken>, Status> {
         let caller = self.0.authorize(&request, Permission::Admin)?;
-        let CreateJoinTokenRequest { ttl, token, agent_id } = request.into_inner();
-        let ttl = match u64::try_from(ttl) {
-            Ok(0) | Err(_) => {
-                return Err(Status::invalid_argument("ttl is required, you must provide one"));
-            }
-            Ok(seconds) => Duration::from_secs(seconds),
-        };
-        if ttl > LONGEST_TTL {
-            return Err(Status::invalid_argument(format!(
-                "the ttl is longer than {} s; let the node join sooner",
-                LONGEST_TTL.as_secs()
-            )));
-        }
-        let alias = agent_id.map(|id| self.alias(id)).transpose()?;
-        let token = if token.is_empty() { JoinToken::random() } else { JoinToken::parse(&token) }
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        token
-            .agent_id(self.0.issuance.trust_domain())
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let now = self.0.issuance.clock().now();
-        let record = TokenRecord { hash: token.hash(), expires_at: now + ttl, alias, used: None };
-        let event = Event::by(&caller, Action::TokenCreate, record.hash.prefix())
-            .with("expires_at", unix(record.expires_at).to_string())
-            .with("agent_id", record.alias.as_ref().map(ToString::to_string).unwrap_or_default());
-        self.0.agents.create_token(&record, now, event).await.map_err(|error| error.to_status())?;
-        tracing::info!(%caller, token_sha256 = record.hash.prefix(), "a join token was created");
-        Ok(Response::new(types::JoinToken {
-            value: token.secret().to_owned(),
-            expires_at: unix(record.expires_at),
-        }))
+        let request = request.into_inner();
+        // The token that was asked for is a secret, so it does not name what failed.
+        let named = named(request.agent_id.as_ref());
+        let created = self.create_token(request, &caller).await;
+        self.0.noted(&caller, Action::TokenCreate, &named, created).map(Response::new)
     }
 
     async fn post_status(
@@ -236,8 +204,11 @@ impl AgentApi {
         messages: Streaming<AttestAgentRequest>,
         caller: &Caller,
     ) -> Result<AttestedNode, Status> {
-        let (evidence, csr) = first_message(messages).await?;
-        let token = read_evidence(evidence)?;
+        let brought = first_message(messages).await;
+        let brought = brought.and_then(|(evidence, csr)| Ok((read_evidence(evidence)?, csr)));
+        let (token, csr) = brought.inspect_err(|status| {
+            self.0.witness.attestation_refused(caller, JOIN_TOKEN, status.message());
+        })?;
         let lifetime = self.0.settings.load().validity.agent;
         self.0.join_tokens.attest(&token, &csr, lifetime, caller).await.map_err(|error| {
             tracing::warn!(%caller, token_sha256 = token.hash().prefix(), %error, "an attestation is refused");
@@ -247,11 +218,17 @@ impl AgentApi {
     }
 
     /// Gives an agent its next SVID. The one that it holds counts until the next is used.
-    async fn renew(&self, agent: &Agent, caller: &Caller, csr: &[u8]) -> Result<types::X509svid, Status> {
+    async fn renew(
+        &self,
+        agent: &Agent,
+        caller: &Caller,
+        wire: RenewAgentRequest,
+    ) -> Result<types::X509svid, Status> {
+        let csr = checked_csr(wire.params.ok_or_else(|| malformed("missing params"))?)?;
         let held = caller.holder().map(|holder| holder.serial.clone()).unwrap_or_default();
         let renews = self.0.issuance.record(&held).await.map_err(|error| error.to_status())?;
         let order = Order {
-            request: CertificateRequest::parse(csr).map_err(|error| error.to_status())?,
+            request: CertificateRequest::parse(&csr).map_err(|error| error.to_status())?,
             subject: Subject::X509Svid { id: agent.id.clone(), dns_names: Vec::new() },
             lifetime: Some(self.0.settings.load().validity.agent),
             requester: Requester::from(caller),
@@ -280,6 +257,56 @@ impl AgentApi {
             expires_at: unix(signed.not_after()),
             hint: String::new(),
         })
+    }
+
+    async fn create_token(
+        &self,
+        wire: CreateJoinTokenRequest,
+        caller: &Caller,
+    ) -> Result<types::JoinToken, Status> {
+        let CreateJoinTokenRequest { ttl, token, agent_id } = wire;
+        let ttl = match u64::try_from(ttl) {
+            Ok(0) | Err(_) => {
+                return Err(Status::invalid_argument("ttl is required, you must provide one"));
+            }
+            Ok(seconds) => Duration::from_secs(seconds),
+        };
+        if ttl > LONGEST_TTL {
+            return Err(Status::invalid_argument(format!(
+                "the ttl is longer than {} s; let the node join sooner",
+                LONGEST_TTL.as_secs()
+            )));
+        }
+        let alias = agent_id.map(|id| self.alias(id)).transpose()?;
+        let token = if token.is_empty() { JoinToken::random() } else { JoinToken::parse(&token) }
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        token
+            .agent_id(self.0.issuance.trust_domain())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let now = self.0.issuance.clock().now();
+        let record = TokenRecord { hash: token.hash(), expires_at: now + ttl, alias, used: None };
+        let event = Event::by(caller, Action::TokenCreate, record.hash.prefix())
+            .with("expires_at", unix(record.expires_at).to_string())
+            .with("agent_id", record.alias.as_ref().map(ToString::to_string).unwrap_or_default());
+        self.0.agents.create_token(&record, now, event).await.map_err(|error| error.to_status())?;
+        tracing::info!(%caller, token_sha256 = record.hash.prefix(), "a join token was created");
+        Ok(types::JoinToken { value: token.secret().to_owned(), expires_at: unix(record.expires_at) })
+    }
+
+    async fn evict(&self, wire: Option<types::Spiffeid>, caller: &Caller) -> Result<SpiffeId, Status> {
+        let id = self.agent_id(wire)?;
+        let event = Event::by(caller, Action::AgentEvict, id.as_str());
+        let with = self.with_revocation(&id, "the agent was evicted", event);
+        self.0.agents.evict(&id, with).await.map_err(|error| error.to_status())?;
+        Ok(id)
+    }
+
+    async fn ban(&self, wire: Option<types::Spiffeid>, caller: &Caller) -> Result<SpiffeId, Status> {
+        let id = self.agent_id(wire)?;
+        let event = Event::by(caller, Action::AgentBan, id.as_str());
+        let with = self.with_revocation(&id, "the agent was banned", event);
+        self.0.agents.ban(&id, with).await.map_err(|error| error.to_status())?;
+        Ok(id)
     }
 
     /// What is written with an agent's end: everybody refuses its SVIDs from then on.

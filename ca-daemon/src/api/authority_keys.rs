@@ -13,7 +13,7 @@ use crate::{
     audit::Action,
     authority::CertificateRequest,
     issuance::Requester,
-    keys::WrappingKeySource,
+    keys::{WrappingKey, WrappingKeySource},
     lifecycle::{CaOfAnother, OrderForAnother},
 };
 
@@ -32,24 +32,8 @@ pub(super) async fn rekey(
             "the wrapping key is changed over the admin socket alone; run secctl on the CA's machine",
         ));
     }
-    let source = match request.into_inner().new_wrapping_key {
-        Some(NewWrappingKey::File(path)) if PathBuf::from(&path).is_absolute() => {
-            WrappingKeySource::File(path.into())
-        }
-        Some(NewWrappingKey::File(path)) => {
-            return Err(Status::invalid_argument(format!(
-                "`{path}` is not absolute; the daemon may run in another folder"
-            )));
-        }
-        Some(NewWrappingKey::Credential(name)) => WrappingKeySource::Credential(name),
-        Some(NewWrappingKey::Env(name)) => WrappingKeySource::Env(name),
-        None => return Err(Status::invalid_argument("the request names no new wrapping key")),
-    };
-    let reading = source.clone();
-    let read = tokio::task::spawn_blocking(move || reading.read()).await;
-    let wrapping = read
-        .map_err(|_| Status::unavailable("the authority is stopping"))?
-        .map_err(|error| Status::failed_precondition(error.to_string()))?;
+    let read = read(request.into_inner().new_wrapping_key).await;
+    let (source, wrapping) = services.noted(&caller, Action::KeysRekey, "", read)?;
     let event = Requester::from(&caller).event(Action::KeysRekey, wrapping.id().to_string());
     let done = services.keys.rekey(wrapping).await;
     let event = match &done {
@@ -67,6 +51,29 @@ pub(super) async fn rekey(
     Ok(Response::new(RekeyResponse { sealed: i64::try_from(done.sealed).unwrap_or(i64::MAX) }))
 }
 
+/// The new wrapping key, and where it was read.
+async fn read(named: Option<NewWrappingKey>) -> Result<(WrappingKeySource, WrappingKey), Status> {
+    let source = match named {
+        Some(NewWrappingKey::File(path)) if PathBuf::from(&path).is_absolute() => {
+            WrappingKeySource::File(path.into())
+        }
+        Some(NewWrappingKey::File(path)) => {
+            return Err(Status::invalid_argument(format!(
+                "`{path}` is not absolute; the daemon may run in another folder"
+            )));
+        }
+        Some(NewWrappingKey::Credential(name)) => WrappingKeySource::Credential(name),
+        Some(NewWrappingKey::Env(name)) => WrappingKeySource::Env(name),
+        None => return Err(Status::invalid_argument("the request names no new wrapping key")),
+    };
+    let reading = source.clone();
+    let read = tokio::task::spawn_blocking(move || reading.read()).await;
+    let wrapping = read
+        .map_err(|_| Status::unavailable("the authority is stopping"))?
+        .map_err(|error| Status::failed_precondition(error.to_string()))?;
+    Ok((source, wrapping))
+}
+
 /// Signs the CA of a mesh that is to chain to the same root. It can issue any identity of the trust domain, so its key
 /// is as precious as an issuing CA's; only an admin gets one, and the audit log says so.
 pub(super) async fn issue_istio_ca(
@@ -75,9 +82,12 @@ pub(super) async fn issue_istio_ca(
 ) -> Result<Response<IssueIstioCaResponse>, Status> {
     let caller = services.authorize(&request, Permission::Admin)?;
     let IssueIstioCaRequest { csr, ttl } = request.into_inner();
-    let lifetime = lifetime(ttl)?.unwrap_or(MESH_CA_LIFETIME);
-    let request = CertificateRequest::parse_for_ca(&csr, services.issuance.trust_domain())
-        .map_err(|error| error.to_status())?;
+    let wanted = lifetime(ttl).and_then(|lifetime| {
+        let request = CertificateRequest::parse_for_ca(&csr, services.issuance.trust_domain())
+            .map_err(|error| error.to_status())?;
+        Ok((lifetime.unwrap_or(MESH_CA_LIFETIME), request))
+    });
+    let (lifetime, request) = services.noted(&caller, Action::CertificateIssue, "", wanted)?;
     let order = OrderForAnother { whose: CaOfAnother::Mesh, request, lifetime, by: Requester::from(&caller) };
     let ca = services.lifecycle.sign_for_another(order).await.map_err(|error| error.to_status())?;
     tracing::info!(%caller, "a mesh has a CA of its own below ours");

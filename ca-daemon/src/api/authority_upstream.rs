@@ -9,8 +9,10 @@ use tonic::{Request, Response, Status};
 
 use super::{authority::to_wire, refusal::ToStatus, services::Services};
 use crate::{
-    access::Permission,
+    access::{Caller, Permission},
+    audit::Action,
     issuance::Requester,
+    store::AuthorityRow,
     upstream::{UpstreamError, answered_request, forget_request, pending_request},
 };
 
@@ -34,7 +36,18 @@ pub(super) async fn import(
     request: Request<ImportUpstreamChainRequest>,
 ) -> Result<Response<ImportUpstreamChainResponse>, Status> {
     let caller = services.authorize(&request, Permission::Admin)?;
-    let ImportUpstreamChainRequest { chain, roots } = request.into_inner();
+    let imported = take_in(services, request.into_inner(), &caller).await;
+    let row = services.noted(&caller, Action::AuthorityPrepare, "", imported)?;
+    let authority = Some(to_wire(&row, &services.lifecycle.standing(), &services.lifecycle));
+    Ok(Response::new(ImportUpstreamChainResponse { authority }))
+}
+
+async fn take_in(
+    services: &Services,
+    wire: ImportUpstreamChainRequest,
+    caller: &Caller,
+) -> Result<AuthorityRow, Status> {
+    let ImportUpstreamChainRequest { chain, roots } = wire;
     if chain.len() > MAX_CERTIFICATES || roots.len() > MAX_CERTIFICATES {
         return Err(Status::invalid_argument(format!(
             "at most {MAX_CERTIFICATES} certificates are read of each"
@@ -52,12 +65,11 @@ pub(super) async fn import(
     .map_err(|error| error.to_status())?;
     let row = services
         .lifecycle
-        .take_in(ca, services.keys.ca_storage(), Requester::from(&caller))
+        .take_in(ca, services.keys.ca_storage(), Requester::from(caller))
         .await
         .map_err(|error| error.to_status())?;
     forget_request(&services.keys).await.map_err(|error| error.to_status())?;
-    let authority = Some(to_wire(&row, &services.lifecycle.standing(), &services.lifecycle));
-    Ok(Response::new(ImportUpstreamChainResponse { authority }))
+    Ok(row)
 }
 
 impl ToStatus for UpstreamError {

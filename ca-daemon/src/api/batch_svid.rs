@@ -15,6 +15,7 @@ use super::{page, refusal::ToStatus, services::Services, svid::csr_refusal};
 use crate::{
     access::Caller,
     agents::Agent,
+    audit::Action,
     authority::{CertificateRequest, SignedCertificate, Subject},
     instant::unix,
     issuance::{Order, Requester},
@@ -51,10 +52,14 @@ impl Services {
         let mut orders = Vec::with_capacity(params.len());
         let mut answers: Vec<Result<Hint, Status>> = Vec::with_capacity(params.len());
         for item in params {
-            answers.push(self.order(agent, item, &requester, now).map(|(order, hint)| {
+            let answer = self.order(agent, &item, &requester, now).map(|(order, hint)| {
                 orders.push(order);
                 hint
-            }));
+            });
+            if let Err(status) = &answer {
+                self.note_of_entry(caller, Action::CertificateIssue, &item.entry_id, status);
+            }
+            answers.push(answer);
             // A long list must not keep others from the processor.
             if !is_alone {
                 tokio::task::yield_now().await;
@@ -77,7 +82,7 @@ impl Services {
     fn order(
         &self,
         agent: &Agent,
-        item: NewX509svidParams,
+        item: &NewX509svidParams,
         requester: &Requester,
         now: SystemTime,
     ) -> Result<(Order, Hint), Status> {

@@ -19,7 +19,11 @@ use tonic::{Request, Response, Status};
 
 use super::{batch::check_batch, downstream, refusal::ToStatus, services::Services};
 use crate::{
-    access::Permission, bundle_message::to_wire, issuance::Requester, lifecycle::ForeignAuthorities,
+    access::{Caller, Permission},
+    audit::Action,
+    bundle_message::to_wire,
+    issuance::Requester,
+    lifecycle::ForeignAuthorities,
 };
 
 pub(super) struct BundleApi(pub(super) Arc<Services>);
@@ -62,6 +66,19 @@ fn foreign(
         roots: roots.into_iter().map(root).collect::<Result<_, _>>()?,
         jwt_keys: jwt_keys.into_iter().map(downstream::jwt_key).collect::<Result<_, _>>()?,
     })
+}
+
+impl BundleApi {
+    async fn append(
+        &self,
+        roots: Vec<types::X509Certificate>,
+        jwt_keys: Vec<types::JwtKey>,
+        caller: &Caller,
+    ) -> Result<(), Status> {
+        let foreign = foreign(roots, jwt_keys)?;
+        let appended = self.0.lifecycle.publish_foreign(foreign, Requester::from(caller)).await;
+        appended.map_err(|error| error.to_status())
+    }
 }
 
 #[tonic::async_trait]
@@ -113,9 +130,8 @@ impl Bundle for BundleApi {
         if !wit_authorities.is_empty() {
             return Err(Status::unimplemented("this authority knows no keys of workload identity tokens"));
         }
-        let foreign = foreign(x509_authorities, jwt_authorities)?;
-        let appended = self.0.lifecycle.publish_foreign(foreign, Requester::from(&caller)).await;
-        appended.map_err(|error| error.to_status())?;
+        let appended = self.append(x509_authorities, jwt_authorities, &caller).await;
+        self.0.noted(&caller, Action::AuthorityPublish, "", appended)?;
         tracing::warn!(%caller, "authorities of others came into the trust bundle");
         let bundle = to_wire(&self.0.issuance.bundle().borrow());
         Ok(Response::new(masked(bundle, output_mask)))

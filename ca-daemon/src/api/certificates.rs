@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     access::{Caller, Permission},
+    audit::Action,
     authority::{CertificateKind, CertificateRequest, DnsName, SignedCertificate, Subject},
     instant::unix,
     issuance::{IssueError, Order, Requester},
@@ -44,15 +45,8 @@ impl Certificates for CertificatesApi {
         request: Request<IssueServerCertificateRequest>,
     ) -> Result<Response<IssueServerCertificateResponse>, Status> {
         let caller = self.0.authorize(&request, Permission::Admin)?;
-        let wire = request.into_inner();
-        let (dns_names, ip_addresses) = names(&wire.dns_names, &wire.ip_addresses)?;
-        if dns_names.is_empty() && ip_addresses.is_empty() {
-            return Err(Status::invalid_argument(
-                "a server certificate needs at least one DNS name or IP address",
-            ));
-        }
-        let subject = Subject::Server { dns_names, ip_addresses };
-        let certificate = Some(self.issue(&caller, &wire.csr, subject, wire.ttl).await?);
+        let order = order_of_server(&caller, &request.into_inner());
+        let certificate = Some(self.issue(&caller, order).await?);
         Ok(Response::new(IssueServerCertificateResponse { certificate }))
     }
 
@@ -61,11 +55,8 @@ impl Certificates for CertificatesApi {
         request: Request<IssueClientCertificateRequest>,
     ) -> Result<Response<IssueClientCertificateResponse>, Status> {
         let caller = self.0.authorize(&request, Permission::Admin)?;
-        let wire = request.into_inner();
-        let (dns_names, ip_addresses) = names(&wire.dns_names, &wire.ip_addresses)?;
-        let common_name = common_name(wire.common_name)?;
-        let subject = Subject::Client { common_name, dns_names, ip_addresses };
-        let certificate = Some(self.issue(&caller, &wire.csr, subject, wire.ttl).await?);
+        let order = order_of_client(&caller, request.into_inner());
+        let certificate = Some(self.issue(&caller, order).await?);
         Ok(Response::new(IssueClientCertificateResponse { certificate }))
     }
 
@@ -74,24 +65,9 @@ impl Certificates for CertificatesApi {
         request: Request<RenewCertificateRequest>,
     ) -> Result<Response<RenewCertificateResponse>, Status> {
         let caller = self.0.authorize(&request, Permission::OwnCertificate)?;
-        let RenewCertificateRequest { csr, ttl } = request.into_inner();
-        let old = self.record_of(&caller).await?;
-        let granted = self.granted_lifetime(&old)?;
-        let lifetime = renewed_lifetime(lifetime(ttl)?, granted)?;
-        let subject = self.0.issuance.subject_of(&old).map_err(|error| error.to_status())?;
-        if let Some(id) = subject.spiffe_id().filter(|id| id.is_reserved()) {
-            return Err(Status::permission_denied(format!(
-                "{id} is renewed by its agent alone; call RenewAgent"
-            )));
-        }
-        let order = Order {
-            request: CertificateRequest::parse(&csr).map_err(|error| error.to_status())?,
-            subject,
-            lifetime,
-            requester: Requester::from(&caller),
-            entry_id: old.entry_id.as_deref().and_then(|id| EntryId::parse(id).ok()),
-            renews: Some(old),
-        };
+        let order = self.renewal(&caller, request.into_inner()).await;
+        let held = caller.holder().map(|holder| holder.serial.as_str()).unwrap_or_default();
+        let order = self.0.noted(&caller, Action::CertificateRenew, held, order)?;
         let signed = self.0.issuance.issue(order).await.map_err(|error| error.to_status())?;
         Ok(Response::new(RenewCertificateResponse { certificate: Some(issued(&signed)) }))
     }
@@ -156,8 +132,8 @@ impl Certificates for CertificatesApi {
     ) -> Result<Response<RevokeCertificateResponse>, Status> {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let RevokeCertificateRequest { serial_number, reason } = request.into_inner();
-        let serial = serial(&serial_number)?;
-        check_reason(&reason)?;
+        let serial = serial(&serial_number).and_then(|serial| check_reason(&reason).map(|()| serial));
+        let serial = self.0.noted(&caller, Action::CertificateRevoke, &serial_number, serial)?;
         self.0.revoke(Target::Certificate(serial), reason, &caller).await?;
         tracing::info!(%caller, %serial, "a certificate was revoked");
         Ok(Response::new(RevokeCertificateResponse { certificate: Some(self.known(&serial).await?) }))
@@ -168,20 +144,33 @@ impl CertificatesApi {
     async fn issue(
         &self,
         caller: &Caller,
-        csr: &[u8],
-        subject: Subject,
-        ttl: i64,
+        order: Result<Order, Status>,
     ) -> Result<IssuedCertificate, Status> {
-        let order = Order {
-            request: CertificateRequest::parse(csr).map_err(|error| error.to_status())?,
-            subject,
-            lifetime: lifetime(ttl)?,
-            requester: Requester::from(caller),
-            entry_id: None,
-            renews: None,
-        };
+        let order = self.0.noted(caller, Action::CertificateIssue, "", order)?;
         let signed = self.0.issuance.issue(order).await.map_err(|error| error.to_status())?;
         Ok(issued(&signed))
+    }
+
+    /// The same names for another key, while they are still granted.
+    async fn renewal(&self, caller: &Caller, wire: RenewCertificateRequest) -> Result<Order, Status> {
+        let RenewCertificateRequest { csr, ttl } = wire;
+        let old = self.record_of(caller).await?;
+        let granted = self.granted_lifetime(&old)?;
+        let lifetime = renewed_lifetime(lifetime(ttl)?, granted)?;
+        let subject = self.0.issuance.subject_of(&old).map_err(|error| error.to_status())?;
+        if let Some(id) = subject.spiffe_id().filter(|id| id.is_reserved()) {
+            return Err(Status::permission_denied(format!(
+                "{id} is renewed by its agent alone; call RenewAgent"
+            )));
+        }
+        Ok(Order {
+            request: CertificateRequest::parse(&csr).map_err(|error| error.to_status())?,
+            subject,
+            lifetime,
+            requester: Requester::from(caller),
+            entry_id: old.entry_id.as_deref().and_then(|id| EntryId::parse(id).ok()),
+            renews: Some(old),
+        })
     }
 
     /// What is known of a certificate: a record, or, of a CA below ours, what stands among the authorities.
@@ -230,6 +219,33 @@ impl CertificatesApi {
                 ))
             })
     }
+}
+
+fn order_of_server(caller: &Caller, wire: &IssueServerCertificateRequest) -> Result<Order, Status> {
+    let (dns_names, ip_addresses) = names(&wire.dns_names, &wire.ip_addresses)?;
+    if dns_names.is_empty() && ip_addresses.is_empty() {
+        return Err(Status::invalid_argument(
+            "a server certificate needs at least one DNS name or IP address",
+        ));
+    }
+    order(caller, &wire.csr, Subject::Server { dns_names, ip_addresses }, wire.ttl)
+}
+
+fn order_of_client(caller: &Caller, wire: IssueClientCertificateRequest) -> Result<Order, Status> {
+    let (dns_names, ip_addresses) = names(&wire.dns_names, &wire.ip_addresses)?;
+    let common_name = common_name(wire.common_name)?;
+    order(caller, &wire.csr, Subject::Client { common_name, dns_names, ip_addresses }, wire.ttl)
+}
+
+fn order(caller: &Caller, csr: &[u8], subject: Subject, ttl: i64) -> Result<Order, Status> {
+    Ok(Order {
+        request: CertificateRequest::parse(csr).map_err(|error| error.to_status())?,
+        subject,
+        lifetime: lifetime(ttl)?,
+        requester: Requester::from(caller),
+        entry_id: None,
+        renews: None,
+    })
 }
 
 fn renewed_lifetime(wanted: Option<Duration>, granted: Option<Duration>) -> Result<Option<Duration>, Status> {

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     access::{Caller, Permission},
+    audit::Action,
     authority::CertificateRequest,
     bundle_message,
     instant::from_unix,
@@ -40,9 +41,12 @@ pub(super) async fn new_ca(
     services.within_limit(services.limits.signatures.hold_back(id_of(&caller)?, 1).await)?;
     let NewDownstreamX509caRequest { csr, preferred_ttl } = request.into_inner();
     let issuing_lives = services.settings.load().validity.issuing_ca;
-    let lifetime = lifetime(preferred_ttl.into())?.unwrap_or(issuing_lives).max(SHORTEST);
-    let request = CertificateRequest::parse_for_ca(&csr, services.issuance.trust_domain())
-        .map_err(|error| csr_refusal(&error, "invalid CSR signature"))?;
+    let wanted = lifetime(preferred_ttl.into()).and_then(|lifetime| {
+        let request = CertificateRequest::parse_for_ca(&csr, services.issuance.trust_domain())
+            .map_err(|error| csr_refusal(&error, "invalid CSR signature"))?;
+        Ok((lifetime.unwrap_or(issuing_lives).max(SHORTEST), request))
+    });
+    let (lifetime, request) = services.noted(&caller, Action::CertificateIssue, "", wanted)?;
     let order =
         OrderForAnother { whose: CaOfAnother::Downstream, request, lifetime, by: Requester::from(&caller) };
     let ca = services.lifecycle.sign_for_another(order).await.map_err(|error| error.to_status())?;
@@ -62,13 +66,17 @@ pub(super) async fn publish_jwt_key(
     let caller = services.authorize(&request, Permission::Downstream)?;
     services.within_limit(services.limits.signatures.hold_back(id_of(&caller)?, 1).await)?;
     let key = request.into_inner().jwt_authority;
-    let key = key.ok_or_else(|| Status::invalid_argument("missing JWT authority"))?;
-    let jwt_keys = vec![jwt_key(key)?];
-    let foreign = ForeignAuthorities { roots: Vec::new(), jwt_keys };
-    let by = Requester::from(&caller);
-    services.lifecycle.publish_foreign(foreign, by).await.map_err(|error| error.to_status())?;
+    let key_id = key.as_ref().map(|key| key.key_id.clone()).unwrap_or_default();
+    let published = publish(services, key, Requester::from(&caller)).await;
+    services.noted(&caller, Action::AuthorityPublish, &key_id, published)?;
     let bundle = bundle_message::to_wire(&services.issuance.bundle().borrow());
     Ok(PublishJwtAuthorityResponse { jwt_authorities: bundle.jwt_authorities })
+}
+
+async fn publish(services: &Services, key: Option<types::JwtKey>, by: Requester) -> Result<(), Status> {
+    let key = key.ok_or_else(|| Status::invalid_argument("missing JWT authority"))?;
+    let foreign = ForeignAuthorities { roots: Vec::new(), jwt_keys: vec![jwt_key(key)?] };
+    services.lifecycle.publish_foreign(foreign, by).await.map_err(|error| error.to_status())
 }
 
 /// Reads a JWT key of somebody else.

@@ -19,12 +19,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     batch::{check_batch, done, failed},
+    not_given::named,
     page,
     refusal::ToStatus,
     services::Services,
 };
 use crate::{
     access::{Caller, Permission},
+    audit::Action,
     registry::{
         Entry, EntryFields, EntryFilter, EntryId, Match, RegistryError, Selector, spiffe_id_from_wire,
     },
@@ -87,11 +89,12 @@ impl EntryService for EntryApi {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let BatchCreateEntryRequest { entries, output_mask } = request.into_inner();
         check_batch(entries.len())?;
+        let wanted: Vec<_> = entries.iter().map(|wire| named(wire.spiffe_id.as_ref())).collect();
         // All at once, so that they share a durable commit. Of two that are similar the first one wins.
         let created = entries.into_iter().map(|wire| self.create(wire, &caller));
         let mut room = page::Room::default();
         let mut results = Vec::new();
-        for created in join_all(created).await {
+        for (created, wanted) in join_all(created).await.into_iter().zip(wanted) {
             // Whoever finds a similar entry is shown it.
             let entry = match &created {
                 Ok(entry) | Err(RegistryError::Similar(entry)) => {
@@ -99,7 +102,7 @@ impl EntryService for EntryApi {
                 }
                 Err(_) => None,
             };
-            let status = Some(item_status(created.map(drop)));
+            let status = Some(self.item_status(&caller, Action::EntryCreate, &wanted, created.map(drop)));
             results.push(batch_create_entry_response::Result { status, entry });
         }
         Ok(Response::new(BatchCreateEntryResponse { results }))
@@ -112,12 +115,13 @@ impl EntryService for EntryApi {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let BatchUpdateEntryRequest { entries, input_mask, output_mask } = request.into_inner();
         check_batch(entries.len())?;
+        let wanted: Vec<_> = entries.iter().map(|wire| wire.id.clone()).collect();
         let updated = entries.into_iter().map(|wire| self.update(wire, input_mask.as_ref(), &caller));
         let mut room = page::Room::default();
         let mut results = Vec::new();
-        for updated in join_all(updated).await {
+        for (updated, wanted) in join_all(updated).await.into_iter().zip(wanted) {
             let entry = updated.as_ref().ok().map(|entry| shown_in(&mut room, entry, output_mask.as_ref()));
-            let status = Some(item_status(updated.map(drop)));
+            let status = Some(self.item_status(&caller, Action::EntryUpdate, &wanted, updated.map(drop)));
             results.push(batch_update_entry_response::Result { status, entry });
         }
         Ok(Response::new(BatchUpdateEntryResponse { results }))
@@ -132,7 +136,7 @@ impl EntryService for EntryApi {
         check_batch(ids.len())?;
         let deleted = join_all(ids.iter().map(|id| self.delete(id, &caller))).await;
         let results = ids.iter().zip(deleted).map(|(id, deleted)| batch_delete_entry_response::Result {
-            status: Some(item_status(deleted)),
+            status: Some(self.item_status(&caller, Action::EntryDelete, id, deleted)),
             id: id.clone(),
         });
         Ok(Response::new(BatchDeleteEntryResponse { results: results.collect() }))
@@ -187,12 +191,19 @@ impl EntryApi {
         tracing::info!(%caller, entry = %id, "an entry was deleted");
         Ok(())
     }
-}
 
-fn item_status(result: Result<(), RegistryError>) -> types::Status {
-    match result {
-        Ok(()) => done(),
-        Err(error) => failed(&error.to_status()),
+    /// What became of an item; that it failed is taken note of.
+    fn item_status(
+        &self,
+        caller: &Caller,
+        action: Action,
+        wanted: &str,
+        result: Result<(), RegistryError>,
+    ) -> types::Status {
+        match self.0.noted(caller, action, wanted, result.map_err(|error| error.to_status())) {
+            Ok(()) => done(),
+            Err(status) => failed(&status),
+        }
     }
 }
 

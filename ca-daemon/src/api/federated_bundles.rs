@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     access::Caller,
+    audit::Action,
     federation::{Author, Before, FederatedBundle, FederationError, trust_domain},
     registry::{EntryFields, EntryFilter, Match, RegistryError},
 };
@@ -72,7 +73,8 @@ impl Services {
         caller: &Caller,
     ) -> Result<BatchCreateFederatedBundleResponse, Status> {
         let put = |wire| self.federation.put_bundle(wire, Before::Absent, Author::Caller(caller));
-        let results = each(request.bundle, request.output_mask, put).await?;
+        let action = Action::FederationCreate;
+        let results = self.each(caller, action, request.bundle, request.output_mask, put).await?;
         let results = results
             .into_iter()
             .map(|(status, bundle)| batch_create_federated_bundle_response::Result { status, bundle });
@@ -85,7 +87,8 @@ impl Services {
         caller: &Caller,
     ) -> Result<BatchSetFederatedBundleResponse, Status> {
         let put = |wire| self.federation.put_bundle(wire, Before::Either, Author::Caller(caller));
-        let results = each(request.bundle, request.output_mask, put).await?;
+        let action = Action::FederationUpdate;
+        let results = self.each(caller, action, request.bundle, request.output_mask, put).await?;
         let results = results
             .into_iter()
             .map(|(status, bundle)| batch_set_federated_bundle_response::Result { status, bundle });
@@ -99,7 +102,8 @@ impl Services {
     ) -> Result<BatchUpdateFederatedBundleResponse, Status> {
         let mask = request.input_mask;
         let change = |wire| self.federation.change_bundle(wire, mask.as_ref(), Author::Caller(caller));
-        let results = each(request.bundle, request.output_mask, change).await?;
+        let action = Action::FederationUpdate;
+        let results = self.each(caller, action, request.bundle, request.output_mask, change).await?;
         let results = results
             .into_iter()
             .map(|(status, bundle)| batch_update_federated_bundle_response::Result { status, bundle });
@@ -116,7 +120,8 @@ impl Services {
             .map_err(|_| Status::invalid_argument(format!("the mode {} is not known", request.mode)))?;
         let mut results = Vec::with_capacity(request.trust_domains.len());
         for name in request.trust_domains {
-            let status = match self.delete_federated_bundle(&name, mode, caller).await {
+            let deleted = self.delete_federated_bundle(&name, mode, caller).await;
+            let status = match self.noted(caller, Action::FederationDelete, &name, deleted) {
                 Ok(()) => done(),
                 Err(status) => failed(&status),
             };
@@ -170,35 +175,40 @@ impl Services {
         });
         join_all(parted).await.into_iter().collect()
     }
-}
 
-/// What became of each bundle of a batch.
-async fn each<F>(
-    bundles: Vec<types::Bundle>,
-    mask: Option<types::BundleMask>,
-    put: impl Fn(types::Bundle) -> F,
-) -> Result<Vec<(Option<types::Status>, Option<types::Bundle>)>, Status>
-where
-    F: Future<Output = Result<Arc<FederatedBundle>, FederationError>>,
-{
-    check_batch(bundles.len())?;
-    let mut room = page::Room::default();
-    let mut results = Vec::with_capacity(bundles.len());
-    for wire in bundles {
-        results.push(match put(wire).await {
-            Ok(bundle) => {
-                let shown = masked(bundle.to_wire().clone(), mask);
-                let shown = if room.holds(&shown) {
-                    shown
-                } else {
-                    types::Bundle { trust_domain: shown.trust_domain, ..types::Bundle::default() }
-                };
-                (Some(done()), Some(shown))
-            }
-            Err(error) => (Some(failed(&error.to_status())), None),
-        });
+    /// What became of each bundle of a batch; what failed is taken note of.
+    async fn each<F>(
+        &self,
+        caller: &Caller,
+        action: Action,
+        bundles: Vec<types::Bundle>,
+        mask: Option<types::BundleMask>,
+        put: impl Fn(types::Bundle) -> F,
+    ) -> Result<Vec<(Option<types::Status>, Option<types::Bundle>)>, Status>
+    where
+        F: Future<Output = Result<Arc<FederatedBundle>, FederationError>>,
+    {
+        check_batch(bundles.len())?;
+        let mut room = page::Room::default();
+        let mut results = Vec::with_capacity(bundles.len());
+        for wire in bundles {
+            let name = wire.trust_domain.clone();
+            let put = put(wire).await.map_err(|error| error.to_status());
+            results.push(match self.noted(caller, action, &name, put) {
+                Ok(bundle) => {
+                    let shown = masked(bundle.to_wire().clone(), mask);
+                    let shown = if room.holds(&shown) {
+                        shown
+                    } else {
+                        types::Bundle { trust_domain: shown.trust_domain, ..types::Bundle::default() }
+                    };
+                    (Some(done()), Some(shown))
+                }
+                Err(status) => (Some(failed(&status)), None),
+            });
+        }
+        Ok(results)
     }
-    Ok(results)
 }
 
 impl ToStatus for FederationError {

@@ -20,6 +20,7 @@ mod federated_bundles;
 mod health;
 mod local_authority;
 mod logger;
+mod not_given;
 mod page;
 mod refusal;
 mod revocations;

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use super::{refusal::ToStatus, services::Services};
 use crate::{
     access::{Caller, Permission},
+    audit::Action,
     issuance::Requester,
     revocation::{Lists, Target},
 };
@@ -29,8 +30,8 @@ impl Revocations for RevocationsApi {
     async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let RevokeRequest { target, reason } = request.into_inner();
-        let target = target_of(target)?;
-        check_reason(&reason)?;
+        let target = target_of(target).and_then(|target| check_reason(&reason).map(|()| target));
+        let target = self.0.noted(&caller, Action::CertificateRevoke, "", target)?;
         let revoked = self.0.revoke(target.clone(), reason, &caller).await?;
         tracing::info!(%caller, ?target, revoked, "trust was taken back");
         Ok(Response::new(RevokeResponse { revoked: i64::try_from(revoked).unwrap_or(i64::MAX) }))
@@ -78,8 +79,10 @@ impl Services {
         caller: &Caller,
     ) -> Result<usize, Status> {
         let may_be_ca = !matches!(target, Target::SpiffeId(_));
+        let name = target.name();
         let revoked = self.revoker.revoke(target, reason, Requester::from(caller)).await;
-        let revoked = revoked.map_err(|error| error.to_status())?;
+        let revoked = revoked.map_err(|error| error.to_status());
+        let revoked = self.noted(caller, Action::CertificateRevoke, &name, revoked)?;
         // It is revoked, whatever becomes of this; it is tried again by the clock.
         if may_be_ca && let Err(error) = self.lifecycle.keep_up().await {
             tracing::error!(%error, "the authorities could not be looked at after a revocation");

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 use super::{downstream, refusal::ToStatus, services::Services, svid_jwt};
 use crate::{
     access::Permission,
+    audit::Action,
     authority::{CertificateRequest, DnsName, RequestError, Subject},
     instant::unix,
     issuance::{Order, Requester},
@@ -34,17 +35,9 @@ impl Svid for SvidApi {
     ) -> Result<Response<MintX509svidResponse>, Status> {
         let caller = self.0.authorize(&request, Permission::Admin)?;
         let MintX509svidRequest { csr, ttl } = request.into_inner();
-        let lifetime = lifetime(ttl.into())?;
-        let request = CertificateRequest::parse(&csr)
-            .map_err(|error| csr_refusal(&error, "failed to verify CSR signature"))?;
-        let id = self.requested_id(&request)?;
-        let dns_names = request
-            .names()
-            .dns_names
-            .iter()
-            .map(|name| DnsName::parse(name))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Status::invalid_argument(format!("CSR DNS name is not valid: {error}")))?;
+        let wanted = self.wanted(&csr, ttl);
+        let Wanted { request, id, dns_names, lifetime } =
+            self.0.noted(&caller, Action::CertificateIssue, "", wanted)?;
         let signed = self
             .0
             .issuance
@@ -120,7 +113,30 @@ impl Svid for SvidApi {
     }
 }
 
+/// What an admin wants minted.
+struct Wanted {
+    request: CertificateRequest,
+    id: SpiffeId,
+    dns_names: Vec<DnsName>,
+    lifetime: Option<Duration>,
+}
+
 impl SvidApi {
+    fn wanted(&self, csr: &[u8], ttl: i32) -> Result<Wanted, Status> {
+        let lifetime = lifetime(ttl.into())?;
+        let request = CertificateRequest::parse(csr)
+            .map_err(|error| csr_refusal(&error, "failed to verify CSR signature"))?;
+        let id = self.requested_id(&request)?;
+        let dns_names = request
+            .names()
+            .dns_names
+            .iter()
+            .map(|name| DnsName::parse(name))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Status::invalid_argument(format!("CSR DNS name is not valid: {error}")))?;
+        Ok(Wanted { request, id, dns_names, lifetime })
+    }
+
     fn requested_id(&self, request: &CertificateRequest) -> Result<SpiffeId, Status> {
         let refuse = |reason: String| Err(Status::invalid_argument(reason));
         let uri = match request.names().uris.as_slice() {

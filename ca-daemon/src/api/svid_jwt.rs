@@ -1,5 +1,7 @@
 //! The calls of `spire.api.server.svid.v1.SVID` that are about JWT-SVIDs.
 
+use std::{sync::Arc, time::Duration};
+
 use secplane_identity::SpiffeId;
 use secplane_proto::spire::api::{
     server::svid::v1::{MintJwtsvidRequest, MintJwtsvidResponse, NewJwtsvidRequest, NewJwtsvidResponse},
@@ -7,15 +9,16 @@ use secplane_proto::spire::api::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{refusal::ToStatus, services::Services, svid::lifetime};
+use super::{not_given::named, refusal::ToStatus, services::Services, svid::lifetime};
 use crate::{
     access::{Caller, Permission},
     agents::Agent,
+    audit::Action,
     authority::{JwtSubject, SignedJwt},
     instant::unix,
     issuance::Requester,
     jwt_svids::{JwtOrder, token_id},
-    registry::EntryId,
+    registry::{Entry, EntryId},
 };
 
 /// An admin mints a JWT-SVID for any workload of the trust domain.
@@ -25,11 +28,12 @@ pub(super) async fn mint(
 ) -> Result<Response<MintJwtsvidResponse>, Status> {
     let caller = services.authorize(&request, Permission::Admin)?;
     let MintJwtsvidRequest { id, audience, ttl } = request.into_inner();
-    let id = workload_id(services, id)?;
-    check_audience(&audience)?;
+    let named = named(id.as_ref());
+    let wanted = wanted(services, id, &audience, ttl);
+    let (id, lifetime) = services.noted(&caller, Action::JwtIssue, &named, wanted)?;
     let order = JwtOrder {
         subject: JwtSubject { id: id.clone(), audience, token_id: None },
-        lifetime: lifetime(ttl.into())?,
+        lifetime,
         requester: Requester::from(&caller),
         entry_id: None,
     };
@@ -49,12 +53,8 @@ pub(super) async fn new_for_entry(
         return Err(Status::invalid_argument("missing entry ID"));
     }
     services.within_limit(services.limits.signatures.hold_back(&agent.id, 1).await)?;
-    let now = services.issuance.clock().now();
-    let entry = EntryId::parse(&entry_id)
-        .ok()
-        .and_then(|id| services.registry.authorized_entry(&agent.node(), &id, now))
-        .ok_or_else(|| Status::not_found("entry not found or not authorized"))?;
-    check_audience(&audience)?;
+    let entry = granted(services, agent, &entry_id, &audience)
+        .inspect_err(|status| services.note_of_entry(caller, Action::JwtIssue, &entry_id, status))?;
     let fields = entry.fields();
     let token_id =
         fields.jwt_svid_include_jti.then(token_id).transpose().map_err(|error| error.to_status())?;
@@ -66,6 +66,34 @@ pub(super) async fn new_for_entry(
     };
     let signed = services.jwt_svids.issue(order).await.map_err(|error| error.to_status())?;
     Ok(NewJwtsvidResponse { svid: Some(to_wire(&fields.spiffe_id, signed, fields.hint.clone())) })
+}
+
+/// The entry that grants what an agent asks for.
+fn granted(
+    services: &Services,
+    agent: &Agent,
+    entry_id: &str,
+    audience: &[String],
+) -> Result<Arc<Entry>, Status> {
+    let now = services.issuance.clock().now();
+    let entry = EntryId::parse(entry_id)
+        .ok()
+        .and_then(|id| services.registry.authorized_entry(&agent.node(), &id, now))
+        .ok_or_else(|| Status::not_found("entry not found or not authorized"))?;
+    check_audience(audience)?;
+    Ok(entry)
+}
+
+/// For whom and for how long an admin wants a token.
+fn wanted(
+    services: &Services,
+    id: Option<types::Spiffeid>,
+    audience: &[String],
+    ttl: i32,
+) -> Result<(SpiffeId, Option<Duration>), Status> {
+    let id = workload_id(services, id)?;
+    check_audience(audience)?;
+    Ok((id, lifetime(ttl.into())?))
 }
 
 /// A JWT-SVID as a message.

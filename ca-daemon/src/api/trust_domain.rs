@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     access::{Caller, Permission},
+    audit::Action,
     federation::{
         Author, Before, FederationError, RefreshError, Relationship, RelationshipError, trust_domain,
     },
@@ -74,7 +75,10 @@ impl TrustDomain for TrustDomainApi {
         let mut answer = Answer::new(self, request.output_mask);
         let mut results = Vec::new();
         for wire in request.federation_relationships {
+            let name = wire.trust_domain.clone();
             let created = self.put(wire, None, Before::Absent, &caller).await;
+            let created = created.map_err(|error| error.to_status());
+            let created = self.0.noted(&caller, Action::FederationCreate, &name, created);
             let (status, federation_relationship) = answer.item(created);
             results.push(batch_create_federation_relationship_response::Result {
                 status,
@@ -94,7 +98,10 @@ impl TrustDomain for TrustDomainApi {
         let mut answer = Answer::new(self, request.output_mask);
         let mut results = Vec::new();
         for wire in request.federation_relationships {
+            let name = wire.trust_domain.clone();
             let updated = self.put(wire, request.input_mask.as_ref(), Before::Present, &caller).await;
+            let updated = updated.map_err(|error| error.to_status());
+            let updated = self.0.noted(&caller, Action::FederationUpdate, &name, updated);
             let (status, federation_relationship) = answer.item(updated);
             results.push(batch_update_federation_relationship_response::Result {
                 status,
@@ -113,9 +120,10 @@ impl TrustDomain for TrustDomainApi {
         check_batch(names.len())?;
         let mut results = Vec::with_capacity(names.len());
         for name in names {
-            let status = match self.delete(&name, &caller).await {
+            let deleted = self.delete(&name, &caller).await.map_err(|error| error.to_status());
+            let status = match self.0.noted(&caller, Action::FederationDelete, &name, deleted) {
                 Ok(()) => done(),
-                Err(error) => failed(&error.to_status()),
+                Err(status) => failed(&status),
             };
             results.push(batch_delete_federation_relationship_response::Result {
                 status: Some(status),
@@ -128,17 +136,9 @@ impl TrustDomain for TrustDomainApi {
     /// Fetches the bundle before it answers, so that a failure is the caller's to see.
     async fn refresh_bundle(&self, request: Request<RefreshBundleRequest>) -> Result<Response<()>, Status> {
         let caller = self.0.authorize(&request, Permission::Admin)?;
-        let of = trust_domain(&request.into_inner().trust_domain).map_err(|error| error.to_status())?;
-        match self.0.refresher.refresh(&of, Author::Caller(&caller)).await {
-            Ok(()) => Ok(Response::new(())),
-            Err(RefreshError::NoRelationship(_)) => {
-                Err(Status::not_found(format!("no relationship with trust domain \"{of}\"")))
-            }
-            Err(RefreshError::Keep(error)) => Err(error.to_status()),
-            Err(error @ RefreshError::Fetch(_)) => {
-                Err(Status::unavailable(format!("the bundle of {of} cannot be fetched: {error}")))
-            }
-        }
+        let name = request.into_inner().trust_domain;
+        let refreshed = self.refresh(&name, &caller).await;
+        self.0.noted(&caller, Action::FederationUpdate, &name, refreshed).map(Response::new)
     }
 }
 
@@ -170,6 +170,19 @@ impl TrustDomainApi {
             federation.put_bundle(bundle, Before::Either, by).await?;
         }
         Ok(kept)
+    }
+
+    async fn refresh(&self, name: &str, caller: &Caller) -> Result<(), Status> {
+        let of = trust_domain(name).map_err(|error| error.to_status())?;
+        self.0.refresher.refresh(&of, Author::Caller(caller)).await.map_err(|error| match error {
+            RefreshError::NoRelationship(_) => {
+                Status::not_found(format!("no relationship with trust domain \"{of}\""))
+            }
+            RefreshError::Keep(error) => error.to_status(),
+            error @ RefreshError::Fetch(_) => {
+                Status::unavailable(format!("the bundle of {of} cannot be fetched: {error}"))
+            }
+        })
     }
 
     async fn delete(&self, name: &str, caller: &Caller) -> Result<(), FederationError> {
@@ -211,7 +224,7 @@ impl<'a> Answer<'a> {
 
     fn item(
         &mut self,
-        result: Result<Arc<Relationship>, FederationError>,
+        result: Result<Arc<Relationship>, Status>,
     ) -> (Option<types::Status>, Option<types::FederationRelationship>) {
         match result {
             Ok(kept) => {
@@ -221,7 +234,7 @@ impl<'a> Answer<'a> {
                 }
                 (Some(done()), Some(shown))
             }
-            Err(error) => (Some(failed(&error.to_status())), None),
+            Err(status) => (Some(failed(&status)), None),
         }
     }
 }

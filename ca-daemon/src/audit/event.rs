@@ -87,6 +87,16 @@ impl Event {
         self
     }
 
+    /// Cuts what is too long as the log does, for whoever keeps events that others can make long.
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        shorten(&mut self.actor, MAX_NAME_BYTES);
+        shorten(&mut self.target, MAX_NAME_BYTES);
+        self.details.truncate(MAX_DETAILS);
+        self.details.iter_mut().for_each(|(_, value)| shorten(value, MAX_DETAIL_BYTES));
+        self
+    }
+
     /// The leaf: an encoded `AuditRecord`, of at most [`MAX_LEAF_BYTES`]. What is too long is cut, and says so.
     #[must_use]
     pub fn encode(&self, at: SystemTime) -> Vec<u8> {
@@ -114,6 +124,12 @@ impl Outcome {
             Self::Denied => AuditOutcome::Denied,
             Self::Failed => AuditOutcome::Failed,
         }
+    }
+}
+
+fn shorten(text: &mut String, most: usize) {
+    if text.len() > most {
+        *text = cut(text, most);
     }
 }
 
@@ -255,6 +271,17 @@ mod tests {
         assert_eq!(record.details.len(), MAX_DETAILS);
         assert!(record.target.len() <= MAX_NAME_BYTES && record.target.ends_with("ü…"));
         assert!(record.details["a"].len() <= MAX_DETAIL_BYTES);
+    }
+
+    #[test]
+    fn keeps_no_more_than_it_records() {
+        let long = "ü".repeat(100_000);
+        let event = Event { actor: long.clone(), ..Event::by_daemon(Action::EntryCreate, long.clone()) };
+        let event = event.failed(long);
+        let kept = event.clone().cut();
+        assert!(kept.actor.len() <= MAX_NAME_BYTES && kept.target.len() <= MAX_NAME_BYTES);
+        assert!(kept.details[0].1.len() <= MAX_DETAIL_BYTES);
+        assert_eq!(kept.encode(SystemTime::UNIX_EPOCH), event.encode(SystemTime::UNIX_EPOCH));
     }
 
     /// A leaf is hashed as it is stored, but whoever compares two logs is glad of it.

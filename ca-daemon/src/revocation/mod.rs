@@ -295,7 +295,9 @@ impl Target {
         }
     }
 
-    fn name(&self) -> String {
+    /// What it names.
+    #[must_use]
+    pub fn name(&self) -> String {
         match self {
             Self::Certificate(serial) => serial.to_string(),
             Self::SpiffeId(id) => id.to_string(),

@@ -3,6 +3,7 @@
 mod authorities;
 mod grants;
 mod kills;
+mod refusals;
 mod secrets;
 mod tampering;
 
