@@ -202,6 +202,8 @@ actions! {
     AuthorityTaint = "authority.taint",
     /// An authority left the trust bundle.
     AuthorityRevoke = "authority.revoke",
+    /// An authority was forgotten that had expired, or whose key is not here. What it signed is trusted no more.
+    AuthorityExpire = "authority.expire",
     /// An authority was replaced because of its age, or by command in one step.
     AuthorityRotate = "authority.rotate",
     /// A CA below an outside root has a new certificate or chain for the key that it had.

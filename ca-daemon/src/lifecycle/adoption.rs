@@ -6,14 +6,14 @@
 
 use secplane_identity::x509::Certificate;
 
-use super::{LifecycleError, vault::Vault};
+use super::{LifecycleError, steps::expiry, vault::Vault};
 use crate::{
     instant::unix,
     store::{AuthorityKind, AuthorityRow, AuthorityState, Change, Commit},
 };
 
 pub(super) async fn adopt(vault: &Vault, rows: &[AuthorityRow]) -> Result<(), LifecycleError> {
-    let mut changes = Vec::new();
+    let (mut changes, mut events) = (Vec::new(), Vec::new());
     for row in rows.iter().filter(|row| row.mac.is_none()) {
         // In both cases the row as it stands has to go.
         changes.push(Change::ForgetAuthority(row.key_id.clone()));
@@ -21,10 +21,13 @@ pub(super) async fn adopt(vault: &Vault, rows: &[AuthorityRow]) -> Result<(), Li
             Ok(proven) => changes.push(vault.add(proven)),
             // Without its root there is no authority; an issuing CA is made anew.
             Err(error) if row.kind == AuthorityKind::Root => return Err(error),
-            Err(error) => tracing::warn!(key_id = row.key_id, %error, "an old issuing CA is forgotten"),
+            Err(error) => {
+                tracing::warn!(key_id = row.key_id, %error, "an old issuing CA is forgotten");
+                events.push(expiry(row).with("reason", error.to_string()));
+            }
         }
     }
-    vault.store.commit(Commit { changes, events: Vec::new() }).await?;
+    vault.store.commit(Commit { changes, events }).await?;
     tracing::info!("the authorities of the first schema are proven from now on");
     Ok(())
 }

@@ -321,13 +321,19 @@ impl Lifecycle {
             return Ok(());
         }
         let mut changes: Vec<_> =
-            expired.iter().map(|row| Change::ForgetAuthority(row.key_id.clone())).collect();
+            expired.iter().map(|row| Change::ExpireAuthority(row.key_id.clone())).collect();
+        let events = expired.iter().map(|row| expiry(row)).collect();
         let is_in_bundle =
             |row: &&AuthorityRow| row.replica.is_empty() && row.state != AuthorityState::Revoked;
         if expired.iter().any(is_in_bundle) {
             changes.push(Change::AdvanceBundle);
         }
-        self.vault.store.commit(Commit { changes, events: Vec::new() }).await?;
+        match self.vault.store.commit(Commit { changes, events }).await {
+            Ok(()) => {}
+            // Another replica has forgotten one of them, and advanced the bundle for it; what is left is due still.
+            Err(StoreError::Conflict(_)) => return self.catch_up(turn).await.map(drop),
+            Err(error) => return Err(error.into()),
+        }
         for row in expired {
             tracing::info!(
                 key_id = row.key_id,
@@ -338,6 +344,14 @@ impl Lifecycle {
         }
         self.catch_up(turn).await.map(drop)
     }
+}
+
+/// What the audit log says of an authority that is forgotten.
+pub(super) fn expiry(row: &AuthorityRow) -> Event {
+    Event::by_daemon(Action::AuthorityExpire, row.key_id.as_str())
+        .with("kind", row.kind.as_str())
+        .with("state", row.state.as_str())
+        .with("expired_at", row.not_after.to_string())
 }
 
 /// What is trusted on account of an outside root is tainted and revoked with that root. The roots that were made here

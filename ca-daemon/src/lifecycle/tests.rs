@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use prost::Message;
 use rstest::rstest;
 use secplane_identity::PrivateKey;
+use secplane_proto::secplane::ca::v1::AuditRecord;
 
 use super::{
     testing::{DAY, HOUR, World},
@@ -556,6 +558,46 @@ async fn trusts_roots_and_keys_of_others_until_they_end() {
     lifecycle.step(Line::Jwt, Step::Taint("Theirs".into())).await.unwrap();
     lifecycle.forced(Line::Jwt, Step::Revoke("Theirs".into())).await.unwrap();
     assert!(!jwt_keys(&issuance).contains("Theirs"));
+}
+
+/// What the audit log says was forgotten: the ID and the kind.
+async fn forgotten(issuance: &Issuance) -> Vec<(String, String)> {
+    let rows = issuance.store().audit_entries(REPLICA, 0, 1000).await.unwrap();
+    let records = rows.iter().map(|row| AuditRecord::decode(row.leaf.as_slice()).unwrap());
+    let expired = records.filter(|record| record.action == "authority.expire");
+    expired.map(|record| (record.target.clone(), record.details["kind"].clone())).collect()
+}
+
+#[tokio::test]
+async fn forgets_on_record_what_has_expired_and_once_on_two_replicas() {
+    let world = World::new();
+    let store = world.store().await;
+    let (issuance, first) = world.start_replica(&store, REPLICA).await;
+    let foreign = ForeignAuthorities {
+        jwt_keys: vec![foreign_key("short", Some(world.now() + DAY))],
+        ..ForeignAuthorities::default()
+    };
+    first.publish_foreign(foreign, Requester::local("test")).await.unwrap();
+    let (others, second) = world.start_replica(&store, "other").await;
+    assert!(second.standing().row("short").is_some());
+    let sequence = issuance.bundle().borrow().sequence();
+    world.advance(DAY * 2);
+
+    first.keep_up().await.unwrap();
+    assert!(first.standing().row("short").is_none());
+    let told = || async {
+        let told = forgotten(&issuance).await;
+        told.into_iter().filter(|(id, _)| id == "short").collect::<Vec<_>>()
+    };
+    assert_eq!(told().await, [("short".to_owned(), "jwt".to_owned())]);
+    assert_eq!(issuance.bundle().borrow().sequence(), sequence + 1);
+
+    // It looked before the other one wrote.
+    let turn = second.turn.lock().await;
+    second.forget_expired(&turn).await.unwrap();
+    assert!(second.standing().row("short").is_none());
+    assert_eq!(told().await.len(), 1);
+    assert_eq!(others.bundle().borrow().sequence(), sequence + 1, "the bundle changed once");
 }
 
 #[tokio::test]

@@ -233,12 +233,20 @@ pub(super) async fn replace(
     if changed == 1 { Ok(()) } else { Err(Conflict::Changed.into()) }
 }
 
-/// Forgets an authority.
-pub(super) async fn forget(transaction: &mut Transaction, key_id: &str) -> Result<(), StoreError> {
-    within!(transaction, connection => {
-        sqlx::query("DELETE FROM authorities WHERE key_id = $1").bind(key_id).execute(connection).await?;
-    });
-    Ok(())
+/// Forgets an authority, and answers how many rows that were.
+pub(super) async fn forget(transaction: &mut Transaction, key_id: &str) -> Result<u64, StoreError> {
+    Ok(within!(transaction, connection => {
+        sqlx::query("DELETE FROM authorities WHERE key_id = $1")
+            .bind(key_id)
+            .execute(connection)
+            .await?
+            .rows_affected()
+    }))
+}
+
+/// Forgets an authority that still stands: of two replicas that forget the same one, the second changes nothing.
+pub(super) async fn expire(transaction: &mut Transaction, key_id: &str) -> Result<(), StoreError> {
+    if forget(transaction, key_id).await? == 1 { Ok(()) } else { Err(Conflict::Changed.into()) }
 }
 
 #[derive(FromRow)]

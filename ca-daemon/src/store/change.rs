@@ -157,8 +157,10 @@ pub enum Change {
         /// As it shall be: another state, tainted, or with another certificate for the same key.
         new: Box<AuthorityRow>,
     },
-    /// Forgets an authority.
+    /// Forgets an authority, if it still stands.
     ForgetAuthority(String),
+    /// Forgets an authority; refused when another replica did so already.
+    ExpireAuthority(String),
     /// A replica lives.
     SeeReplica {
         /// Which.
@@ -192,7 +194,8 @@ impl Change {
             | Self::AdvanceBundle
             | Self::AddAuthority(_)
             | Self::ReplaceAuthority { .. }
-            | Self::ForgetAuthority(_) => Some(Notice::Authorities),
+            | Self::ForgetAuthority(_)
+            | Self::ExpireAuthority(_) => Some(Notice::Authorities),
             Self::Issue(_)
             | Self::FillLikeness { .. }
             | Self::FillKeyHash { .. }
@@ -305,7 +308,8 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         Change::AdvanceBundle => authorities::advance_bundle(transaction).await,
         Change::AddAuthority(row) => authorities::add(transaction, row).await,
         Change::ReplaceAuthority { old, new } => authorities::replace(transaction, old, new).await,
-        Change::ForgetAuthority(key_id) => authorities::forget(transaction, key_id).await,
+        Change::ForgetAuthority(key_id) => authorities::forget(transaction, key_id).await.map(drop),
+        Change::ExpireAuthority(key_id) => authorities::expire(transaction, key_id).await,
         Change::SeeReplica { id, at } => replicas::see(transaction, id, *at).await,
         Change::TakeLease(lease) => leases::take(transaction, lease).await,
     }
