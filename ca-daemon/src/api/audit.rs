@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::{page, refusal::ToStatus, services::Services};
 use crate::{
-    access::Permission,
+    access::{Caller, Permission},
     audit::{Action, Checkpoint, Event, Hash, ProofPlan, PublicKey},
     store::{AuditEntryRow, AuditLogRow, Store, StoreError},
 };
@@ -108,7 +108,7 @@ impl Audit for AuditApi {
         &self,
         request: Request<TailAuditEntriesRequest>,
     ) -> Result<Response<Self::TailEntriesStream>, Status> {
-        self.services.authorize(&request, Permission::Admin)?;
+        let caller = self.services.authorize(&request, Permission::Admin)?;
         let place = Arc::clone(&self.tails).try_acquire_owned().map_err(|_| {
             Status::resource_exhausted(format!("{MOST_TAILS} others follow the audit log already"))
         })?;
@@ -116,13 +116,13 @@ impl Audit for AuditApi {
         let sizes = self.store().audit_sizes().await.map_err(|error| error.to_status())?;
         let next =
             sizes.into_iter().map(|(log, size)| (log, size.saturating_sub(last.into()).max(0))).collect();
-        let tail = Tail { services: Arc::clone(&self.services), next, _place: place };
+        let tail = Tail { services: Arc::clone(&self.services), caller, next, _place: place };
         let entries = stream::unfold(Some(tail), async |tail| {
             let mut tail = tail?;
             let shutdown = tail.services.shutdown.clone();
             let sent = tokio::select! {
                 () = shutdown.cancelled() => Err(Status::unavailable("the authority is stopping")),
-                entries = tail.more() => entries.map_err(|error| error.to_status()),
+                entries = tail.more() => entries,
             };
             Some(match sent {
                 Ok(entries) => (Ok(TailAuditEntriesResponse { entries }), Some(tail)),
@@ -198,31 +198,42 @@ impl Audit for AuditApi {
 /// Somebody who follows the logs, and how far they have seen each.
 struct Tail {
     services: Arc<Services>,
+    caller: Caller,
     next: BTreeMap<String, i64>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Tail {
-    /// Waits for entries that were not sent yet.
-    async fn more(&mut self) -> Result<Vec<AuditEntry>, StoreError> {
-        let store = self.services.issuance.store();
+    /// Waits for entries that were not sent yet, as long as the caller may see them.
+    async fn more(&mut self) -> Result<Vec<AuditEntry>, Status> {
         loop {
-            for (log_id, size) in store.audit_sizes().await? {
-                // A log that a new replica began while this one was followed is sent from its beginning.
-                let next = self.next.entry(log_id.clone()).or_default();
-                if *next >= size {
-                    continue;
-                }
-                let rows = store.audit_entries(&log_id, next.unsigned_abs(), TAIL_PAGE).await?;
-                let entries = page::fitting(rows.into_iter().map(|row| entry(&log_id, row)));
-                let seen = entries.last().map(|last| last.index + 1);
-                *next = seen.and_then(|seen| i64::try_from(seen).ok()).unwrap_or(size);
-                if !entries.is_empty() {
-                    return Ok(entries);
-                }
+            let entries = self.unsent().await.map_err(|error| error.to_status())?;
+            self.services.permit(&self.caller, Permission::Admin)?;
+            if !entries.is_empty() {
+                return Ok(entries);
             }
             tokio::time::sleep(TAIL_EVERY).await;
         }
+    }
+
+    /// Entries of one log that were not sent yet; none when there are none in any.
+    async fn unsent(&mut self) -> Result<Vec<AuditEntry>, StoreError> {
+        let store = self.services.issuance.store();
+        for (log_id, size) in store.audit_sizes().await? {
+            // A log that a new replica began while this one was followed is sent from its beginning.
+            let next = self.next.entry(log_id.clone()).or_default();
+            if *next >= size {
+                continue;
+            }
+            let rows = store.audit_entries(&log_id, next.unsigned_abs(), TAIL_PAGE).await?;
+            let entries = page::fitting(rows.into_iter().map(|row| entry(&log_id, row)));
+            let seen = entries.last().map(|last| last.index + 1);
+            *next = seen.and_then(|seen| i64::try_from(seen).ok()).unwrap_or(size);
+            if !entries.is_empty() {
+                return Ok(entries);
+            }
+        }
+        Ok(Vec::new())
     }
 }
 

@@ -140,12 +140,18 @@ impl Services {
         permission: Permission,
     ) -> Result<Caller, Status> {
         let caller = self.caller(request)?;
-        self.access.authorize(&caller, permission, self.issuance.clock().now()).map_err(|denied| {
+        self.permit(&caller, permission)?;
+        Ok(caller)
+    }
+
+    /// Goes on if a caller may do what needs `permission` at this moment. What lasts asks again and again: a right can
+    /// be taken back.
+    pub(super) fn permit(&self, caller: &Caller, permission: Permission) -> Result<(), Status> {
+        self.access.authorize(caller, permission, self.issuance.clock().now()).map_err(|denied| {
             tracing::warn!(%caller, %denied, "a call is denied");
             self.metrics.denied(denied.reason());
             denied.to_status()
-        })?;
-        Ok(caller)
+        })
     }
 
     /// The caller of a request, whatever they may do.

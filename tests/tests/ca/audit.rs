@@ -228,3 +228,25 @@ async fn shows_entries_as_they_are_written_until_it_stops() {
     assert_eq!(end.code(), Code::Unavailable);
     stopping.await.unwrap();
 }
+
+#[tokio::test]
+async fn shows_entries_no_longer_than_it_is_granted() {
+    let ca = Ca::start().await;
+    let granted = ca.admin().create_entry(types::Entry { admin: true, ..entry("/admin", &["uid:1"]) }).await;
+    let remote = ca.connect_as(&ca.admin().mint("/admin", 0).await.unwrap()).await;
+    let request = TailAuditEntriesRequest { last: 1 };
+    let mut tail = remote.audit().tail_entries(request).await.unwrap().into_inner();
+    let shown = soon("what was there is shown", tail.message()).await.unwrap().unwrap();
+    assert!(!shown.entries.is_empty());
+    ca.admin().delete_entry(&granted).await;
+    let end = soon("the stream ends", async {
+        loop {
+            match tail.message().await {
+                Ok(shown) => assert!(shown.is_some(), "it says why it ends"),
+                Err(status) => return status,
+            }
+        }
+    })
+    .await;
+    assert_eq!(end.code(), Code::PermissionDenied);
+}
