@@ -11,6 +11,7 @@ mod encoding;
 mod filter;
 mod index;
 mod join_token;
+mod refused;
 mod reports;
 
 use std::{
@@ -28,7 +29,10 @@ pub use filter::AgentFilter;
 pub use join_token::{JOIN_TOKEN, JoinToken, LONGEST_TTL, TokenError, TokenHash, TokenRecord, TokenUse};
 pub(crate) use reports::agents_behind;
 
-use self::index::{Index, Kept};
+use self::{
+    index::{Index, Kept},
+    refused::Refused,
+};
 use crate::{
     audit::Event,
     instant::unix,
@@ -44,6 +48,9 @@ pub struct Agents {
     store: Store,
     mac: RowMac,
     index: RwLock<Index>,
+    refused: Refused<String>,
+    /// Those that somebody brought the token of.
+    refused_tokens: Refused<Vec<u8>>,
     tasks: TaskTracker,
 }
 
@@ -53,7 +60,14 @@ impl Agents {
     /// # Errors
     /// When the database fails. A row that is not ours is reported and left out.
     pub async fn load(store: Store, mac: RowMac) -> Result<Arc<Self>, StoreError> {
-        let agents = Self { store, mac, index: RwLock::new(Index::default()), tasks: TaskTracker::new() };
+        let agents = Self {
+            store,
+            mac,
+            index: RwLock::default(),
+            refused: Refused::default(),
+            refused_tokens: Refused::default(),
+            tasks: TaskTracker::new(),
+        };
         agents.load_all().await?;
         Ok(Arc::new(agents))
     }
@@ -86,6 +100,18 @@ impl Agents {
     pub fn count(&self, filter: &AgentFilter) -> usize {
         let index = self.read_index();
         if filter.is_empty() { index.len() } else { index.after(None).filter(|a| filter.passes(a)).count() }
+    }
+
+    /// How many rows of agents this authority did not write.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused.count()
+    }
+
+    /// How many rows of join tokens this authority did not write, as far as somebody brought the token.
+    #[must_use]
+    pub fn refused_tokens(&self) -> usize {
+        self.refused_tokens.count()
     }
 
     /// Makes of an agent what `change` says, together with what belongs to it. `change` is asked again when somebody
@@ -220,10 +246,17 @@ impl Agents {
     /// # Errors
     /// When the database fails. A row that is not ours is reported and counts as none.
     pub(crate) async fn token(&self, hash: TokenHash) -> Result<Option<(TokenRecord, Vec<u8>)>, StoreError> {
-        let Some(row) = self.store.join_token(hash.as_bytes()).await? else { return Ok(None) };
+        let Some(row) = self.store.join_token(hash.as_bytes()).await? else {
+            self.refused_tokens.remove(hash.as_bytes());
+            return Ok(None);
+        };
         match encoding::open_token(hash, &row, &self.mac) {
-            Ok(token) => Ok(Some((token, row.mac))),
+            Ok(token) => {
+                self.refused_tokens.remove(hash.as_bytes());
+                Ok(Some((token, row.mac)))
+            }
             Err(error) => {
+                self.refused_tokens.add(hash.as_bytes().to_vec());
                 tracing::error!(token_sha256 = hash.prefix(), %error, "a join token is refused");
                 Ok(None)
             }
@@ -259,7 +292,11 @@ impl Agents {
     pub async fn reload(&self, id: &SpiffeId) -> Result<Option<Arc<Agent>>, StoreError> {
         loop {
             let before = self.kept(id).map(|kept| kept.mac);
-            let read = self.store.agent(id.as_str()).await?.and_then(|row| self.open(row));
+            let row = self.store.agent(id.as_str()).await?;
+            if row.is_none() {
+                self.refused.remove(id.as_str());
+            }
+            let read = row.and_then(|row| self.open(row));
             let mut index = self.write_index();
             // What was changed here while the database was being read may be later than what was read.
             if index.get(id).map(|kept| &kept.mac) != before.as_ref() {
@@ -283,6 +320,7 @@ impl Agents {
     async fn load_all(&self) -> Result<(), StoreError> {
         let mut known: HashSet<SpiffeId> =
             self.read_index().after(None).map(|agent| agent.id.clone()).collect();
+        self.refused.clear();
         let mut others = Vec::new();
         let mut rows = self.store.agents();
         while let Some(row) = rows.try_next().await? {
@@ -303,9 +341,13 @@ impl Agents {
 
     fn open(&self, row: AgentRow) -> Option<Kept> {
         match encoding::open_agent(&row, &self.mac) {
-            Ok(agent) => Some(Kept { agent: Arc::new(agent), mac: row.mac }),
+            Ok(agent) => {
+                self.refused.remove(row.spiffe_id.as_str());
+                Some(Kept { agent: Arc::new(agent), mac: row.mac })
+            }
             Err(error) => {
                 tracing::error!(agent = row.spiffe_id, %error, "an agent's row is refused");
+                self.refused.add(row.spiffe_id);
                 None
             }
         }

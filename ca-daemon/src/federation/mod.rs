@@ -49,6 +49,16 @@ pub struct Federation {
 struct State {
     relationships: BTreeMap<TrustDomain, Kept<Relationship>>,
     bundles: BTreeMap<TrustDomain, Kept<FederatedBundle>>,
+    refused: RefusedRows,
+}
+
+/// How many rows this authority did not write.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RefusedRows {
+    /// Of relationships.
+    pub relationships: usize,
+    /// Of bundles.
+    pub bundles: usize,
 }
 
 /// Something with the MAC of its row, which names its version.
@@ -137,6 +147,12 @@ impl Federation {
     #[must_use]
     pub fn relationships(&self) -> Vec<Arc<Relationship>> {
         self.read().relationships.values().map(|kept| Arc::clone(&kept.value)).collect()
+    }
+
+    /// How many rows are refused, as they were last read.
+    #[must_use]
+    pub fn refused(&self) -> RefusedRows {
+        self.read().refused
     }
 
     /// A receiver that sees every change.

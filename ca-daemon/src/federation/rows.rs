@@ -6,7 +6,7 @@ use prost::Message;
 use secplane_identity::TrustDomain;
 use secplane_proto::spire::api::types;
 
-use super::{BundleError, FederatedBundle, Kept, Relationship, RelationshipError, State};
+use super::{BundleError, FederatedBundle, Kept, RefusedRows, Relationship, RelationshipError, State};
 use crate::{
     keys::RowMac,
     store::{FederationRow, FederationTable, Store, StoreError},
@@ -36,16 +36,19 @@ impl State {
     pub(super) async fn read(store: &Store, mac: &RowMac) -> Result<Self, StoreError> {
         let relationships = store.federation(FederationTable::Relationships).await?;
         let bundles = store.federation(FederationTable::Bundles).await?;
-        Ok(Self {
-            relationships: opened(FederationTable::Relationships, relationships, mac, |body| {
-                let relationship = Relationship::from_wire(&types::FederationRelationship::decode(body)?)?;
-                Ok((relationship.trust_domain.clone(), relationship))
-            }),
-            bundles: opened(FederationTable::Bundles, bundles, mac, |body| {
-                let bundle = FederatedBundle::new(types::Bundle::decode(body)?)?;
-                Ok((bundle.trust_domain().clone(), bundle))
-            }),
-        })
+        let read = (relationships.len(), bundles.len());
+        let relationships = opened(FederationTable::Relationships, relationships, mac, |body| {
+            let relationship = Relationship::from_wire(&types::FederationRelationship::decode(body)?)?;
+            Ok((relationship.trust_domain.clone(), relationship))
+        });
+        let bundles = opened(FederationTable::Bundles, bundles, mac, |body| {
+            let bundle = FederatedBundle::new(types::Bundle::decode(body)?)?;
+            Ok((bundle.trust_domain().clone(), bundle))
+        });
+        // Each row that is ours is kept under a name of its own: that of the row.
+        let refused =
+            RefusedRows { relationships: read.0 - relationships.len(), bundles: read.1 - bundles.len() };
+        Ok(Self { relationships, bundles, refused })
     }
 }
 

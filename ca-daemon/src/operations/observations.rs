@@ -13,6 +13,7 @@ use crate::{
     agents::AgentFilter,
     api::Services,
     instant::unix,
+    lifecycle::row::is_ours,
     store::{AuthorityFilter, AuthorityState},
 };
 
@@ -45,7 +46,7 @@ impl Observations {
             self.services.as_ref();
         metrics.set_agents(agents.count(&AgentFilter::default()));
         metrics.set_entries(registry.len());
-        metrics.set_refused_rows("entries", registry.refused().len());
+        self.count_refused_rows();
         metrics.set_bundle_sequence(issuance.bundle().borrow().sequence());
         if let Some(expiry) = identity.current().expires_at() {
             metrics.set_server_expiry(expiry);
@@ -58,19 +59,39 @@ impl Observations {
         metrics.encode()
     }
 
+    /// Rows that count for nothing because this authority did not write them. Those of authorities are counted where
+    /// these are read.
+    fn count_refused_rows(&self) {
+        let Services { metrics, registry, agents, revoker, federation, .. } = self.services.as_ref();
+        let federated = federation.refused();
+        for (table, rows) in [
+            ("entries", registry.refused().len()),
+            ("agents", agents.refused()),
+            ("join_tokens", agents.refused_tokens()),
+            ("revoked_keys", revoker.refused_rows()),
+            ("federation_relationships", federated.relationships),
+            ("federated_bundles", federated.bundles),
+        ] {
+            metrics.set_refused_rows(table, rows);
+        }
+    }
+
     /// When which authority expires. Of those that no longer sign, only what is still valid matters.
     async fn read_authorities(&self) {
         let mut read_at = self.read_at.lock().await;
         if read_at.is_some_and(|at| at.elapsed() < KEPT) {
             return;
         }
-        let Services { metrics, issuance, .. } = self.services.as_ref();
+        let Services { metrics, issuance, lifecycle, .. } = self.services.as_ref();
         let filter = AuthorityFilter::default();
         match timeout(DATABASE_WITHIN, issuance.store().authorities(&filter)).await {
             Ok(Ok(authorities)) => {
                 let now = unix(issuance.clock().now());
-                let current = authorities
-                    .iter()
+                let mac = &lifecycle.vault().mac;
+                let (ours, refused): (Vec<_>, Vec<_>) = authorities.iter().partition(|row| is_ours(row, mac));
+                metrics.set_refused_rows("authorities", refused.len());
+                let current = ours
+                    .into_iter()
                     .filter(|row| row.state == AuthorityState::Active || row.not_after > now)
                     .map(|row| (row.kind.as_str(), row.state.as_str(), row.not_after));
                 metrics.set_authorities(current);

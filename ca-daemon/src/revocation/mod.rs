@@ -13,7 +13,7 @@ mod upkeep;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -61,6 +61,8 @@ pub struct Revoker {
     store: Store,
     mac: RowMac,
     revoked: Arc<Revoked>,
+    /// How many revoked keys' rows this authority did not write.
+    refused: AtomicUsize,
     lists: watch::Sender<Lists>,
     /// How long a list is valid, in seconds.
     list_validity: AtomicU64,
@@ -87,6 +89,7 @@ impl Revoker {
             store,
             mac,
             revoked: Arc::default(),
+            refused: AtomicUsize::default(),
             lists: watch::Sender::default(),
             list_validity: AtomicU64::new(0),
             news: Notify::new(),
@@ -230,6 +233,13 @@ impl Revoker {
         &self.revoked
     }
 
+    /// How many rows of revoked keys this authority did not write, as they were last read. Their keys are refused all
+    /// the same.
+    #[must_use]
+    pub fn refused_rows(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// The current revocation lists, and every change of them.
     #[must_use]
     pub fn lists(&self) -> watch::Receiver<Lists> {
@@ -248,6 +258,8 @@ impl Revoker {
         let mut rows = self.store.revoked_certificates(unix(now)).await?;
         rows.extend(CaBelow::revoked(&self.store).await?.iter().map(CaBelow::as_refused));
         let keys = self.store.revoked_keys().await?;
+        let refused = keys.iter().filter(|row| !proof::is_ours(row, &self.mac)).count();
+        self.refused.store(refused, Ordering::Relaxed);
         let keys = keys.iter().filter_map(|row| proof::open(row, &self.mac));
         self.revoked.add(rows.iter().filter_map(remembered), keys, now);
         Ok(())

@@ -14,15 +14,20 @@ pub(super) fn seal(key: &KeyHash, revoked_at: i64, reason: &str, mac: &RowMac) -
 /// The key of a row. A row that this authority did not write is reported, and the key is revoked all the same: refusing
 /// is the safe side.
 pub(super) fn open(row: &RevokedKeyRow, mac: &RowMac) -> Option<KeyHash> {
-    let columns: [&[u8]; 3] = [&row.key_sha256, &row.revoked_at.to_be_bytes(), row.reason.as_bytes()];
     let key = KeyHash::from_bytes(&row.key_sha256);
-    if key.is_none() || !mac.is_of(&row.mac, TABLE, &columns) {
+    if key.is_none() || !is_ours(row, mac) {
         tracing::error!(
             key_sha256 = hex::encode(&row.key_sha256),
             "a revoked key's row has a wrong MAC: this authority did not write it; somebody changed the database"
         );
     }
     key
+}
+
+/// Whether this authority wrote the row as it stands.
+pub(super) fn is_ours(row: &RevokedKeyRow, mac: &RowMac) -> bool {
+    let columns: [&[u8]; 3] = [&row.key_sha256, &row.revoked_at.to_be_bytes(), row.reason.as_bytes()];
+    mac.is_of(&row.mac, TABLE, &columns)
 }
 
 #[cfg(test)]

@@ -77,7 +77,11 @@ async fn refused_rows(address: SocketAddr) -> Finding {
     const CHECK: &str = "refused rows";
     match timeout(ANSWERS_WITHIN, metrics(address)).await {
         Ok(Ok(text)) => match sum_of_refused_rows(&text) {
-            0 => Finding::ok(CHECK, "every row of the database that grants something is its own"),
+            0 => Finding::ok(
+                CHECK,
+                "it wrote every row that it read itself: entries, authorities, agents, revoked keys, federation, and \
+                 the join tokens that were brought",
+            ),
             rows => Finding::fail(
                 CHECK,
                 format!("{rows} rows of the database were not written by this authority; its log names them"),

@@ -1,0 +1,93 @@
+//! A row that the authority did not write counts for nothing, and whoever watches it is told.
+
+use ca_daemon::{
+    Config,
+    config::OperationsConfig,
+    operations::doctor::{Finding, Verdict, examine},
+};
+use rstest::rstest;
+use secplane_identity::PrivateKey;
+use secplane_proto::{
+    secplane::ca::v1::revoke_request::Target,
+    spire::api::{
+        server::{
+            bundle::v1::{AppendBundleRequest, BatchCreateFederatedBundleRequest},
+            trustdomain::v1::BatchCreateFederationRelationshipRequest,
+        },
+        types::{self, FederationRelationship, federation_relationship::BundleEndpointProfile},
+    },
+};
+use secplane_tests::{agents::Agent, authority::Ca, clients::Clients, database::Database, entries::entry};
+
+/// Writes something into each table whose rows carry a proof.
+async fn fill(admin: &Clients) {
+    admin.create_entry(entry("/workload", &["uid:4711"])).await;
+    let public_key = PrivateKey::generate().unwrap().public_key_info().unwrap();
+    let key = types::JwtKey { public_key, key_id: "theirs".to_owned(), ..Default::default() };
+    let append = AppendBundleRequest { jwt_authorities: vec![key], ..Default::default() };
+    admin.bundle().append_bundle(append).await.unwrap();
+    admin.revoke_all(Target::PublicKeySha256("ab".repeat(32))).await.unwrap();
+    let bundle = types::Bundle { trust_domain: "a.net".to_owned(), ..Default::default() };
+    let create = BatchCreateFederatedBundleRequest { bundle: vec![bundle], output_mask: None };
+    admin.bundle().batch_create_federated_bundle(create).await.unwrap();
+    let relationship = FederationRelationship {
+        trust_domain: "b.net".to_owned(),
+        // Nothing listens there.
+        bundle_endpoint_url: "https://127.0.0.1:1/bundle".to_owned(),
+        bundle_endpoint_profile: Some(BundleEndpointProfile::HttpsSpiffe(types::HttpsspiffeProfile {
+            endpoint_spiffe_id: "spiffe://b.net/spire/server".to_owned(),
+        })),
+        trust_domain_bundle: None,
+    };
+    let federation_relationships = vec![relationship];
+    let create = BatchCreateFederationRelationshipRequest { federation_relationships, output_mask: None };
+    admin.trust_domain().batch_create_federation_relationship(create).await.unwrap();
+}
+
+async fn refused_rows(ca: &Ca, table: &str) -> f64 {
+    ca.metric(&format!("secplane_ca_refused_rows{{table=\"{table}\"}}")).await
+}
+
+/// What the doctor finds who may ask a daemon for its metrics.
+async fn finding(ca: &Ca) -> Finding {
+    let operations = OperationsConfig { listen: Some(ca.operations_address()) };
+    let report = examine(&Config { operations, ..ca.folder().config.clone() }).await;
+    report.findings().iter().find(|finding| finding.check == "refused rows").unwrap().clone()
+}
+
+#[rstest]
+#[case::entries("entries", "UPDATE entries SET revision = revision + 1")]
+#[case::authorities("authorities", "UPDATE authorities SET since = since + 1 WHERE key_id = 'theirs'")]
+#[case::agents("agents", "UPDATE agents SET spiffe_id = spiffe_id || 'x'")]
+#[case::join_tokens("join_tokens", "UPDATE join_tokens SET expires_at = expires_at + 1")]
+#[case::revoked_keys("revoked_keys", "UPDATE revoked_keys SET revoked_at = revoked_at + 1")]
+#[case::relationships(
+    "federation_relationships",
+    "UPDATE federation_relationships SET trust_domain = 'c.net' WHERE trust_domain = 'b.net'"
+)]
+#[case::bundles(
+    "federated_bundles",
+    "UPDATE federated_bundles SET trust_domain = 'c.net' WHERE trust_domain = 'a.net'"
+)]
+#[tokio::test]
+async fn are_counted_in_each_table(#[case] table: &str, #[case] edit: &'static str) {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    fill(&admin).await;
+    Agent::attest(&ca).await;
+    let token = admin.join_token().await;
+    assert_eq!(refused_rows(&ca, table).await, 0.0);
+    assert_eq!(finding(&ca).await.verdict, Verdict::Ok);
+    let folder = ca.stop().await;
+    let mut database = Database::open(&folder).await;
+    database.run(edit).await;
+    database.close().await;
+
+    let ca = folder.start().await;
+    if table == "join_tokens" {
+        let key = PrivateKey::generate().unwrap();
+        assert!(ca.connect_anonymously().await.attest(&token, &key).await.is_err());
+    }
+    assert_eq!(refused_rows(&ca, table).await, 1.0);
+    assert_eq!(finding(&ca).await.verdict, Verdict::Fail);
+}
