@@ -1,6 +1,9 @@
 //! The way of a JWT-SVID: granted, signed, recorded in the audit log, handed out — in that order.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -9,9 +12,13 @@ use crate::{
     authority::{JwtKey, JwtSignError, JwtSubject, SignedJwt},
     instant::{Clock, unix},
     issuance::Requester,
+    operations::metrics::IssueResult,
     registry::EntryId,
     store::{Store, StoreError},
 };
+
+/// What metrics call them.
+const KIND: &str = "jwt-svid";
 
 /// How JWT-SVIDs are made.
 #[derive(Debug, Clone)]
@@ -75,7 +82,9 @@ impl JwtSvids {
     /// nothing is handed out.
     pub async fn issue(&self, order: JwtOrder) -> Result<SignedJwt, JwtIssueError> {
         let JwtOrder { subject, lifetime, requester, entry_id } = order;
+        let began = Instant::now();
         let signed = self.sign(&subject, lifetime);
+        let took = began.elapsed();
         let event = requester
             .event(Action::JwtIssue, subject.id.as_str())
             .with("audience", subject.audience.join(" "))
@@ -87,7 +96,17 @@ impl JwtSvids {
                 .with("jti", subject.token_id.as_deref().unwrap_or_default()),
             Err(error) => event.failed(error.to_string()),
         };
-        self.store.record(event).await?;
+        let recorded = self.store.record(event).await;
+        let metrics = self.store.metrics();
+        match (&signed, &recorded) {
+            (Err(error), _) => metrics.issued(KIND, error.counted_as()),
+            (Ok(_), Ok(())) => metrics.issued(KIND, IssueResult::Issued),
+            (Ok(_), Err(_)) => metrics.issued(KIND, IssueResult::Failed),
+        }
+        if signed.is_ok() {
+            metrics.signed(KIND, took);
+        }
+        recorded?;
         signed.map(|(_, signed)| signed)
     }
 
@@ -143,4 +162,14 @@ pub enum JwtIssueError {
     /// No randomness.
     #[error("the system gives no randomness")]
     Randomness,
+}
+
+impl JwtIssueError {
+    /// Whether the request was at fault or the authority.
+    fn counted_as(&self) -> IssueResult {
+        match self {
+            Self::TooLong { .. } | Self::Sign(JwtSignError::Audience) => IssueResult::Refused,
+            Self::NoKey | Self::Sign(_) | Self::Store(_) | Self::Randomness => IssueResult::Failed,
+        }
+    }
 }

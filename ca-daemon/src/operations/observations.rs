@@ -14,7 +14,7 @@ use crate::{
     api::Services,
     instant::unix,
     lifecycle::row::is_ours,
-    store::{AuthorityFilter, AuthorityState},
+    store::{AuthorityFilter, AuthorityRow, AuthorityState},
 };
 
 /// How old what was read of the database may be: whoever asks without end costs it nothing more.
@@ -93,12 +93,21 @@ impl Observations {
                 let current = ours
                     .into_iter()
                     .filter(|row| row.state == AuthorityState::Active || row.not_after > now)
-                    .map(|row| (row.kind.as_str(), row.state.as_str(), row.not_after));
+                    .map(|row| (row.kind.as_str(), state(row), row.not_after));
                 metrics.set_authorities(current);
                 *read_at = Some(Instant::now());
             }
             Ok(Err(error)) => tracing::warn!(%error, "the authorities cannot be read for the metrics"),
             Err(_) => tracing::warn!("the authorities cannot be read for the metrics: the database is slow"),
         }
+    }
+}
+
+/// The state of an authority, of which tainted is one here: it is trusted still, and to be replaced.
+fn state(row: &AuthorityRow) -> &'static str {
+    match row.state {
+        AuthorityState::Revoked => AuthorityState::Revoked.as_str(),
+        _ if row.tainted => "tainted",
+        state => state.as_str(),
     }
 }

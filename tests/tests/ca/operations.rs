@@ -1,20 +1,32 @@
 //! Health, metrics and the bundle over plain HTTP, and the services that only the local admin may call.
 
-use secplane_proto::spire::api::{
-    server::{
-        debug::v1::{GetInfoRequest, debug_client::DebugClient},
-        logger::v1::{GetLoggerRequest, logger_client::LoggerClient},
+use secplane_identity::PrivateKey;
+use secplane_proto::{
+    secplane::ca::v1::IssueIstioCaRequest,
+    spire::api::{
+        server::{
+            debug::v1::{GetInfoRequest, debug_client::DebugClient},
+            localauthority::v1::{
+                ActivateJwtAuthorityRequest, GetJwtAuthorityStateRequest, PrepareJwtAuthorityRequest,
+                TaintJwtAuthorityRequest,
+            },
+            logger::v1::{GetLoggerRequest, logger_client::LoggerClient},
+            svid::v1::{MintJwtsvidRequest, NewDownstreamX509caRequest},
+        },
+        types::{self, LogLevel},
     },
-    types::LogLevel,
 };
 use secplane_tests::{
     audit_log::AuditLog,
     authority::{Ca, CaFolder, TRUST_DOMAIN},
     database::Database,
+    entries::{entry, id},
     plain_http::get,
     process::CaProcess,
 };
 use tonic::Code;
+
+use super::root_rotation::asking;
 
 #[tokio::test]
 async fn is_live_and_ready() {
@@ -57,6 +69,44 @@ async fn counts_what_happens() {
     ] {
         assert!(metrics.body.lines().any(|found| found == line), "no `{line}` in\n{}", metrics.body);
     }
+}
+
+#[tokio::test]
+async fn tells_tokens_and_authorities_apart() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let mint = |ttl| MintJwtsvidRequest { id: Some(id("/a")), audience: vec!["db".to_owned()], ttl };
+    admin.svid().mint_jwtsvid(mint(0)).await.unwrap();
+    admin.svid().mint_jwtsvid(mint(1_000_000_000)).await.unwrap_err();
+    let csr = PrivateKey::generate().unwrap().bare_request().unwrap();
+    admin.authority().issue_istio_ca(IssueIstioCaRequest { csr: csr.clone(), ttl: 3600 }).await.unwrap();
+    admin.create_entry(types::Entry { downstream: true, ..entry("/nested", &["uid:4711"]) }).await;
+    let nested = ca.connect_as(&admin.mint("/nested", 0).await.unwrap()).await;
+    let wanted = NewDownstreamX509caRequest { csr, preferred_ttl: 600 };
+    nested.svid().new_downstream_x509ca(wanted).await.unwrap();
+    let keys = admin.local_authority();
+    let first = keys.clone().get_jwt_authority_state(GetJwtAuthorityStateRequest {}).await.unwrap();
+    let first = first.into_inner().active.unwrap().authority_id;
+    let next = keys.clone().prepare_jwt_authority(PrepareJwtAuthorityRequest {}).await.unwrap();
+    let next = next.into_inner().prepared_authority.unwrap().authority_id;
+    let activate = ActivateJwtAuthorityRequest { authority_id: next };
+    keys.clone().activate_jwt_authority(asking(activate, true)).await.unwrap();
+    let taint = TaintJwtAuthorityRequest { authority_id: first };
+    keys.clone().taint_jwt_authority(asking(taint, false)).await.unwrap();
+
+    let metrics = get(ca.operations_address(), "/metrics", &[]).await.body;
+    for line in [
+        r#"secplane_ca_certificates_total{kind="jwt-svid",result="issued"} 1"#,
+        r#"secplane_ca_certificates_total{kind="jwt-svid",result="refused"} 1"#,
+        r#"secplane_ca_signing_duration_seconds_count{kind="jwt-svid"} 1"#,
+        r#"secplane_ca_authority_expiry_timestamp_seconds{kind="mesh",state="active"} "#,
+        r#"secplane_ca_authority_expiry_timestamp_seconds{kind="downstream",state="active"} "#,
+        r#"secplane_ca_authority_expiry_timestamp_seconds{kind="jwt",state="active"} "#,
+        r#"secplane_ca_authority_expiry_timestamp_seconds{kind="jwt",state="tainted"} "#,
+    ] {
+        assert!(metrics.lines().any(|found| found.starts_with(line)), "no `{line}` in\n{metrics}");
+    }
+    assert!(!metrics.contains(r#"kind="other""#) && !metrics.contains(r#"state="other""#), "{metrics}");
 }
 
 #[tokio::test]

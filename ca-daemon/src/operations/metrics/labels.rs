@@ -7,8 +7,7 @@ use tonic::Code;
 const OTHER: &str = "other";
 
 /// Kinds of what is issued.
-pub(super) const KINDS: &[&str] =
-    &["x509-svid", "server", "client", "agent", "jwt-svid", "issuing-ca", "downstream-ca"];
+pub(super) const KINDS: &[&str] = &["x509-svid", "server", "client", "jwt-svid"];
 /// Tables whose rows carry a proof of who wrote them.
 pub(super) const TABLES: &[&str] = &[
     "authorities",
@@ -20,7 +19,7 @@ pub(super) const TABLES: &[&str] = &[
     "federated_bundles",
 ];
 /// Kinds of authorities.
-pub(super) const AUTHORITY_KINDS: &[&str] = &["root", "issuing", "jwt"];
+pub(super) const AUTHORITY_KINDS: &[&str] = &["root", "issuing", "jwt", "mesh", "downstream"];
 /// States of authorities.
 pub(super) const AUTHORITY_STATES: &[&str] = &["prepared", "active", "old", "tainted", "revoked"];
 
