@@ -23,7 +23,7 @@ impl Debug for DebugApi {
             svid_chain: self.chain(),
             uptime: number(uptime.as_secs()),
             agents_count: number(self.0.agents.count(&AgentFilter::default())),
-            federated_bundles_count: 0,
+            federated_bundles_count: number(self.0.federation.bundles().len()),
             entries_count: number(self.0.registry.len()),
         }))
     }

@@ -5,6 +5,7 @@ use secplane_proto::{
     secplane::ca::v1::IssueIstioCaRequest,
     spire::api::{
         server::{
+            bundle::v1::BatchCreateFederatedBundleRequest,
             debug::v1::{GetInfoRequest, debug_client::DebugClient},
             localauthority::v1::{
                 ActivateJwtAuthorityRequest, GetJwtAuthorityStateRequest, PrepareJwtAuthorityRequest,
@@ -161,6 +162,19 @@ async fn shows_itself_to_the_local_admin_alone() {
     assert_eq!(refused.code(), Code::PermissionDenied);
     let refused = LoggerClient::new(over_tls).get_logger(GetLoggerRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn shows_how_much_it_holds() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    admin.create_entry(entry("/a", &["uid:1"])).await;
+    let bundle = |name: &str| types::Bundle { trust_domain: name.to_owned(), ..Default::default() };
+    let bundle = vec![bundle("a.net"), bundle("b.net")];
+    let create = BatchCreateFederatedBundleRequest { bundle, output_mask: None };
+    admin.bundle().batch_create_federated_bundle(create).await.unwrap();
+    let info = DebugClient::new(admin.channel()).get_info(GetInfoRequest {}).await.unwrap().into_inner();
+    assert_eq!((info.entries_count, info.federated_bundles_count), (1, 2));
 }
 
 #[tokio::test]
