@@ -28,7 +28,7 @@ use crate::{
     attest::JoinTokenAttestor,
     audit::{Action, Event, LogKey},
     config::{Config, ConfigError},
-    federation::{Federation, Fetcher, Refresher},
+    federation::{Duty, Federation, Fetcher, Refresher},
     following::Followers,
     founding::{Founded, found_below},
     instant::Clock,
@@ -173,7 +173,8 @@ impl CaDaemon {
         let agent =
             Agent::new(agent_id, served_from, config.keys.kind, Arc::clone(&settings), shutdown.clone());
         let fetcher = Fetcher::new(config.federation.web_roots.clone());
-        let refresher = Arc::new(Refresher::new(Arc::clone(&federation), fetcher));
+        let duty = Duty::new(store.replica().to_owned(), store.clone(), clock.clone());
+        let refresher = Arc::new(Refresher::new(Arc::clone(&federation), fetcher, duty));
         let readiness = Arc::new(Readiness::new(replica, Arc::clone(&issuance), identity.clone()));
         let (witness, recorder) = Witness::new(store.clone());
         let services = Arc::new(Services {

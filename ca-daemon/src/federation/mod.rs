@@ -5,6 +5,7 @@
 //! whose MAC is wrong is refused and reported: whoever can only write the database can make nobody trusted.
 
 mod bundle;
+mod duty;
 mod fetch;
 mod refresh;
 mod relationship;
@@ -21,6 +22,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio_util::task::TaskTracker;
 
 pub use bundle::{BundleError, FederatedBundle, MAX_BUNDLE_BYTES};
+pub use duty::Duty;
 pub use fetch::{FetchError, Fetcher};
 pub use refresh::{RefreshError, Refresher};
 pub use relationship::{Endpoint, Profile, Relationship, RelationshipError, trust_domain};

@@ -1,13 +1,16 @@
 //! Keeping the bundles of foreign trust domains current: each is fetched again as often as it asks for.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{StreamExt, stream};
 use secplane_identity::{TrustBundleSet, TrustDomain};
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Author, Before, Federation, FederationError, FetchError, Fetcher};
+use super::{Author, Before, Duty, Federation, FederationError, FetchError, Fetcher, duty::Told};
 
 /// How often a bundle is fetched that does not say.
 const DEFAULT: Duration = Duration::from_secs(300);
@@ -20,16 +23,24 @@ const AT_ONCE: usize = 8;
 pub struct Refresher {
     federation: Arc<Federation>,
     fetcher: Fetcher,
+    duty: Duty,
+}
+
+/// When what is to be fetched, and whether by this replica.
+#[derive(Default)]
+pub(super) struct Turns {
+    pub(super) due: HashMap<TrustDomain, SystemTime>,
+    told: Option<Told>,
 }
 
 impl Refresher {
     /// Keeps the bundles of `federation` current.
     #[must_use]
-    pub fn new(federation: Arc<Federation>, fetcher: Fetcher) -> Self {
-        Self { federation, fetcher }
+    pub fn new(federation: Arc<Federation>, fetcher: Fetcher, duty: Duty) -> Self {
+        Self { federation, fetcher, duty }
     }
 
-    /// Fetches the bundle of a trust domain now, and keeps it if it differs.
+    /// Fetches the bundle of a trust domain now, whichever replica is asked, and keeps it if it differs.
     ///
     /// # Errors
     /// When there is no relationship with it, or its endpoint has no usable bundle.
@@ -49,45 +60,62 @@ impl Refresher {
         Ok(())
     }
 
-    /// Fetches every bundle when it is due, until `stop`. A fetch that fails is tried again at the next turn.
+    /// Fetches every bundle when it is due, until `stop`. A fetch that fails is tried again at the next turn. Of several
+    /// replicas one does it; the others hear of what has changed.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut changes = self.federation.changes();
-        let mut due: HashMap<TrustDomain, Instant> = HashMap::new();
+        let mut turns = Turns::default();
         loop {
             changes.borrow_and_update();
-            let now = Instant::now();
-            let relationships = self.federation.relationships();
-            due.retain(|domain, _| relationships.iter().any(|kept| kept.trust_domain == *domain));
-            for relationship in &relationships {
-                due.entry(relationship.trust_domain.clone()).or_insert(now);
-            }
-            let turn: Vec<_> = due.iter().filter(|(_, at)| **at <= now).map(|(of, _)| of.clone()).collect();
-            let refreshing = stream::iter(&turn).for_each_concurrent(AT_ONCE, async |of| {
-                if let Err(error) = self.refresh(of, Author::Daemon).await {
-                    tracing::warn!(trust_domain = %of, %error, "a foreign trust bundle could not be fetched");
-                }
-            });
-            tokio::select! {
+            let next = tokio::select! {
                 () = stop.cancelled() => return,
-                () = refreshing => {}
-            }
-            for of in turn {
-                let next = Instant::now() + self.interval(&of);
-                due.insert(of, next);
-            }
-            let next = due.values().min().copied();
+                next = self.turn(&mut turns) => next,
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 // The sender lives as long as the federation.
                 _ = changes.changed() => {}
                 () = async {
                     match next {
-                        Some(at) => sleep_until(at).await,
+                        Some(at) => self.duty.clock().wait_until(at).await,
                         None => std::future::pending().await,
                     }
                 } => {}
             }
         }
+    }
+
+    /// Fetches what is due, if that is this replica's to do, and answers when to look again.
+    pub(super) async fn turn(&self, turns: &mut Turns) -> Option<SystemTime> {
+        let clock = self.duty.clock();
+        let relationships = self.federation.relationships();
+        turns.due.retain(|domain, _| relationships.iter().any(|kept| kept.trust_domain == *domain));
+        for relationship in &relationships {
+            turns.due.entry(relationship.trust_domain.clone()).or_insert_with(|| clock.now());
+        }
+        if turns.due.is_empty() {
+            return None;
+        }
+        let told = self.duty.ask(turns.told).await;
+        turns.told = Some(told);
+        if !told.is_ours {
+            // What is due stays due: whoever comes to do it does it at once.
+            return Some(told.ends());
+        }
+        let now = clock.now();
+        let due: Vec<_> = turns.due.iter().filter(|(_, at)| **at <= now).map(|(of, _)| of.clone()).collect();
+        stream::iter(&due)
+            .for_each_concurrent(AT_ONCE, async |of| {
+                if let Err(error) = self.refresh(of, Author::Daemon).await {
+                    tracing::warn!(trust_domain = %of, %error, "a foreign trust bundle could not be fetched");
+                }
+            })
+            .await;
+        for of in due {
+            let next = clock.now() + self.interval(&of);
+            turns.due.insert(of, next);
+        }
+        turns.due.values().min().map(|next| told.ends().min(*next))
     }
 
     fn interval(&self, of: &TrustDomain) -> Duration {
