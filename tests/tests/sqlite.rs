@@ -1,12 +1,15 @@
 //! What only a database in a file can meet.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use ca_daemon::{
     StartError,
     keys::WrappingKeySource,
-    operations::{backup, doctor},
+    operations::{
+        backup::{self, BackupError, KeysError},
+        doctor,
+    },
 };
 use secplane_tests::{
     authority::{Ca, CaFolder},
@@ -36,10 +39,41 @@ async fn sees_a_damaged_database_and_makes_no_backup_of_it() {
 
     let report = doctor::examine(&folder.config).await;
     assert_eq!(report.verdict(), doctor::Verdict::Fail, "{report}");
-    let key = std::sync::Arc::new(folder.config.wrapping_key.read().unwrap());
+    let key = Arc::new(folder.config.wrapping_key.read().unwrap());
     let out = folder.path().join("ca.backup");
     backup::write(&folder.config, key, &out).await.unwrap_err();
     assert!(!out.exists());
+}
+
+/// What would be restored from it would not start.
+#[tokio::test]
+async fn makes_no_backup_without_the_private_keys() {
+    let folder = Ca::start().await.stop().await;
+    let key = Arc::new(folder.config.wrapping_key.read().unwrap());
+    let out = folder.path().join("ca.backup");
+    let keys = folder.config.data_dir.join("keys");
+    let aside = folder.path().join("aside");
+    fs::rename(&keys, &aside).unwrap();
+    let refused = backup::write(&folder.config, Arc::clone(&key), &out).await.unwrap_err();
+    assert!(matches!(refused, BackupError::Keys(KeysError::None(_))), "{refused}");
+    fs::rename(&aside, &keys).unwrap();
+
+    let options = SqliteConnectOptions::new().filename(folder.database());
+    let mut database = SqliteConnection::connect_with(&options).await.unwrap();
+    let root: String = sqlx::query_scalar("SELECT key_id FROM authorities WHERE kind = 'root'")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+    let key_of_root = keys.join(format!("{root}.key"));
+    fs::rename(&key_of_root, &aside).unwrap();
+    let refused = backup::write(&folder.config, Arc::clone(&key), &out).await.unwrap_err();
+    assert!(matches!(&refused, BackupError::Keys(KeysError::Missing(of)) if *of == root), "{refused}");
+    assert!(!out.exists());
+
+    fs::rename(&aside, &key_of_root).unwrap();
+    backup::write(&folder.config, Arc::clone(&key), &out).await.unwrap();
+    backup::verify(key, &out).await.unwrap();
 }
 
 /// What the database of the first schema holds.

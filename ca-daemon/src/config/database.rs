@@ -1,5 +1,7 @@
 //! Where records are kept.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
@@ -69,6 +71,19 @@ impl Config {
             options = options.password(password.trim_end_matches(['\r', '\n']));
         }
         Ok(StoreLocation::Postgres(Box::new(options)))
+    }
+
+    /// The folder of the private keys, where they are files.
+    #[must_use]
+    pub fn key_folder(&self) -> Option<PathBuf> {
+        let is_in_files = match self.database {
+            DatabaseConfig::Sqlite(_) => {
+                matches!(self.keys.storage, None | Some(KeyStorageKind::File | KeyStorageKind::Pkcs11))
+            }
+            // Replicas share their keys as they share the database.
+            DatabaseConfig::Postgres(_) => false,
+        };
+        is_in_files.then(|| self.data_dir.join("keys"))
     }
 
     /// Where private keys are kept, `store` being the database.

@@ -59,7 +59,7 @@ pub(super) fn open(
 }
 
 /// The wrapping key that something is sealed under; `None` when it does not say, as the first form.
-pub(super) fn sealed_under(sealed: &[u8]) -> Result<Option<WrappingKeyId>, SealError> {
+pub(crate) fn sealed_under(sealed: &[u8]) -> Result<Option<WrappingKeyId>, SealError> {
     Ok(Parts::of(sealed)?.wrapping_key)
 }
 

@@ -9,14 +9,15 @@
 //! | `end` | nothing; always the last, so that an archive without its end is none |
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read, Write},
-    path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     BackupError,
+    keys::file_name,
     sealed_stream::{OpeningReader, SealingWriter},
 };
 use crate::keys::WrappingKey;
@@ -26,7 +27,7 @@ const END: &str = "end";
 const FORMAT: u32 = 1;
 /// The largest sealed key, and the largest part of a table, in bytes.
 pub(super) const MAX_PART_BYTES: u64 = 64 * 1024 * 1024;
-const MAX_MANIFEST_BYTES: u64 = 64 * 1024;
+const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 
 /// Which database a backup was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,12 +63,31 @@ pub struct Manifest {
     pub created_at: i64,
     /// The version of the program that made it.
     pub program: String,
+    /// The authorities of the database whose private keys have to be in it. Earlier versions do not say.
+    #[serde(default)]
+    keys: Vec<String>,
 }
 
 impl Manifest {
-    pub(super) fn new(trust_domain: String, database: DatabaseKind, schema: i64, created_at: i64) -> Self {
+    pub(super) fn new(
+        trust_domain: String,
+        database: DatabaseKind,
+        schema: i64,
+        created_at: i64,
+        keys: Vec<String>,
+    ) -> Self {
         let program = env!("CARGO_PKG_VERSION").to_owned();
-        Self { format: FORMAT, trust_domain, database, schema, created_at, program }
+        Self { format: FORMAT, trust_domain, database, schema, created_at, program, keys }
+    }
+
+    /// Whether no private key is missing among the files that were found: what is restored without it would not start.
+    pub(super) fn check_keys(&self, found: &BTreeSet<String>) -> Result<(), BackupError> {
+        match self.keys.iter().find(|key_id| !found.contains(&file_name(key_id))) {
+            None => Ok(()),
+            Some(key_id) => {
+                Err(BackupError::Content(format!("the private key of authority {key_id} is not in it")))
+            }
+        }
     }
 }
 
@@ -107,25 +127,6 @@ impl<W: Write> ArchiveWriter<W> {
             return Err(io::Error::other(format!("{name} became shorter while it was read")).into());
         }
         Ok(())
-    }
-
-    /// Adds every file of the folder of sealed keys.
-    pub(super) fn add_keys(&mut self, folder: &Path) -> Result<usize, BackupError> {
-        let mut names: Vec<_> = match std::fs::read_dir(folder) {
-            Ok(files) => files.map(|file| Ok(file?.file_name())).collect::<io::Result<_>>()?,
-            // Keys that live elsewhere need no folder.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        names.sort();
-        let mut added = 0;
-        for name in names.iter().filter_map(|name| name.to_str()).filter(|name| is_key_name(name)) {
-            let mut content = Vec::new();
-            std::fs::File::open(folder.join(name))?.take(MAX_PART_BYTES).read_to_end(&mut content)?;
-            self.add(&format!("keys/{name}"), &content)?;
-            added += 1;
-        }
-        Ok(added)
     }
 
     /// Ends the archive.
@@ -240,7 +241,7 @@ mod tests {
     }
 
     fn manifest() -> Manifest {
-        Manifest::new("example.org".to_owned(), DatabaseKind::Postgres, 2, 1000)
+        Manifest::new("example.org".to_owned(), DatabaseKind::Postgres, 2, 1000, vec!["0a1b".to_owned()])
     }
 
     fn members(backup: &[u8]) -> Result<Vec<(Place, Vec<u8>)>, BackupError> {
@@ -261,13 +262,10 @@ mod tests {
 
     #[test]
     fn gives_back_what_was_added() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["0a1b.key", "row-mac.secret", "0a1b.key.new", "notes.txt"] {
-            std::fs::write(folder.path().join(name), name).unwrap();
-        }
         let mut archive = ArchiveWriter::new(Vec::new(), &key(), &manifest()).unwrap();
         archive.add("database/entries/000001", b"rows").unwrap();
-        assert_eq!(archive.add_keys(folder.path()).unwrap(), 2);
+        archive.add("keys/0a1b.key", b"0a1b.key").unwrap();
+        archive.add("keys/row-mac.secret", b"row-mac.secret").unwrap();
         let backup = archive.finish().unwrap();
         let expected = [
             (Place::Table("entries".to_owned()), b"rows".to_vec()),

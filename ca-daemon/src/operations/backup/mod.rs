@@ -6,6 +6,7 @@
 //! continue one log.
 
 mod archive;
+mod keys;
 mod postgres;
 mod record;
 mod restore;
@@ -16,6 +17,7 @@ mod write;
 use std::{io, path::PathBuf};
 
 pub use archive::{DatabaseKind, Manifest};
+pub use keys::KeysError;
 pub use record::record;
 pub use restore::restore;
 pub use sealed_stream::BackupFormError;
@@ -39,6 +41,9 @@ pub enum BackupError {
     /// There is no key to seal it with or open it with.
     #[error(transparent)]
     Key(#[from] WrappingKeyError),
+    /// The private keys do not fit together, or to the database.
+    #[error("the private keys cannot be backed up: {0}")]
+    Keys(#[from] KeysError),
     /// There is nothing to back up.
     #[error("there is no authority in {0} yet: nothing to back up")]
     Nothing(String),

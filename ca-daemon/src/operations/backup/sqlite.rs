@@ -102,6 +102,24 @@ pub(super) async fn identity(
     Ok(name.map(|name| (name, schema.unwrap_or(0))))
 }
 
+/// The authorities that are nothing without their keys, where those are files. An issuing CA is none of them: whoever is
+/// restored makes one of their own.
+pub(super) async fn keys_in_files(connection: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
+    // The first schema does not say where keys are: in files.
+    let says_where: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pragma_table_info('authorities') WHERE name = 'key_storage')",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let keys = if says_where {
+        "SELECT key_id FROM authorities
+         WHERE kind IN ('root', 'jwt') AND state <> 'revoked' AND key_storage = 'file' ORDER BY key_id"
+    } else {
+        "SELECT key_id FROM authorities WHERE kind = 'root' ORDER BY key_id"
+    };
+    sqlx::query_scalar(keys).fetch_all(connection).await
+}
+
 /// Lets numbers that may only grow go on above what they can have reached since the backup was made: `seconds` ago,
 /// and none of them grows more than once in a second.
 pub(super) async fn leap(path: &Path, seconds: i64) -> Result<(), sqlx::Error> {
