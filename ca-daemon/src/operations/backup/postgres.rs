@@ -135,10 +135,10 @@ impl Import {
         Ok(self.transaction.copy_in_raw(&statement).await?)
     }
 
-    /// Everything is there: it becomes durable.
-    pub(super) async fn finish(mut self, seconds: i64) -> Result<(), BackupError> {
+    /// Everything is there: it becomes durable, and numbers that may only grow go on `leap` above what they were.
+    pub(super) async fn finish(mut self, leap: i64) -> Result<(), BackupError> {
         for statement in super::restore::LEAPS {
-            sqlx::query(statement).bind(seconds).execute(&mut *self.transaction).await?;
+            sqlx::query(statement).bind(leap).execute(&mut *self.transaction).await?;
         }
         let columns: Vec<(String, String)> = sqlx::query_as(
             "SELECT table_name::text, column_name::text FROM information_schema.columns

@@ -20,11 +20,16 @@ use super::{
 use crate::{Config, daemon::take_data_dir, instant::unix, keys::WrappingKey, store::StoreLocation};
 
 /// Numbers that clients remember and that may never go back. The backup may be older than the last number that the
-/// lost authority gave out, so each goes on above what it can have reached in the `$1` seconds since.
+/// lost authority gave out, so each goes on `$1` above what it was.
 pub(super) const LEAPS: [&str; 2] = [
     "UPDATE trust_domain SET bundle_sequence = bundle_sequence + $1",
     "UPDATE revocation_lists SET number = number + $1",
 ];
+
+/// More than a number can grow in a second: a list is signed once in 150 ms by each replica, and the trust bundle
+/// changes once a commit of the database. After a century a number is still below 2^53, which is as far as every reader of
+/// JSON counts.
+const FASTEST_A_SECOND: i64 = 1000;
 
 /// What is in the data folder of an authority that has not begun.
 const HARMLESS: [&str; 2] = ["lock", STAGING];
@@ -62,22 +67,28 @@ pub async fn restore(
     } else {
         lock
     };
-    let seconds = (now - manifest.created_at).max(0) + 1;
+    let leap = leap(manifest.created_at, now);
     let staging = Staging::make(&config.data_dir)?;
     match location {
         StoreLocation::Sqlite(_) => {
             stage_sqlite(&staging, key, from.to_owned()).await?;
-            sqlite::leap(&staging.0.join("ca.db"), seconds).await?;
+            sqlite::leap(&staging.0.join("ca.db"), leap).await?;
             staging.put_in_place(&config.data_dir)?;
         }
         StoreLocation::Postgres(options) => {
             let import = Import::begin(&options, manifest.schema, now, force).await?;
-            import_postgres(import, &staging, key, from.to_owned(), seconds).await?;
+            import_postgres(import, &staging, key, from.to_owned(), leap).await?;
             staging.put_in_place(&config.data_dir)?;
         }
     }
     drop(lock);
     Ok(manifest)
+}
+
+/// How far numbers go on from a backup that was made at an instant; both in Unix seconds.
+fn leap(created_at: i64, now: i64) -> i64 {
+    let seconds = now.saturating_sub(created_at).max(0).saturating_add(1);
+    seconds.saturating_mul(FASTEST_A_SECOND)
 }
 
 fn check(config: &Config, location: &StoreLocation, manifest: &Manifest) -> Result<(), BackupError> {
@@ -193,7 +204,7 @@ async fn import_postgres(
     staging: &Staging,
     key: Arc<WrappingKey>,
     from: PathBuf,
-    seconds: i64,
+    leap: i64,
 ) -> Result<(), BackupError> {
     let (sender, mut parts) = mpsc::channel::<TablePart>(2);
     let folder = Staging(staging.0.clone());
@@ -223,7 +234,7 @@ async fn import_postgres(
     // Why the tables could not be written matters more than that the reader was interrupted by it.
     written?;
     read?;
-    import.finish(seconds).await
+    import.finish(leap).await
 }
 
 async fn write_tables(import: &mut Import, parts: &mut mpsc::Receiver<TablePart>) -> Result<(), BackupError> {
@@ -245,4 +256,30 @@ async fn write_tables(import: &mut Import, parts: &mut mpsc::Receiver<TablePart>
         rows.finish().await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::at_once(1000, 1000, 1000)]
+    #[case::a_minute_later(1000, 1060, 61_000)]
+    // The clock of this machine is behind the other's.
+    #[case::earlier(1000, 900, 1000)]
+    #[case::by_a_clock_that_is_wrong(0, i64::MAX, i64::MAX)]
+    fn goes_on_above_what_can_have_been_reached(
+        #[case] created_at: i64,
+        #[case] now: i64,
+        #[case] expected: i64,
+    ) {
+        assert_eq!(leap(created_at, now), expected);
+    }
+
+    #[test]
+    fn stays_within_what_json_counts_exactly_for_a_century() {
+        assert!(leap(0, 100 * 366 * 86_400) < 1 << 53);
+    }
 }

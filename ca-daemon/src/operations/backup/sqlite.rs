@@ -120,20 +120,19 @@ pub(super) async fn keys_in_files(connection: &mut SqliteConnection) -> Result<V
     sqlx::query_scalar(keys).fetch_all(connection).await
 }
 
-/// Lets numbers that may only grow go on above what they can have reached since the backup was made: `seconds` ago,
-/// and none of them grows more than once in a second.
-pub(super) async fn leap(path: &Path, seconds: i64) -> Result<(), sqlx::Error> {
+/// Lets numbers that may only grow go on `by` so many above what they were.
+pub(super) async fn leap(path: &Path, by: i64) -> Result<(), sqlx::Error> {
     let options = SqliteConnectOptions::new().filename(path);
     let mut connection = SqliteConnection::connect_with(&options).await?;
     let [bundle, revocation_lists] = super::restore::LEAPS;
-    sqlx::query(bundle).bind(seconds).execute(&mut connection).await?;
+    sqlx::query(bundle).bind(by).execute(&mut connection).await?;
     // The first schema has no such table.
     let has_lists: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'revocation_lists')")
             .fetch_one(&mut connection)
             .await?;
     if has_lists {
-        sqlx::query(revocation_lists).bind(seconds).execute(&mut connection).await?;
+        sqlx::query(revocation_lists).bind(by).execute(&mut connection).await?;
     }
     connection.close().await
 }
