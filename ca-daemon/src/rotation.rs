@@ -1,12 +1,12 @@
 //! What the daemon does by itself as time goes by: it keeps in step with the authorities, and renews its own server
-//! certificate at half of its life, or when another issuing CA signs.
+//! certificate at half of its life, when another issuing CA signs, or when it was revoked.
 
 use std::{sync::Arc, time::SystemTime};
 
 use rustls_pki_types::CertificateDer;
 use secplane_identity::{
     IdentityPublisher, IdentitySnapshot, IdentitySource, PrivateKey, SpiffeId, TrustDomain, X509Identity,
-    private_key::PrivateKeyError, source::IdentityError, spiffe_id::SpiffeIdError,
+    private_key::PrivateKeyError, revocation::Revocable, source::IdentityError, spiffe_id::SpiffeIdError,
 };
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
@@ -78,6 +78,9 @@ impl Rotation {
         let mut notices = self.issuance.store().changes();
         let mut caught_up = self.lifecycle.changes();
         let mut bundles = self.issuance.bundle();
+        let mut revoked = self.issuance.revoked().changes();
+        // Something may have been revoked since the server's certificate was issued.
+        revoked.mark_changed();
         let mut failed = false;
         // What others changed since this replica read the authorities at its start was told to nobody.
         let mut by_others = true;
@@ -105,6 +108,7 @@ impl Rotation {
                 // to follow. What failed before is not tried again here: each try ends with such a change.
                 _ = caught_up.changed() => false,
                 _ = bundles.changed() => false,
+                _ = revoked.changed() => false,
             };
         }
     }
@@ -115,6 +119,7 @@ impl Rotation {
         self.follow_bundle();
         if self.server_due() <= self.issuance.clock().now()
             || self.signed_by != self.issuance.issuing().key_id()
+            || self.is_server_revoked()
         {
             self.renew_server().await?;
         }
@@ -127,6 +132,15 @@ impl Rotation {
             let leaf = identity.leaf();
             Validity { not_before: leaf.not_before, not_after: leaf.not_after }.half_life()
         })
+    }
+
+    /// Whether everyone who reads revocation lists refuses this server.
+    fn is_server_revoked(&self) -> bool {
+        let current = self.publisher.current();
+        current
+            .identity
+            .as_ref()
+            .is_some_and(|identity| self.issuance.revoked().contains(&Revocable::of(identity.leaf())))
     }
 
     fn follow_bundle(&self) {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use secplane_identity::x509::Certificate;
+use secplane_identity::{revocation::KeyHash, x509::Certificate};
 use secplane_proto::{
-    secplane::ca::v1::{GetStatusRequest, GetStatusResponse},
+    secplane::ca::v1::{GetStatusRequest, GetStatusResponse, revoke_request::Target},
     spire::api::server::svid::v1::MintJwtsvidRequest,
 };
 use secplane_tests::{
-    authority::{Ca, CaFolder},
+    authority::{Ca, CaFolder, TRUST_DOMAIN},
     database::Database,
     entries::{entry_for_this_process, id},
     holder::{client_config, open},
@@ -88,6 +88,32 @@ async fn replaces_the_issuing_ca_without_anybody_noticing() {
     let records = ca.admin().records().await.unwrap();
     let own = records.iter().filter(|record| record.requester == "ca-daemon").count();
     assert!(own < 10, "it issued itself {own} certificates in a moment");
+}
+
+/// Whoever reads revocation lists would refuse the authority until its certificate is half over.
+#[tokio::test]
+async fn replaces_its_own_certificate_once_it_is_revoked() {
+    let by_each_name: [fn(&Certificate) -> Target; 3] = [
+        |_| Target::SpiffeId(format!("spiffe://{TRUST_DOMAIN}/spire/server")),
+        |server| Target::SerialNumber(server.serial.clone()),
+        |server| Target::PublicKeySha256(KeyHash::of(&server.public_key_info).to_string()),
+    ];
+    let ca = Ca::start().await;
+    for name in by_each_name {
+        let revoked = server_certificate(&ca).await;
+        assert_eq!(ca.admin().revoke_all(name(&revoked)).await.unwrap(), 1);
+        let next = soon("another certificate of its own", async {
+            loop {
+                let next = server_certificate(&ca).await;
+                if next.serial != revoked.serial {
+                    return next;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        assert_ne!(next.public_key_info, revoked.public_key_info);
+    }
 }
 
 /// Whoever trusts the root needs to know nothing of the issuing CAs below it.
