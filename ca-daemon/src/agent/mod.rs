@@ -16,6 +16,7 @@ use crate::{
     registry::Registry, revocation::Revoker,
 };
 
+pub(crate) use updates::MAX_LISTS_BYTES;
 pub use workload_api::WorkloadApi;
 
 use self::svids::SvidCache;

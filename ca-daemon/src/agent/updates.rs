@@ -28,7 +28,7 @@ pub(super) const NO_IDENTITY: &str = "no identity issued";
 pub(super) const ATTESTATION_FAILED: &str = "workload attestation failed";
 
 /// How much of a message revocation lists may take, in bytes: most clients take no message of more than 4 MB.
-const MAX_LISTS_BYTES: usize = 3 * 1024 * 1024;
+pub(crate) const MAX_LISTS_BYTES: usize = 3 * 1024 * 1024;
 
 /// One workload's view of what concerns it, and what makes it look again.
 pub(super) struct View {

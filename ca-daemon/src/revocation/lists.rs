@@ -17,6 +17,11 @@ use crate::{
     store::{RevocationListRow, RevokedRow},
 };
 
+/// The most entries of one list: with it a list stays below [`MAX_OWN_LIST_BYTES`], as an entry has at most 52 bytes.
+///
+/// [`MAX_OWN_LIST_BYTES`]: secplane_identity::revocation::MAX_OWN_LIST_BYTES
+pub(crate) const MAX_ENTRIES: usize = 900_000;
+
 /// The current lists of all issuing CAs. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lists(Arc<BTreeMap<String, Arc<CurrentList>>>);
@@ -58,7 +63,7 @@ impl CurrentList {
     /// # Errors
     /// When the row is not what the issuer signed: whoever can write the database could offer an empty list.
     pub(super) fn open(row: RevocationListRow, issuer: &Certificate) -> Result<Self, ForgedList> {
-        let list = RevocationList::parse(&row.crl).map_err(|error| ForgedList(error.to_string()))?;
+        let list = RevocationList::parse_own(&row.crl).map_err(|error| ForgedList(error.to_string()))?;
         if !list.is_signed_by(issuer) {
             return Err(ForgedList("its signature is not the issuer's".to_owned()));
         }
@@ -142,7 +147,43 @@ pub(super) struct ForgedList(String);
 
 #[cfg(test)]
 mod tests {
+    use secplane_identity::{KeyKind, PrivateKey, TrustDomain, revocation::MAX_LIST_BYTES};
+
     use super::*;
+    use crate::authority::{CaKey, DomainCa, ListSigner, RevocationList as Meant};
+
+    /// What others read has a limit that nobody who revokes may run into.
+    #[test]
+    fn opens_a_list_of_its_own_that_is_longer_than_others_read() {
+        let day = Duration::from_secs(86_400);
+        let (made, trust_domain) = (1_800_000_000, TrustDomain::parse("example.org").unwrap());
+        let key = PrivateKey::generate_kind(KeyKind::EcP256).unwrap();
+        let key = || CaKey::try_from(&key).unwrap();
+        let root = DomainCa::self_signed(&trust_domain, key(), day * 365, from_unix(made)).unwrap();
+        let entry = |serial| RevokedCertificate {
+            serial: (1 << 126) + serial,
+            revoked_at: from_unix(made),
+            reason: CrlReason::Unspecified,
+        };
+        let list = Meant {
+            number: 7,
+            this_update: from_unix(made),
+            next_update: from_unix(made) + day,
+            revoked: (0..125_000).map(entry).collect(),
+        };
+        let issuer = root.certificate().clone();
+        let crl = ListSigner::new(&trust_domain, &issuer.der, key()).unwrap().sign(&list).unwrap().to_vec();
+        assert!(crl.len() > MAX_LIST_BYTES, "{} bytes", crl.len());
+        let row = RevocationListRow {
+            issuer_key_id: root.key_id().to_owned(),
+            number: 7,
+            crl,
+            this_update: made,
+            next_update: made + 86_400,
+        };
+        let current = CurrentList::open(row, &issuer).unwrap();
+        assert_eq!(current.list.serials().len(), 125_000);
+    }
 
     #[test]
     fn tells_of_nothing_that_is_later_than_the_list() {

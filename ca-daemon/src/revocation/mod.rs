@@ -26,6 +26,7 @@ use secplane_identity::{
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
+pub(crate) use lists::MAX_ENTRIES;
 pub use lists::{CurrentList, Lists};
 pub use signers::{SignerError, Signers};
 pub use upkeep::Upkeep;

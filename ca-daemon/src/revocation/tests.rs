@@ -279,6 +279,24 @@ async fn has_a_list_from_the_start_and_a_new_one_for_every_revocation() {
     assert_eq!(again.row_of(&signed).number, 2, "a restart signs nothing");
 }
 
+/// A list that nobody can read would take the place of one that works, and be signed again and again.
+#[tokio::test]
+async fn keeps_the_last_list_when_the_next_one_would_be_too_long() {
+    let world = World::new();
+    let mut open = world.open().await;
+    open.upkeep.hold_at_most(1);
+    let (first, second) =
+        (open.issue("/a", &new_key()).await.unwrap(), open.issue("/b", &new_key()).await.unwrap());
+    open.revoke(certificate(&first)).await.unwrap();
+    let last = open.row_of(&first);
+    open.revoke(certificate(&second)).await.unwrap();
+    open.upkeep.pass_here().await;
+    assert_eq!(open.row_of(&first), last);
+    assert_eq!(open.store.revocation_list(&first.issuer_key_id).await.unwrap().unwrap(), last);
+    assert!(open.list_of(&first).contains(&first.serial.parse().unwrap()));
+    assert!(open.revoker.revoked().contains(&Revocable::of(&leaf(&second))), "this daemon refuses it");
+}
+
 #[tokio::test]
 async fn replaces_a_list_when_half_of_its_time_is_over() {
     let world = World::new();

@@ -2,8 +2,8 @@
 //! issuing CAs, be they this replica's, another's, or such as no longer sign.
 
 use std::{
-    collections::HashMap,
-    sync::Arc,
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Revoker,
     cas::CaBelow,
-    lists::{CurrentList, Lists, entries},
+    lists::{CurrentList, Lists, MAX_ENTRIES, entries},
     remembered,
     signers::{SignerError, Signers},
 };
@@ -48,6 +48,10 @@ const CLEARED: &str = "its revocation was cleared in the database";
 pub struct Upkeep {
     revoker: Arc<Revoker>,
     signers: Signers,
+    /// The most entries of one list.
+    max_entries: usize,
+    /// The issuers of whom it was reported already that they have more.
+    overfull: Mutex<HashSet<String>>,
 }
 
 /// Who signs what is due.
@@ -64,7 +68,7 @@ impl Upkeep {
     #[must_use]
     pub fn new(revoker: Arc<Revoker>, signers: Signers, validity: Duration) -> Self {
         revoker.set_list_validity(validity);
-        Self { revoker, signers }
+        Self { revoker, signers, max_entries: MAX_ENTRIES, overfull: Mutex::default() }
     }
 
     /// Brings the lists up to date once, before the first of them is asked for, and takes from them what the database
@@ -95,6 +99,11 @@ impl Upkeep {
     #[cfg(test)]
     pub(super) async fn pass_here(&self) {
         self.pass(Signing::Here).await.unwrap();
+    }
+
+    #[cfg(test)]
+    pub(super) fn hold_at_most(&mut self, entries: usize) {
+        self.max_entries = entries;
     }
 
     async fn keep_current(&self) {
@@ -146,8 +155,7 @@ impl Upkeep {
                 Signing::Elsewhere => Ok(None),
             };
             let next = next.unwrap_or_else(|error| {
-                let issuer = &issuer.key_id;
-                tracing::error!(issuer, %error, "a revocation list could not be renewed; it is tried again");
+                self.report(&issuer.key_id, &error);
                 None
             });
             lists.extend(next.map(Arc::new).or(current));
@@ -162,6 +170,20 @@ impl Upkeep {
             has_changed
         });
         Ok(())
+    }
+
+    /// That a list would be too long is said once: nothing changes it soon.
+    fn report(&self, issuer: &str, error: &UpkeepError) {
+        let is_news = match error {
+            UpkeepError::Overfull { .. } => {
+                let mut overfull = self.overfull.lock().unwrap_or_else(PoisonError::into_inner);
+                overfull.insert(issuer.to_owned())
+            }
+            _ => true,
+        };
+        if is_news {
+            tracing::error!(issuer, %error, "a revocation list could not be renewed; it is tried again");
+        }
     }
 
     /// The CAs of ours whose certificates may still be valid.
@@ -210,6 +232,10 @@ impl Upkeep {
                 return Ok(None);
             }
             rows.extend(self.cleared(current, &known).await?);
+        }
+        // Before it is signed and replaces the last good one.
+        if rows.len() > self.max_entries {
+            return Err(UpkeepError::Overfull { entries: rows.len(), most: self.max_entries });
         }
         let before = number.unwrap_or(0);
         let highest = current.map_or(0, |current| current.row().number).max(before);
@@ -392,6 +418,11 @@ enum UpkeepError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Signer(#[from] SignerError),
+    #[error(
+        "{entries} certificates would be on it, and it has room for {most}; the last list stays, and no later revocation \
+         of this issuer is published: revoke the issuing CA, which is one entry on the root's list"
+    )]
+    Overfull { entries: usize, most: usize },
     #[error("the list that was just signed cannot be read back: {0}")]
     Unreadable(String),
 }

@@ -42,7 +42,7 @@ pub(crate) async fn crl(args: CrlArgs, output: Output) -> Result<(), Failure> {
     let lists = response.map_err(|status| Failure::from_status(what, &status))?.into_inner().lists;
     let lists = lists
         .iter()
-        .map(|list| RevocationList::parse(&list.crl).map_err(|error| Failure::refused(what, error)))
+        .map(|list| RevocationList::parse_own(&list.crl).map_err(|error| Failure::refused(what, error)))
         .collect::<Result<Vec<_>, _>>()?;
     match (&args.dir, args.format) {
         (None, Some(ListFormat::Der)) => {

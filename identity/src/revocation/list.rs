@@ -19,6 +19,9 @@ use crate::x509::Certificate;
 /// The largest list that is read, in bytes: some 100,000 entries.
 pub const MAX_LIST_BYTES: usize = 4 * 1024 * 1024;
 
+/// The largest list that an authority signs, in bytes: more than any stranger is given room for.
+pub const MAX_OWN_LIST_BYTES: usize = 48 * 1024 * 1024;
+
 /// A complete list of what one issuer revoked, as it claims to be: [`RevocationList::is_signed_by`] says whether to
 /// believe it.
 pub struct RevocationList {
@@ -39,8 +42,20 @@ impl RevocationList {
     /// When it is too large, is not exactly one list, lacks its issuer's key ID, its number or the time of the next
     /// one, or covers only part of what its issuer issued (a delta, an indirect or a partitioned list).
     pub fn parse(der: &[u8]) -> Result<Self, RevocationListError> {
-        if der.len() > MAX_LIST_BYTES {
-            return Err(RevocationListError::TooLarge(der.len()));
+        Self::parse_up_to(der, MAX_LIST_BYTES)
+    }
+
+    /// Reads one DER list that the authority itself signed or handed over, up to [`MAX_OWN_LIST_BYTES`].
+    ///
+    /// # Errors
+    /// As [`RevocationList::parse`].
+    pub fn parse_own(der: &[u8]) -> Result<Self, RevocationListError> {
+        Self::parse_up_to(der, MAX_OWN_LIST_BYTES)
+    }
+
+    fn parse_up_to(der: &[u8], most: usize) -> Result<Self, RevocationListError> {
+        if der.len() > most {
+            return Err(RevocationListError::TooLarge { bytes: der.len(), most });
         }
         // webpki is strict about the profile and refuses every critical extension that it does not know.
         let entries = BorrowedCertRevocationList::from_der(der).map_err(RevocationListError::Profile)?;
@@ -173,9 +188,14 @@ fn instant(unix: i64) -> SystemTime {
 /// Why bytes are not a revocation list that is used here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RevocationListError {
-    /// Larger than [`MAX_LIST_BYTES`].
-    #[error("the revocation list has {0} bytes; at most {MAX_LIST_BYTES} are read")]
-    TooLarge(usize),
+    /// Larger than what is read.
+    #[error("the revocation list has {bytes} bytes; at most {most} are read")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The most that is read.
+        most: usize,
+    },
     /// Not what RFC 5280 profiles.
     #[error("the bytes are not a complete DER revocation list (RFC 5280, section 5): {0}")]
     Profile(#[source] webpki::Error),

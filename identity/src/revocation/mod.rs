@@ -14,7 +14,7 @@ use std::{
     time::SystemTime,
 };
 
-pub use list::{MAX_LIST_BYTES, RevocationList, RevocationListError};
+pub use list::{MAX_LIST_BYTES, MAX_OWN_LIST_BYTES, RevocationList, RevocationListError};
 pub use names::{KeyHash, NameError, SerialNumber};
 
 use crate::{

@@ -202,7 +202,14 @@ fn rejects_lists_that_do_not_cover_all() {
     trailing.push(0);
     assert!(matches!(RevocationList::parse(&trailing), Err(RevocationListError::Profile(_))));
     let large = vec![0; MAX_LIST_BYTES + 1];
-    assert_eq!(RevocationList::parse(&large).unwrap_err(), RevocationListError::TooLarge(large.len()));
+    assert_eq!(
+        RevocationList::parse(&large).unwrap_err(),
+        RevocationListError::TooLarge { bytes: large.len(), most: MAX_LIST_BYTES }
+    );
+    assert!(
+        matches!(RevocationList::parse_own(&large), Err(RevocationListError::Profile(_))),
+        "it has more room"
+    );
 }
 
 #[test]

@@ -42,6 +42,8 @@ async fn finds_nothing_wrong_with_an_authority_that_is_well() {
     assert_eq!(unwell(findings(ca.folder()).await), []);
     assert!(finding(ca.folder(), "daemon").await.message.contains("running for"));
     assert!(finding(ca.folder(), "root").await.message.contains("expires in"));
+    let lists = finding(ca.folder(), "revocation").await.message;
+    assert!(lists.starts_with("the lists have ") && !lists.contains(" 0 bytes"), "{lists}");
     let folder = ca.stop().await;
     assert_eq!(unwell(findings(&folder).await), []);
     assert_eq!(finding(&folder, "daemon").await.message, "it is not running");

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
-use super::{Finding, time::expiry};
+use super::{Finding, lists, time::expiry};
 use crate::{Config, instant::unix, operations::backup, store::StoreLocation};
 
 /// A connection that changes nothing.
@@ -60,6 +60,7 @@ impl Database {
         findings.extend(self.integrity().await?);
         if self.has_life_cycle().await? {
             findings.extend(self.authorities().await?);
+            findings.push(self.revocation_lists().await?);
         }
         let newest = "SELECT max(issued_at) FROM certificates";
         let newest_record =
@@ -113,6 +114,19 @@ impl Database {
             }
             Self::Postgres(_) => Ok(true),
         }
+    }
+
+    async fn revocation_lists(&mut self) -> Result<Finding, sqlx::Error> {
+        let size = "SELECT coalesce(sum(length(crl)), 0) FROM revocation_lists";
+        let bytes: i64 = either!(self, connection => sqlx::query_scalar(size).fetch_one(connection).await?);
+        let revoked = "SELECT issuer_key_id, count(*) FROM certificates
+             WHERE revoked_at IS NOT NULL AND not_after >= $1
+             GROUP BY issuer_key_id ORDER BY count(*) DESC LIMIT 1";
+        let now = unix(SystemTime::now());
+        let fullest: Option<(String, i64)> = either!(self, connection => {
+            sqlx::query_as(revoked).bind(now).fetch_optional(connection).await?
+        });
+        Ok(lists::finding(bytes, fullest.as_ref().map(|(issuer, entries)| (issuer.as_str(), *entries))))
     }
 
     async fn authorities(&mut self) -> Result<Vec<Finding>, sqlx::Error> {

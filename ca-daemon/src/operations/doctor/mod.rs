@@ -4,6 +4,7 @@
 
 mod database;
 mod files;
+mod lists;
 mod running;
 mod time;
 

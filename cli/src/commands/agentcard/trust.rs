@@ -109,7 +109,7 @@ async fn from_ca(ca: &CaClient) -> Result<Trust, Failure> {
         .into_inner()
         .lists
         .iter()
-        .map(|list| RevocationList::parse(&list.crl).map(Arc::new))
+        .map(|list| RevocationList::parse_own(&list.crl).map(Arc::new))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Failure::refused("read a revocation list that the CA sent", error))?;
     let mut revocations = Revocations::default();
