@@ -19,6 +19,7 @@ pub use config::{KeyStorageKind, KeysConfig, Pkcs11Config};
 pub use row_mac::RowMac;
 pub use sealed::SealError;
 pub(crate) use sealed::sealed_under;
+pub(crate) use store::IN_TOKEN;
 pub use store::{KeyStorage, KeyStore, KeyStoreError, Rekeyed};
 pub use token::{TokenError, Trouble as TokenTrouble};
 pub use wrapping::{WrappingKey, WrappingKeyError, WrappingKeyId, WrappingKeySource, generate_wrapping_key};

@@ -28,6 +28,8 @@ use crate::{
 /// How often sealing everything anew begins again because a secret was added meanwhile.
 const REKEY_ATTEMPTS: usize = 5;
 const ROW_MAC: &str = "row-mac";
+/// How records say that a key is in a token.
+pub(crate) const IN_TOKEN: &str = "pkcs11";
 
 /// What sealed secrets are kept in.
 #[derive(Clone)]
@@ -234,7 +236,7 @@ impl KeyStore {
     /// Where the keys of a trust domain's CAs are kept, as records say it: as the others, or `pkcs11`.
     #[must_use]
     pub fn ca_storage(&self) -> &'static str {
-        if self.token.is_some() { "pkcs11" } else { self.storage() }
+        if self.token.is_some() { IN_TOKEN } else { self.storage() }
     }
 
     /// Keeps a secret under a name of at most 64 lower-case letters, digits and `-`, in the place of one that has the
@@ -311,6 +313,17 @@ impl KeyStore {
                 Ok(())
             }
         }
+    }
+
+    /// Destroys a private key wherever it is kept, be it in the token, if there is one of this name.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub async fn forget_key(&self, key_id: &str) -> Result<(), KeyStoreError> {
+        self.forget(key_id).await?;
+        let Some(token) = self.token.clone() else { return Ok(()) };
+        let id = key_id.to_owned();
+        off_the_runtime(move || Ok(token.destroy(&id)?)).await
     }
 
     /// Deletes the private keys of this machine that are not among those named, and answers which. Those in a database

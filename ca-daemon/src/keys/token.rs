@@ -119,6 +119,30 @@ impl Token {
         }
     }
 
+    /// Destroys the key of an identifier, if the token has it.
+    pub(super) fn destroy(&self, key_id: &str) -> Result<(), TokenError> {
+        let Ok(id) = hex::decode(key_id) else { return Ok(()) };
+        let is_its_own = self.with_session("destroy a key in", |session| {
+            if let Some(public) = find(session, ObjectClass::PUBLIC_KEY, &id)?
+                && PublicKey::read(session, public)?.identifier() != id
+            {
+                return Ok(false);
+            }
+            // The private one first: what is left when this is cut short signs nothing.
+            for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+                if let Some(object) = find(session, class, &id)? {
+                    session.destroy_object(object)?;
+                }
+            }
+            Ok(true)
+        })?;
+        if is_its_own {
+            Ok(())
+        } else {
+            Err(TokenError::Foreign { label: self.label.clone(), key_id: key_id.to_owned() })
+        }
+    }
+
     fn sign(&self, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>, TokenError> {
         self.with_session("sign with a key in", |session| {
             let private = find(session, ObjectClass::PRIVATE_KEY, &key.identifier())?

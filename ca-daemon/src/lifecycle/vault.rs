@@ -17,7 +17,7 @@ use crate::{
     audit::{Action, Event},
     authority::{CaKey, CrlUrl, DomainCa, IssuingCa, JwtKey, Validity, split_certificates},
     instant::{Clock, from_unix, unix},
-    keys::{KeyStore, RowMac},
+    keys::{IN_TOKEN, KeyStore, RowMac},
     store::{AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, ELSEWHERE, Store},
     upstream::PemCa,
 };
@@ -289,7 +289,8 @@ impl Vault {
     }
 
     /// Destroys the private keys of this machine that no authority needs any more: those of authorities that are no
-    /// more, or that no longer sign anything, and those that a crash left behind before anything pointed to them.
+    /// more, or that no longer sign anything, and those that a crash left behind before anything pointed to them. In a
+    /// token others may have keys, too: there it destroys only those of revoked authorities.
     pub(crate) async fn destroy_retired_keys(&self, standing: &Authorities) -> Result<(), LifecycleError> {
         // A row that is refused may be one of ours that somebody edited.
         let rows = standing.rows().iter().chain(standing.refused());
@@ -299,6 +300,9 @@ impl Vault {
         let retired = self.keys.forget_keys_but(&needed).await?;
         if !retired.is_empty() {
             tracing::info!(keys = ?retired, "private keys that no authority needs any more are deleted");
+        }
+        for row in standing.rows().iter().filter(|row| is_without_key(row) && row.key_storage == IN_TOKEN) {
+            self.destroy(&row.key_id).await;
         }
         Ok(())
     }
@@ -312,7 +316,7 @@ impl Vault {
 
     /// Destroys a private key that signs no more. That it cannot be is reported: nothing depends on it.
     pub(crate) async fn destroy(&self, key_id: &str) {
-        if let Err(error) = self.keys.forget(key_id).await {
+        if let Err(error) = self.keys.forget_key(key_id).await {
             tracing::warn!(key_id, %error, "a private key that is not needed any more could not be deleted");
         }
     }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The key of the CA that signs issuing CAs stays in a PKCS#11 token (SoftHSM): it is made there, cannot leave it, is
-# found again by the next start, and what it signs passes OpenSSL.
+# found again by the next start, what it signs passes OpenSSL, and it is destroyed when its root is revoked.
 
 # shellcheck source=../stack.sh
 source "${BASH_SOURCE[0]%/*}/../stack.sh"
@@ -45,7 +45,22 @@ check_kind() {
     expect "the root is the same" cmp "$folder/pem/ca.pem" "$folder/svid/bundle.pem"
     openssl verify -x509_strict -no-CApath -no-CAstore -CAfile "$folder/pem/ca.pem" \
         -untrusted "$folder/svid/svid.pem" "$folder/svid/svid.pem"
+    check_revoked "$folder" "$root_key" $((before + 1))
     stop "ca-$kind"
+}
+
+# check_revoked FOLDER ROOT_KEY KEYS: another root takes the place of the one with this key, and the token has as many
+# private keys as before: one more, and one fewer.
+check_revoked() {
+    local folder=$1 root_key=$2 keys=$3
+    secctl ca rotate --force --revoke
+    expect "the token has the key of the new root alone" \
+        test "$(objects | grep -c '^Private Key Object')" = "$keys"
+    expect "neither half of the revoked root's key is left" \
+        test "$(objects | grep -c "ID: *$root_key" || true)" = 0
+    secctl svid issue --spiffe-id "spiffe://$TRUST_DOMAIN/web" --out "$folder/later"
+    openssl verify -x509_strict -no-CApath -no-CAstore -CAfile "$folder/later/bundle.pem" \
+        -untrusted "$folder/later/svid.pem" "$folder/later/svid.pem"
 }
 
 configure_ca
