@@ -62,9 +62,10 @@ impl Database {
             findings.extend(self.authorities().await?);
             findings.push(self.revocation_lists().await?);
         }
-        let newest = "SELECT max(issued_at) FROM certificates";
-        let newest_record =
-            either!(self, connection => sqlx::query_scalar(newest).fetch_one(connection).await?);
+        // By its position, which is the key: `max(issued_at)` would read all that was ever issued.
+        let newest = "SELECT issued_at FROM certificates ORDER BY position DESC LIMIT 1";
+        let newest_record: Option<i64> =
+            either!(self, connection => sqlx::query_scalar(newest).fetch_optional(connection).await?);
         Ok(Examined { findings, newest_record })
     }
 
