@@ -5,6 +5,7 @@
 //	workload serve PEER                    serves mutual TLS to PEER alone, until SIGTERM
 //	workload call ADDRESS PEER ROTATIONS   calls PEER until both have had that many new SVIDs
 //	workload jwt AUDIENCE                  fetches a JWT-SVID, verifies it, and has the Workload API verify it
+//	workload downstream ADDRESS FOLDER OUT has the CA certify a CA below it, as whom the SVID in FOLDER names
 //	workload lint FILE...                  holds certificates and revocation lists to RFC 5280
 package main
 
@@ -57,10 +58,12 @@ func run(ctx context.Context, args []string) error {
 		return call(ctx, args[1], peer, rotations)
 	case len(args) == 2 && args[0] == "jwt":
 		return fetchJWT(ctx, args[1])
+	case len(args) == 4 && args[0] == "downstream":
+		return downstream(ctx, args[1], args[2], args[3])
 	case len(args) >= 2 && args[0] == "lint":
 		return lintFiles(args[1:])
 	default:
-		return errors.New("usage: workload whoami | serve PEER | call ADDRESS PEER ROTATIONS | jwt AUDIENCE | lint FILE...")
+		return errors.New("usage: workload whoami | serve PEER | call ADDRESS PEER ROTATIONS | jwt AUDIENCE | downstream ADDRESS FOLDER OUT | lint FILE...")
 	}
 }
 

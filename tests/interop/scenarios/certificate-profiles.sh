@@ -2,7 +2,7 @@
 # seconds: 600
 # Every kind of certificate, with every kind of key, passes OpenSSL at its strictest and zlint's rules of RFC 5280: the
 # root, the issuing CA, X.509-SVIDs, a node agent's too, server and client certificates, the CA of a mesh with a leaf
-# below it, and the revocation lists of the root and of the issuing CA.
+# below it, the CA of a downstream authority, and the revocation lists of the root and of the issuing CA.
 
 # shellcheck source=../stack.sh
 source "${BASH_SOURCE[0]%/*}/../stack.sh"
@@ -45,6 +45,7 @@ check_kind() {
     await 5 "a list names the certificate" is_listed "$folder/crls" "$serial"
     # Istio's CAs have EC or RSA keys.
     [[ $kind == ed25519 ]] || mesh "$kind" "$folder"
+    downstream "$kind" "$folder"
     stop "ca-$kind"
 
     local roots=$folder/pem/ca.pem
@@ -105,6 +106,23 @@ keyUsage=critical,keyCertSign'
     refused "a leaf below a CA that the mesh made" 'path length constraint exceeded' \
         verify "$mesh/root-cert.pem" "$folder/further-chain.pem" -purpose sslserver
     expect "zlint has no complaint about the mesh's CA" "$WORKLOAD" lint "$folder/cacerts/cert-chain.pem"
+}
+
+# downstream KIND FOLDER: the CA of an authority below ours chains to our root.
+downstream() {
+    local kind=$1 folder=$2 id=spiffe://$TRUST_DOMAIN/nested grpc
+    secctl entry import -f - <<YAML
+spiffe_id: $id
+selectors: [unix:uid:4711]
+downstream: true
+YAML
+    secctl svid issue --spiffe-id "$id" --out "$folder/nested"
+    grpc=$(sed -n 's/^gRPC *//p' "$WORK/ca-$kind.out")
+    "$WORKLOAD" downstream "$grpc" "$folder/nested" "$folder/downstream.pem"
+    expect "the issuing CA is sent along" test "$(grep -c 'BEGIN CERTIFICATE' "$folder/downstream.pem")" = 2
+    verify "$folder/pem/ca.pem" "$folder/downstream.pem"
+    expect "it is a CA" grep -q 'CA:TRUE' <<<"$(openssl x509 -in "$folder/downstream.pem" -noout -ext basicConstraints)"
+    expect "zlint has no complaint about the downstream CA" "$WORKLOAD" lint "$folder/downstream.pem"
 }
 
 # sign FILE CA KEY EXTENSIONS: makes FILE.key, and FILE.pem for it.
