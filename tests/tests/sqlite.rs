@@ -1,7 +1,7 @@
 //! What only a database in a file can meet.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use ca_daemon::{
     StartError,
@@ -14,8 +14,12 @@ use ca_daemon::{
 use secplane_tests::{
     authority::{Ca, CaFolder},
     entries::entry,
+    soon,
 };
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{
+    AssertSqlSafe, Connection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+};
 
 #[tokio::test]
 async fn refuses_a_database_that_is_none() {
@@ -45,6 +49,56 @@ async fn sees_a_damaged_database_and_makes_no_backup_of_it() {
     assert!(!out.exists());
 }
 
+/// The database of a daemon that does not run, as one that has no journal beside it.
+async fn open(folder: &CaFolder) -> SqliteConnection {
+    let options =
+        SqliteConnectOptions::new().filename(folder.database()).journal_mode(SqliteJournalMode::Delete);
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+/// The ID of the only root's key.
+async fn root_of(database: &mut SqliteConnection) -> String {
+    let root = "SELECT key_id FROM authorities WHERE kind = 'root'";
+    sqlx::query_scalar(root).fetch_one(database).await.unwrap()
+}
+
+/// As when a root is revoked between the copy of the database, which shows it active, and that of the keys.
+#[tokio::test]
+async fn backs_up_a_key_that_is_destroyed_while_the_database_is_copied() {
+    let ca = Ca::start().await;
+    let fingerprint = ca.root_fingerprint();
+    let folder = ca.stop().await;
+    let data_dir = &folder.config.data_dir;
+    let key = Arc::new(folder.config.wrapping_key.read().unwrap());
+    let out = folder.path().join("ca.backup");
+    let mut database = open(&folder).await;
+    let root = root_of(&mut database).await;
+    // Nobody reads it before this is over: the copy has to wait.
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut database).await.unwrap();
+    let meanwhile = async {
+        let has_begun = || {
+            let mut files = fs::read_dir(data_dir).unwrap().flatten();
+            files.any(|file| file.file_name().to_string_lossy().starts_with("backup-"))
+        };
+        soon("the copy of the database begins", async {
+            while !has_begun() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        fs::remove_file(data_dir.join("keys").join(format!("{root}.key"))).unwrap();
+        sqlx::query("COMMIT").execute(&mut database).await.unwrap();
+        database.close().await.unwrap();
+    };
+    let (made, ()) = tokio::join!(backup::write(&folder.config, Arc::clone(&key), &out), meanwhile);
+    made.unwrap();
+
+    let mut restored = CaFolder::new();
+    restored.config.wrapping_key = folder.config.wrapping_key.clone();
+    backup::restore(&restored.config, key, &out, false).await.unwrap();
+    assert_eq!(restored.start().await.root_fingerprint(), fingerprint);
+}
+
 /// What would be restored from it would not start.
 #[tokio::test]
 async fn makes_no_backup_without_the_private_keys() {
@@ -58,12 +112,8 @@ async fn makes_no_backup_without_the_private_keys() {
     assert!(matches!(refused, BackupError::Keys(KeysError::None(_))), "{refused}");
     fs::rename(&aside, &keys).unwrap();
 
-    let options = SqliteConnectOptions::new().filename(folder.database());
-    let mut database = SqliteConnection::connect_with(&options).await.unwrap();
-    let root: String = sqlx::query_scalar("SELECT key_id FROM authorities WHERE kind = 'root'")
-        .fetch_one(&mut database)
-        .await
-        .unwrap();
+    let mut database = open(&folder).await;
+    let root = root_of(&mut database).await;
     database.close().await.unwrap();
     let key_of_root = keys.join(format!("{root}.key"));
     fs::rename(&key_of_root, &aside).unwrap();
