@@ -6,7 +6,6 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -14,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use secplane_identity::SpiffeId;
+use secplane_identity::{Origin, SpiffeId};
 
 use crate::config::LimitsConfig;
 
@@ -179,25 +178,6 @@ impl<K: Eq + Hash> Callers<K> {
     }
 }
 
-/// Where a caller without an identity comes from: an IPv4 address, or the /64 network of an IPv6 address, for a host
-/// has a whole one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Origin(Option<IpAddr>);
-
-impl Origin {
-    /// The origin of an address; all callers without one share an origin.
-    #[must_use]
-    pub fn of(address: Option<SocketAddr>) -> Self {
-        Self(address.map(|address| match address.ip().to_canonical() {
-            IpAddr::V6(ip) => {
-                let network = u128::from(ip) & !u128::from(u64::MAX);
-                IpAddr::V6(Ipv6Addr::from(network))
-            }
-            v4 @ IpAddr::V4(_) => v4,
-        }))
-    }
-}
-
 /// Why a call is refused for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OverLimit {
@@ -222,8 +202,6 @@ pub enum OverLimit {
 
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
-
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -321,16 +299,5 @@ mod tests {
         let later = now + 3000 * MS;
         assert_eq!(limit.take(&MAX_CALLERS, 1, later), Ok(Duration::ZERO));
         assert_eq!(limit.callers.lock().unwrap().full_at.len(), 1);
-    }
-
-    #[rstest]
-    #[case("10.0.0.1:1", "10.0.0.1:2", true)]
-    #[case("10.0.0.1:1", "10.0.0.2:1", false)]
-    #[case("[2001:db8::1]:1", "[2001:db8::ffff]:1", true)]
-    #[case("[2001:db8::1]:1", "[2001:db8:0:1::1]:1", false)]
-    #[case("[::ffff:10.0.0.1]:1", "10.0.0.1:1", true)]
-    fn tells_origins_apart(#[case] a: &str, #[case] b: &str, #[case] same: bool) {
-        let of = |text: &str| Origin::of(Some(text.parse().unwrap()));
-        assert_eq!(of(a) == of(b), same);
     }
 }

@@ -7,6 +7,7 @@
 //! | [`revocation`] | whose trust was taken back: by an authority's word, or by its revocation lists |
 //! | [`trust_bundle`] | the roots and JWT keys of a trust domain, as PEM and as a SPIFFE bundle document |
 //! | [`jwk`] | public keys as JSON Web Keys |
+//! | [`Origin`] | where somebody without an identity comes from |
 //! | [`private_key`] | a private key in memory, wiped when dropped |
 //! | [`source`] | one's own identity as it changes: key, chain and roots under one generation |
 //! | [`workload_api`] | the source that follows a SPIFFE Workload API socket |
@@ -19,6 +20,7 @@
 
 pub mod connect;
 pub mod jwk;
+mod origin;
 pub mod private_key;
 pub mod revocation;
 pub mod serve;
@@ -31,6 +33,7 @@ pub mod trust_bundle;
 pub mod workload_api;
 pub mod x509;
 
+pub use origin::Origin;
 pub use private_key::{KeyKind, PrivateKey};
 pub use revocation::Revocations;
 pub use source::{IdentityPublisher, IdentitySnapshot, IdentitySource, X509Identity};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream, stream::BoxStream};
-use secplane_identity::SpiffeId;
+use secplane_identity::{Origin, SpiffeId};
 use secplane_proto::spire::api::{
     server::agent::v1::{
         AgentX509svidParams, AttestAgentRequest, AttestAgentResponse, BanAgentRequest, CountAgentsRequest,
@@ -33,7 +33,6 @@ use crate::{
     authority::{CertificateRequest, Subject},
     instant::unix,
     issuance::{Order, Requester},
-    limits::Origin,
     registry::{Match, Selector, spiffe_id_from_wire, spiffe_id_to_wire},
     store::Commit,
 };
