@@ -2,14 +2,21 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use secplane_identity::{Fingerprint, TrustBundle};
-use secplane_proto::secplane::ca::v1::WatchTrustBundleRequest;
+use secplane_proto::{
+    secplane::ca::v1::{WatchTrustBundleRequest, WatchTrustBundleResponse},
+    spire::api::types,
+};
 use serde::Serialize;
+use tonic::Streaming;
 
 use crate::{
-    ca_client::{CaOptions, bootstrap, read_trust_bundle},
+    ca_client::{CaClient, CaOptions, bootstrap, read_trust_bundle},
     failure::{Failure, Kind},
     output::{Instant, Output, Report, facts, rows},
 };
+
+/// What failed, if watching did.
+const WATCH: &str = "watch the trust bundle";
 
 /// The roots of the trust domain
 #[derive(Debug, Subcommand)]
@@ -77,28 +84,45 @@ impl TrustBundleCommand {
     }
 }
 
+/// Shows each bundle once. A connection ends in time, that of somebody without a certificate after half a minute: the
+/// CA is then asked again, for as long as it answers.
 async fn watch(output: Output, args: &WatchArgs) -> Result<(), Failure> {
-    let what = "watch the trust bundle";
     let ca = args.ca.connect().await?;
-    let mut stream = ca
-        .trust_bundles()
-        .watch_trust_bundle(WatchTrustBundleRequest {})
-        .await
-        .map_err(|status| Failure::from_status(what, &status))?
-        .into_inner();
     let mut left = args.count.unwrap_or(u64::MAX);
+    let mut shown = None;
     while left > 0 {
-        let update = stream
-            .message()
-            .await
-            .map_err(|status| Failure::from_status(what, &status))?
-            .ok_or_else(|| Failure::new(Kind::Unreachable, what, "the CA ended the stream"))?;
-        let bundle =
-            update.bundle.ok_or_else(|| Failure::new(Kind::Other, what, "the CA sent an empty update"))?;
-        write(output, &read_trust_bundle(&bundle)?, args.format)?;
-        left -= 1;
+        let (mut stream, mut bundle) = open(&ca).await?;
+        loop {
+            if shown.as_ref() != Some(&bundle) {
+                write(output, &read_trust_bundle(&bundle)?, args.format)?;
+                shown = Some(bundle);
+                left -= 1;
+            }
+            if left == 0 {
+                return Ok(());
+            }
+            let Ok(Some(update)) = stream.message().await else { break };
+            bundle = told(update)?;
+        }
     }
     Ok(())
+}
+
+/// Begins to watch, and waits for the bundle as it is.
+async fn open(ca: &CaClient) -> Result<(Streaming<WatchTrustBundleResponse>, types::Bundle), Failure> {
+    let failed = |status: tonic::Status| Failure::from_status(WATCH, &status);
+    let response = ca.trust_bundles().watch_trust_bundle(WatchTrustBundleRequest {}).await;
+    let mut stream = response.map_err(failed)?.into_inner();
+    let first = stream
+        .message()
+        .await
+        .map_err(failed)?
+        .ok_or_else(|| Failure::new(Kind::Unreachable, WATCH, "the CA ended the stream"))?;
+    Ok((stream, told(first)?))
+}
+
+fn told(update: WatchTrustBundleResponse) -> Result<types::Bundle, Failure> {
+    update.bundle.ok_or_else(|| Failure::new(Kind::Other, WATCH, "the CA sent an empty update"))
 }
 
 fn write(output: Output, bundle: &TrustBundle, format: Option<BundleFormat>) -> Result<(), Failure> {
