@@ -2,21 +2,23 @@
 //!
 //! Each request carries a [`Connection`] in its extensions: who the peer is. A connection ends when its client's
 //! certificate does, when that is revoked, when the root that vouched for it is withdrawn, and after a maximum age, so
-//! that a client which rotated its certificate comes back with the new one.
+//! that a client which rotated its certificate comes back with the new one. Whoever presents no certificate has less of
+//! everything, and nothing that a peer with one needs: see [`AnonymousLimits`].
+
+mod limits;
+mod places;
 
 use std::{
     future::Future,
     net::SocketAddr,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use axum::{Router, body::Body};
 use http::Request;
+use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -25,14 +27,20 @@ use hyper_util::{
 };
 use rustls_pki_types::CertificateDer;
 use tokio::{
+    io::{AsyncBufReadExt, BufReader},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
+use self::places::{Holder, Place, Places};
+pub use self::{
+    limits::{AnonymousLimits, ConnectionLimits, OpenConnections, Quota},
+    places::{Share, Shares},
+};
 use crate::{
     IdentitySnapshot, IdentitySource,
     tls::{ClientPolicy, Peer, server_config, verify_client},
@@ -76,58 +84,12 @@ impl Watch for Unwatched {
 /// connection is decided call by call; the connection itself ends well within a second.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// What a connection and all of them together may take.
-#[derive(Debug, Clone)]
-pub struct ConnectionLimits {
-    /// How many connections are open at once; further ones wait to be accepted.
-    pub connections: usize,
-    /// How long a handshake may take, and a request's header.
-    pub handshake: Duration,
-    /// How long a connection may live. Up to a tenth is taken off, differently for each connection.
-    pub age: Duration,
-    /// How long requests in flight may go on after a connection began to end.
-    pub drain: Duration,
-    /// Where they are counted.
-    pub open: OpenConnections,
-}
+/// How much of what is said first after a handshake is read ahead, in bytes: what HTTP/2 begins with (RFC 9113, section
+/// 3.4).
+const FIRST_WORDS: usize = 24;
 
-/// How many connections are open. Every clone tells the same number.
-#[derive(Debug, Clone, Default)]
-pub struct OpenConnections(Arc<AtomicUsize>);
-
-impl OpenConnections {
-    /// How many are open at this moment.
-    #[must_use]
-    pub fn number(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn count(&self) -> CountedConnection {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        CountedConnection(self.clone())
-    }
-}
-
-/// One open connection, while it lives.
-struct CountedConnection(OpenConnections);
-
-impl Drop for CountedConnection {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self {
-            connections: 10_000,
-            handshake: Duration::from_secs(10),
-            age: Duration::from_secs(30 * 60),
-            drain: Duration::from_secs(5),
-            open: OpenConnections::default(),
-        }
-    }
-}
+/// How much a stranger may send before it is read, in bytes.
+const WINDOW: u32 = 64 * 1024 - 1;
 
 /// Serves `app` on `listener` until `shutdown`, then lets requests in flight end within the drain time.
 ///
@@ -158,26 +120,41 @@ pub async fn serve_watched(
     watch: Arc<dyn Watch>,
 ) -> Result<(), rustls::Error> {
     let acceptor = TlsAcceptor::from(server_config(source.clone(), policy)?);
-    let places = Arc::new(Semaphore::new(limits.connections));
     let tasks = TaskTracker::new();
-    let server =
-        Arc::new(Server { acceptor, source, policy, limits, app, shutdown, tasks: tasks.clone(), watch });
+    let server = Arc::new(Server {
+        acceptor,
+        source,
+        policy,
+        handshakes: Places::new(limits.handshakes),
+        peers: Places::new(limits.peers),
+        strangers: Places::new(limits.anonymous.connections),
+        limits,
+        app,
+        shutdown,
+        tasks: tasks.clone(),
+        watch,
+    });
     loop {
         let accepted = tokio::select! {
             () = server.shutdown.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, server.handshakes.all()) => accepted,
         };
         let Some((stream, address, place)) = accepted else { continue };
+        let Some(place) = server.handshakes.fill(place, Holder::stranger(address)) else {
+            tracing::debug!(%address, "a connection is closed: too many handshakes of its origin are under way");
+            continue;
+        };
         let server = Arc::clone(&server);
         let counted = server.limits.open.count();
+        let arrival = Arrival { stream, address, place };
         tasks.spawn(async move {
-            if let Err(error) = server.connection(stream, address).await {
+            if let Err(error) = server.connection(arrival).await {
                 tracing::debug!(%address, %error, "connection ended");
                 if error.is_refusal() {
                     server.watch.refused(address, &error.to_string());
                 }
             }
-            drop((place, counted));
+            drop(counted);
         });
     }
     // Whoever connects while the last calls end is refused at once, and not left waiting in the queue.
@@ -191,7 +168,7 @@ pub async fn serve_watched(
 pub async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, address)) => Some((stream, address, place)),
@@ -208,11 +185,22 @@ struct Server {
     acceptor: TlsAcceptor,
     source: IdentitySource,
     policy: ClientPolicy,
+    handshakes: Places,
+    peers: Places,
+    strangers: Places,
     limits: ConnectionLimits,
     app: Router,
     shutdown: CancellationToken,
     tasks: TaskTracker,
     watch: Arc<dyn Watch>,
+}
+
+/// A connection of which nothing is known yet.
+struct Arrival {
+    stream: TcpStream,
+    address: SocketAddr,
+    /// Its place among the handshakes.
+    place: Place,
 }
 
 /// Why a connection ended before its peer closed it.
@@ -224,6 +212,10 @@ enum ConnectionError {
     Handshake(#[source] std::io::Error),
     #[error("the peer is no longer trusted: {0}")]
     Untrusted(#[from] SvidError),
+    #[error("no place is free for it")]
+    NoPlace,
+    #[error("nothing was said within {0:?} after the TLS handshake")]
+    Silence(Duration),
     #[error("{0}")]
     Http(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -234,13 +226,14 @@ impl ConnectionError {
         match self {
             Self::Untrusted(_) => true,
             Self::Handshake(error) => error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
-            Self::HandshakeTimeout(_) | Self::Http(_) => false,
+            Self::HandshakeTimeout(_) | Self::NoPlace | Self::Silence(_) | Self::Http(_) => false,
         }
     }
 }
 
 impl Server {
-    async fn connection(&self, stream: TcpStream, address: SocketAddr) -> Result<(), ConnectionError> {
+    async fn connection(&self, arrival: Arrival) -> Result<(), ConnectionError> {
+        let Arrival { stream, address, place: among_handshakes } = arrival;
         // Without this the second write of a response waits for the delayed acknowledgement of the first.
         stream.set_nodelay(true).map_err(ConnectionError::Handshake)?;
         let tls = timeout(self.limits.handshake, self.acceptor.accept(stream))
@@ -250,13 +243,31 @@ impl Server {
         let chain = presented_chain(&tls);
         let trust = self.source.current();
         let peer = verify_client(&chain, &trust, self.policy, SystemTime::now())?;
-        let expiry = peer.certificate().map(|certificate| certificate.not_after);
+        let _place = self.place(&peer, address).await?;
+        drop(among_handshakes);
+        let is_anonymous = matches!(peer, Peer::Anonymous);
+        let (graceful_at, end_at) = self.ends(&peer);
 
         let connection = Connection::new(peer, address);
         self.watch.connected(&connection);
         let vouched = Vouched { chain, peer: Arc::clone(&connection.peer), trust };
+        let mut io = BufReader::with_capacity(FIRST_WORDS, tls);
+        tokio::select! {
+            said = timeout(self.limits.handshake, io.fill_buf()) => {
+                said.map_err(|_| ConnectionError::Silence(self.limits.handshake))?
+                    .map_err(|error| ConnectionError::Http(error.into()))?;
+            }
+            error = self.trust_lost(vouched.clone()) => return Err(error),
+            () = sleep_until(end_at) => return Ok(()),
+            () = self.shutdown.cancelled() => return Ok(()),
+        }
+
+        let longest_body = is_anonymous.then_some(self.limits.anonymous.body);
         let service = self.app.clone().map_request(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
+            let mut request = request.map(|body| match longest_body {
+                Some(longest) => Body::new(Limited::new(body, longest)),
+                None => Body::new(body),
+            });
             request.extensions_mut().insert(connection.clone());
             request
         });
@@ -265,12 +276,14 @@ impl Server {
         builder
             .http2()
             .timer(TokioTimer::new())
-            .max_concurrent_streams(256)
+            .max_concurrent_streams(if is_anonymous { self.limits.anonymous.streams } else { 256 })
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        let mut http = pin!(builder.serve_connection(TokioIo::new(tls), TowerToHyperService::new(service)));
+        if is_anonymous {
+            builder.http2().initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
+        }
+        let mut http = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
 
-        let (graceful_at, end_at) = self.ends(expiry);
         tokio::select! {
             result = http.as_mut() => return result.map_err(ConnectionError::Http),
             error = self.trust_lost(vouched.clone()) => {
@@ -291,14 +304,31 @@ impl Server {
         }
     }
 
+    /// The place of a peer from now on. Strangers do not wait for theirs: meanwhile they would keep others from their
+    /// handshakes.
+    async fn place(&self, peer: &Peer, address: SocketAddr) -> Result<Place, ConnectionError> {
+        let holder = Holder::of(peer, address);
+        let place = match peer {
+            Peer::Anonymous => self.strangers.take(holder),
+            Peer::Svid(_) | Peer::Certificate(_) => {
+                timeout(self.limits.handshake, self.peers.wait(holder)).await.unwrap_or(None)
+            }
+        };
+        place.ok_or(ConnectionError::NoPlace)
+    }
+
     /// When the connection begins to end, and when it has to have ended.
-    fn ends(&self, expiry: Option<SystemTime>) -> (Instant, Instant) {
+    fn ends(&self, peer: &Peer) -> (Instant, Instant) {
         let now = Instant::now();
-        let spread = self.limits.age.mul_f64(jitter() * 0.1);
-        let mut graceful_at = now + self.limits.age.saturating_sub(spread);
+        let age = match peer {
+            Peer::Anonymous => self.limits.age.min(self.limits.anonymous.age),
+            Peer::Svid(_) | Peer::Certificate(_) => self.limits.age,
+        };
+        let spread = age.mul_f64(jitter() * 0.1);
+        let mut graceful_at = now + age.saturating_sub(spread);
         let mut end_at = graceful_at + self.limits.drain;
-        if let Some(expiry) = expiry {
-            let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();
+        if let Some(certificate) = peer.certificate() {
+            let left = certificate.not_after.duration_since(SystemTime::now()).unwrap_or_default();
             graceful_at = graceful_at.min(now + left.saturating_sub(self.limits.drain));
             end_at = end_at.min(now + left);
         }

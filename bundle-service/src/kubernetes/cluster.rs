@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use kube::Client;
 use secplane_identity::{
     IdentitySource,
-    serve::{ConnectionLimits, serve},
+    serve::{AnonymousLimits, ConnectionLimits, Quota, serve},
     tls::{ClientPolicy, TlsError},
 };
 use tokio::{net::TcpListener, task::JoinSet};
@@ -22,8 +22,9 @@ use super::{
 };
 use crate::catalog::Catalog;
 
-/// How many connections the webhook has at once; the API server needs a few.
-const WEBHOOK_CONNECTIONS: usize = 64;
+/// How many connections the webhook has at once; the API server needs a few. Somebody else in the cluster who opens as
+/// many as they can leaves it the others.
+const WEBHOOK_CONNECTIONS: Quota = Quota { all: 64, of_one: 16 };
 
 /// One API server: the source of the policies, and whom their authors are told by.
 pub(crate) struct Cluster {
@@ -103,7 +104,14 @@ impl Cluster {
         }
         if let Some(webhook) = self.webhook {
             let app = router(catalog.clone(), &self.groups);
-            let limits = ConnectionLimits { connections: WEBHOOK_CONNECTIONS, ..ConnectionLimits::default() };
+            // An AdmissionReview may be long: the webhook itself bounds it.
+            let anonymous = AnonymousLimits {
+                connections: WEBHOOK_CONNECTIONS,
+                body: usize::MAX,
+                ..AnonymousLimits::default()
+            };
+            let limits =
+                ConnectionLimits { peers: WEBHOOK_CONNECTIONS, anonymous, ..ConnectionLimits::default() };
             // The API server need not have an identity of ours, and learns nothing that it did not send.
             let policy = ClientPolicy::AnyOrNone;
             tasks.spawn(serve(webhook.listener, identity.clone(), policy, limits, app, ending.clone()));

@@ -1,8 +1,13 @@
 //! Over real sockets: who gets in, and when a connection ends.
 
-use axum::{Extension, routing::get};
+mod strangers;
+
+use axum::{
+    Extension,
+    routing::{get, post},
+};
 use http::StatusCode;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{body::Bytes, client::conn::http1};
 use tokio::{io::AsyncReadExt, task::JoinHandle};
 
@@ -30,7 +35,7 @@ async fn start(ca: &TestCa, policy: ClientPolicy, limits: ConnectionLimits) -> T
     let address = listener.local_addr().unwrap().to_string();
     let (publisher, source) = IdentitySource::channel(ca.workload(&leaf(SERVER)));
     let shutdown = CancellationToken::new();
-    let app = Router::new().route("/whoami", get(whoami));
+    let app = Router::new().route("/whoami", get(whoami)).route("/length", post(length));
     let task = tokio::spawn(serve(listener, source, policy, limits, app, shutdown.clone()));
     TestServer { address, publisher, shutdown, task }
 }
@@ -39,9 +44,13 @@ async fn whoami(Extension(connection): Extension<Connection>) -> String {
     connection.peer.spiffe_id().map_or("nobody".into(), ToString::to_string)
 }
 
+async fn length(body: Bytes) -> String {
+    body.len().to_string()
+}
+
 /// A connection that was opened and asked once.
 struct TestClient {
-    sender: http1::SendRequest<Empty<Bytes>>,
+    sender: http1::SendRequest<Full<Bytes>>,
     ended: JoinHandle<()>,
 }
 
@@ -60,7 +69,7 @@ impl TestClient {
     }
 
     async fn ask(&mut self) -> Result<String, String> {
-        let request = Request::get("/whoami").header("host", "a").body(Empty::new()).unwrap();
+        let request = Request::get("/whoami").header("host", "a").body(Full::default()).unwrap();
         let response = self.sender.send_request(request).await.map_err(|e| e.to_string())?;
         assert_eq!(response.status(), StatusCode::OK);
         let body = response.into_body().collect().await.map_err(|e| e.to_string())?;

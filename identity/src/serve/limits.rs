@@ -1,0 +1,103 @@
+//! What connections may take.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// All together.
+    pub all: usize,
+    /// Those of one holder.
+    pub of_one: usize,
+}
+
+/// What a connection and all of them together may take.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// How many connections peers with a certificate have at once. A further one waits, for as long as a handshake may
+    /// take; one too many of one peer is closed.
+    pub peers: Quota,
+    /// How many handshakes are under way at once. Further connections wait to be accepted; those that are too many of
+    /// one origin are closed.
+    pub handshakes: Quota,
+    /// What those may have who present no certificate.
+    pub anonymous: AnonymousLimits,
+    /// How long a handshake may take, what is first said after it, and a request's header.
+    pub handshake: Duration,
+    /// How long a connection may live. Up to a tenth is taken off, differently for each connection.
+    pub age: Duration,
+    /// How long requests in flight may go on after a connection began to end.
+    pub drain: Duration,
+    /// Where they are counted.
+    pub open: OpenConnections,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            peers: Quota { all: 10_000, of_one: 5_000 },
+            handshakes: Quota { all: 2_048, of_one: 512 },
+            anonymous: AnonymousLimits::default(),
+            handshake: Duration::from_secs(10),
+            age: Duration::from_secs(30 * 60),
+            drain: Duration::from_secs(5),
+            open: OpenConnections::default(),
+        }
+    }
+}
+
+/// What those may have who present no certificate: enough to ask for something, too little to keep others from it.
+#[derive(Debug, Clone)]
+pub struct AnonymousLimits {
+    /// How many connections they have at once, and those of one origin. Further ones are closed.
+    pub connections: Quota,
+    /// How many requests are under way at once on a connection.
+    pub streams: u32,
+    /// The longest body of a request, in bytes.
+    pub body: usize,
+    /// How long a connection may live, if not shorter for all. Who watches something comes back.
+    pub age: Duration,
+}
+
+impl Default for AnonymousLimits {
+    fn default() -> Self {
+        Self {
+            connections: Quota { all: 512, of_one: 128 },
+            streams: 8,
+            body: 64 * 1024,
+            age: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How many connections are open. Every clone tells the same number.
+#[derive(Debug, Clone, Default)]
+pub struct OpenConnections(Arc<AtomicUsize>);
+
+impl OpenConnections {
+    /// How many are open at this moment.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count(&self) -> CountedConnection {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        CountedConnection(self.clone())
+    }
+}
+
+/// One open connection, while it lives.
+pub(super) struct CountedConnection(OpenConnections);
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
