@@ -75,6 +75,8 @@ impl ToStatus for attest::NodeError {
                 Status::invalid_argument(self.to_string())
             }
             Self::Banned(_) => denied_with(Reason::AgentBanned, self.to_string()),
+            Self::Names => Status::permission_denied(self.to_string()),
+            Self::Busy => Status::aborted(self.to_string()),
             Self::Issue(error) => error.to_status(),
             Self::Agents(error) => error.to_status(),
             Self::Alias(error) => error.to_status(),

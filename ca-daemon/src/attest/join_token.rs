@@ -78,7 +78,7 @@ impl JoinTokenAttestor {
             }
             found = self.agents.token(hash).await?;
         }
-        Err(NodeError::Agents(AgentsError::Busy(token.agent_id(self.issuance.trust_domain())?)))
+        Err(NodeError::Busy)
     }
 
     /// Admits the node; `None` when somebody else used the token, or changed the agent, at the same moment.
@@ -94,11 +94,14 @@ impl JoinTokenAttestor {
         if self.agents.reload(&id).await?.is_some_and(|agent| agent.banned) {
             return Err(NodeError::Banned(id));
         }
+        let subject = Subject::X509Svid { id: id.clone(), dns_names: Vec::new() };
+        // The refusal goes into logs. It must not tell the names: the agent's holds the token, which can still be used.
+        request.check_names(&subject).map_err(|_| NodeError::Names)?;
         let now = from_unix(unix(self.issuance.clock().now()));
         let key_sha256 = request.key().sha256();
         let (signed, mut with) = self.issuance.prepare(Order {
             request,
-            subject: Subject::X509Svid { id: id.clone(), dns_names: Vec::new() },
+            subject,
             lifetime: Some(lifetime),
             requester: Requester::from(caller),
             entry_id: None,
@@ -196,6 +199,14 @@ pub enum NodeError {
     /// The agent was shut out.
     #[error("failed to attest: agent {0} is banned")]
     Banned(SpiffeId),
+    /// The request asks for a name that is not the agent's.
+    #[error(
+        "the certificate request asks for a name that is not the agent's; leave it out: the token decides"
+    )]
+    Names,
+    /// Others use the token all the time.
+    #[error("others use the same join token at this moment; try again")]
+    Busy,
     /// The SVID cannot be issued.
     #[error(transparent)]
     Issue(#[from] IssueError),

@@ -20,8 +20,10 @@ use secplane_tests::{
     database::Database,
     entries::{entry_for_this_process, id},
     process::CaProcess,
+    requests,
     workload::{self, Workload},
 };
+use tonic::Code;
 
 use super::super::root_rotation::asking;
 
@@ -96,6 +98,13 @@ async fn be_an_agent(ca: &CaProcess, handed: &mut Handed) {
     for token in [used.as_str(), GUESSED] {
         anybody.attest(token, &PrivateKey::generate().unwrap()).await.err().unwrap();
     }
+    let misused = admin.join_token().await;
+    let elsewhere = format!("spiffe://example.net/spire/agent/join_token/{misused}");
+    for uri in ["spiffe://example.org/somebody-else", elsewhere.as_str()] {
+        let csr = requests::naming(&PrivateKey::generate().unwrap(), &[uri]);
+        let refusal = anybody.attest_with("join_token", misused.as_bytes(), csr).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::PermissionDenied, "{refusal}");
+    }
     anybody.mint("/a", 0).await.err().unwrap();
     let entry = entry_below(&format!("/spire/agent/join_token/{used}"), "/node");
     let entry_id = admin.create_entry(entry).await.id;
@@ -105,7 +114,7 @@ async fn be_an_agent(ca: &CaProcess, handed: &mut Handed) {
     clients.renew_agent().await.unwrap();
     handed.keys.push(key);
     handed.used_join_token = used;
-    handed.join_tokens.extend([admin.join_token().await, GUESSED.to_owned()]);
+    handed.join_tokens.extend([admin.join_token().await, misused, GUESSED.to_owned()]);
 }
 
 /// What an admin asks for.
