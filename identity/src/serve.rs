@@ -7,6 +7,7 @@
 
 mod limits;
 mod places;
+pub mod plain;
 
 use std::{
     future::Future,

@@ -5,7 +5,7 @@ use std::{convert::Infallible, future, io, net::SocketAddr, sync::Arc};
 use futures_util::{Stream, TryStreamExt};
 use secplane_identity::{
     IdentitySource,
-    serve::{ConnectionLimits, serve_watched},
+    serve::{ConnectionLimits, plain, serve_watched},
     tls::ClientPolicy,
 };
 use tokio::{
@@ -26,7 +26,7 @@ use super::{RunError, StartError};
 use crate::{
     access::LocalPeer,
     api::{Cuttable, Services, UnixSocket},
-    operations::{Metrics, Observations, listener, metrics::Listener, routes},
+    operations::{Metrics, Observations, metrics::Listener, routes},
     witness::Witness,
 };
 
@@ -77,7 +77,8 @@ pub(super) async fn serve_operations(
         readiness: Arc::clone(&services.readiness),
         observations: Observations::new(services),
     };
-    listener::serve(listener, routes::routes(sources), listener::Limits::default(), metrics, stop).await;
+    let counted = move || metrics.connected(Listener::Operations);
+    plain::serve(listener, routes::routes(sources), plain::Limits::default(), counted, stop).await;
     Ok(())
 }
 

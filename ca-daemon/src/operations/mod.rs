@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`metrics`] | what is counted |
 //! | [`calls`] | every gRPC call, counted and traced |
-//! | [`listener`], [`routes`] | plain HTTP for health, metrics, revocation lists, the trust bundle |
+//! | [`routes`] | plain HTTP for health, metrics, revocation lists, the trust bundle |
 //! | [`traces`] | OpenTelemetry, where a collector is configured |
 //! | [`doctor`] | what will make an authority stop one day |
 //! | [`backup`] | one encrypted file to begin again from |
@@ -14,7 +14,6 @@ pub mod backup;
 mod bundle;
 pub mod calls;
 pub mod doctor;
-pub mod listener;
 pub mod metrics;
 mod observations;
 pub mod process;

@@ -1,5 +1,5 @@
-//! Plain HTTP for whoever watches over the daemon, and for what is public anyway: revocation lists and the trust
-//! bundle. Nothing here needs or grants an identity, and nothing here changes anything.
+//! Plain HTTP for whoever watches over a daemon, and for what is public anyway. Nothing here needs or grants an
+//! identity, so anybody may come, and nobody may stay for long.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,6 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use secplane_identity::serve::accept;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -18,7 +17,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{Metrics, metrics::Listener};
+use super::accept;
 
 /// What connections, and all of them together, may take.
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +46,13 @@ impl Default for Limits {
     }
 }
 
-/// Serves `app` until `stop`, then lets requests in flight end within the drain time.
-pub async fn serve(
+/// Serves `app` until `stop`, then lets requests in flight end within the drain time. What `counted` answers is kept for
+/// as long as a connection is open.
+pub async fn serve<C: Send + 'static>(
     listener: TcpListener,
     app: Router,
     limits: Limits,
-    metrics: Arc<Metrics>,
+    counted: impl Fn() -> C,
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -63,11 +63,11 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, address, place)) = accepted else { continue };
-        let counted = metrics.connected(Listener::Operations);
+        let counted = counted();
         let (app, stop) = (app.clone(), stop.clone());
         tasks.spawn(async move {
             if let Err(error) = connection(stream, app, limits, stop).await {
-                tracing::debug!(%address, %error, "a connection for operations ended");
+                tracing::debug!(%address, %error, "a connection without TLS ended");
             }
             drop((place, counted));
         });
@@ -121,7 +121,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let app = Router::new().route("/live", get(async || "ok\n"));
-        let task = tokio::spawn(serve(listener, app, limits, Arc::default(), stop.clone()));
+        let task = tokio::spawn(serve(listener, app, limits, || (), stop.clone()));
         Served { address, stop, task }
     }
 
