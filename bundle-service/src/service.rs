@@ -11,7 +11,7 @@ use std::{
 
 use secplane_identity::{
     IdentitySource, TrustDomain,
-    serve::{ConnectionLimits, serve},
+    serve::{ConnectionLimits, plain, serve},
     tls::ClientPolicy,
     workload_api::{WorkloadApiFailure, WorkloadApiOptions, follow},
 };
@@ -113,9 +113,6 @@ pub enum RunError {
     /// TLS cannot be configured.
     #[error("TLS cannot be configured: {0}")]
     Tls(String),
-    /// The health listener failed.
-    #[error("the health listener failed: {0}")]
-    Health(#[source] io::Error),
     /// The admin socket failed.
     #[error("the admin socket failed: {0}")]
     Admin(#[source] io::Error),
@@ -236,7 +233,9 @@ impl BundleService {
             reaches,
             metrics: Arc::clone(&bundles.metrics),
         };
-        let health = tokio::spawn(serve_health(health_listener, health, ending.clone()));
+        let health = health_router(health);
+        let limits = plain::Limits::default();
+        let health = tokio::spawn(plain::serve(health_listener, health, limits, || (), ending.clone()));
         let cluster = cluster.map(|cluster| cluster.start(&bundles.catalog, &identity, &ending));
         let admin = tokio::spawn(serve_admin(admin, administered, ending.clone()));
         let renewing = tokio::spawn(renew(bundles.catalog.clone(), bundle_lifetime, ending.clone()));
@@ -256,7 +255,7 @@ impl BundleService {
         while let Some(ended) = cluster.join_next().await {
             ended.map_err(joined)?.map_err(|error| RunError::Tls(error.to_string()))?;
         }
-        health.await.map_err(joined)?.map_err(RunError::Health)?;
+        health.await.map_err(joined)?;
         served.map_err(|error| RunError::Tls(error.to_string()))
     }
 }
@@ -355,11 +354,7 @@ async fn apply(bundles: Bundles, mut batches: Batches, judged: Option<Arc<Shared
     }
 }
 
-async fn serve_health(listener: TcpListener, health: Health, ending: CancellationToken) -> io::Result<()> {
-    axum::serve(listener, health_router(health)).with_graceful_shutdown(ending.cancelled_owned()).await
-}
-
-/// Answers administrators, if there is a socket for them.
+/// Answers administrators, if there is a socket for them. One who never finishes a request holds up no shutdown.
 async fn serve_admin(
     socket: Option<AdminSocket>,
     administered: Administered,
@@ -367,7 +362,15 @@ async fn serve_admin(
 ) -> io::Result<()> {
     let Some(socket) = socket else { return Ok(()) };
     let service = admin::router(administered).into_make_service_with_connect_info::<LocalUser>();
-    axum::serve(socket, service).with_graceful_shutdown(ending.cancelled_owned()).await
+    let served = axum::serve(socket, service).with_graceful_shutdown(ending.clone().cancelled_owned());
+    let drained = async {
+        ending.cancelled().await;
+        sleep(DRAIN).await;
+    };
+    tokio::select! {
+        result = served.into_future() => result,
+        () = drained => Ok(()),
+    }
 }
 
 /// Gives bundles a new end before they reach the old one.

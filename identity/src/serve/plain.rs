@@ -1,7 +1,7 @@
 //! Plain HTTP for whoever watches over a daemon, and for what is public anyway. Nothing here needs or grants an
 //! identity, so anybody may come, and nobody may stay for long.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, server::conn::http1};
@@ -11,19 +11,22 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::accept;
+use super::{
+    Quota, accept,
+    places::{Holder, Places},
+};
 
 /// What connections, and all of them together, may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How many connections are open at once; further ones wait to be accepted.
-    pub connections: usize,
+    /// How many connections are open at once. Further ones wait to be accepted; those that are too many of one origin
+    /// are closed.
+    pub connections: Quota,
     /// The largest head of a request, in bytes. It is refused with 431.
     pub head: usize,
     /// How long the head of a request may take. An idle connection is closed after it.
@@ -37,7 +40,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 256,
+            connections: Quota { all: 256, of_one: 64 },
             head: 16 * 1024,
             head_within: Duration::from_secs(10),
             age: Duration::from_secs(5 * 60),
@@ -55,14 +58,18 @@ pub async fn serve<C: Send + 'static>(
     counted: impl Fn() -> C,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.connections);
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, places.all()) => accepted,
         };
         let Some((stream, address, place)) = accepted else { continue };
+        let Some(place) = places.fill(place, Holder::stranger(address)) else {
+            tracing::debug!(%address, "a connection is closed: its origin has too many open already");
+            continue;
+        };
         let counted = counted();
         let (app, stop) = (app.clone(), stop.clone());
         tasks.spawn(async move {
@@ -166,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn lets_one_connection_more_wait() {
-        let served = start(Limits { connections: 1, ..Limits::default() }).await;
+        let served = start(Limits { connections: Quota { all: 1, of_one: 2 }, ..Limits::default() }).await;
         let mut first = TcpStream::connect(served.address).await.unwrap();
         assert!(ask(&mut first, LIVE).await.starts_with("HTTP/1.1 200"));
         let mut second = TcpStream::connect(served.address).await.unwrap();
@@ -176,6 +183,18 @@ mod tests {
         assert!(early.is_err(), "it was served beside the first");
         drop(first);
         assert_eq!(soon(second.read(&mut byte)).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn closes_what_is_too_much_of_one_origin() {
+        let limits = Limits { connections: Quota { all: 10, of_one: 1 }, ..Limits::default() };
+        let served = start(limits).await;
+        let mut first = TcpStream::connect(served.address).await.unwrap();
+        assert!(ask(&mut first, LIVE).await.starts_with("HTTP/1.1 200"));
+        let mut second = TcpStream::connect(served.address).await.unwrap();
+        let mut byte = [0];
+        assert!(matches!(soon(second.read(&mut byte)).await, Ok(0) | Err(_)), "the server hangs up");
+        assert!(ask(&mut first, LIVE).await.starts_with("HTTP/1.1 200"), "the first is served on");
     }
 
     #[tokio::test]

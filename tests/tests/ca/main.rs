@@ -9,6 +9,7 @@ mod agent_svids;
 mod agents;
 mod audit;
 mod backup;
+mod bundle_service_stop;
 mod callers;
 mod certificate_requests;
 mod configuration;
