@@ -70,11 +70,12 @@ impl Witness {
 
     /// A connection of `caller` to `listener` was opened.
     pub fn connected(&self, caller: &Caller, listener: &str) {
-        let event = nameless(caller, Event::by(caller, Action::ConnectionAuthenticate, listener));
-        self.saw(match caller.holder() {
+        let event = Event::by(caller, Action::ConnectionAuthenticate, listener);
+        let event = match caller.holder() {
             Some(holder) => event.with("serial", holder.serial.clone()),
             None => event,
-        });
+        };
+        self.saw_of(caller, event);
     }
 
     /// A process of this machine connected to the Workload API.
@@ -89,29 +90,57 @@ impl Witness {
 
     /// A call of `caller` to `method` was denied.
     pub fn denied(&self, caller: &Caller, method: &str, reason: &str) {
-        self.saw(nameless(caller, Event::by(caller, Action::CallDeny, method)).denied(reason));
+        self.saw_of(caller, Event::by(caller, Action::CallDeny, method).denied(reason));
     }
 
     /// `caller` did not prove to be a node, by this kind of evidence.
     pub fn attestation_refused(&self, caller: &Caller, kind: &str, reason: &str) {
-        self.saw(nameless(caller, Event::by(caller, Action::AgentAttest, kind)).denied(reason));
+        self.saw_of(caller, Event::by(caller, Action::AgentAttest, kind).denied(reason));
     }
 
     /// `caller` asked for something and was not given it: what, and why, says the event.
     pub fn not_given(&self, caller: &Caller, event: Event) {
-        self.count(&self.counted.requests, nameless(caller, event));
+        self.saw_of_in(&self.counted.requests, caller, event);
     }
 
-    /// Takes note of an event, and never waits.
-    pub fn saw(&self, event: Event) {
-        self.count(&self.counted.calls, event);
+    /// Takes note of an event that a caller caused.
+    fn saw_of(&self, caller: &Caller, event: Event) {
+        self.saw_of_in(&self.counted.calls, caller, event);
     }
 
-    fn count(&self, repeats: &Mutex<Repeats>, event: Event) {
+    /// Somebody without a name is told from others by their address alone: not by their port, which is another one each
+    /// time.
+    fn saw_of_in(&self, repeats: &Mutex<Repeats>, caller: &Caller, event: Event) {
+        let stranger = |name: &str, event| Event { actor: name.to_owned(), ..event };
+        match caller {
+            Caller::Anonymous { .. } => {
+                self.note(repeats, stranger("anonymous", event), Repeats::take_of_stranger);
+            }
+            Caller::Insecure { .. } => {
+                self.note(repeats, stranger("insecure", event), Repeats::take_of_stranger);
+            }
+            Caller::LocalAdmin(_) | Caller::Svid { .. } | Caller::Certificate(_) => {
+                self.note(repeats, event, Repeats::take);
+            }
+        }
+    }
+
+    /// Takes note of an event of a process of this machine.
+    fn saw(&self, event: Event) {
+        self.note(&self.counted.calls, event, Repeats::take);
+    }
+
+    /// Never waits.
+    fn note(
+        &self,
+        repeats: &Mutex<Repeats>,
+        event: Event,
+        take: fn(&mut Repeats, Event) -> Option<Event>,
+    ) {
         // It is kept for a while, and callers say what is in it.
         let event = event.cut();
         let mut repeats = lock(repeats);
-        if let Some(event) = repeats.take(event)
+        if let Some(event) = take(&mut repeats, event)
             && let Err(unsent) = self.events.try_send(event)
         {
             repeats.count_other(&unsent.into_inner());
@@ -131,19 +160,9 @@ impl Watch for Witness {
 
     fn refused(&self, address: SocketAddr, reason: &str) {
         let event = Event::by_daemon(Action::ConnectionAuthenticate, "grpc").denied(reason);
-        self.saw(Event { actor: "unauthenticated".to_owned(), address: Some(address), ..event });
+        let event = Event { actor: "unauthenticated".to_owned(), address: Some(address), ..event };
+        self.note(&self.counted.calls, event, Repeats::take_of_stranger);
     }
-}
-
-/// Somebody without a name is told from others by their address alone: not by their port, which is another one each
-/// time.
-fn nameless(caller: &Caller, event: Event) -> Event {
-    let actor = match caller {
-        Caller::Anonymous { .. } => "anonymous",
-        Caller::Insecure { .. } => "insecure",
-        _ => return event,
-    };
-    Event { actor: actor.to_owned(), ..event }
 }
 
 impl Recorder {
