@@ -1,5 +1,6 @@
 //! What runs on a node: workloads are attested here, and get their SVIDs over the SPIFFE Workload API.
 
+mod calls;
 mod jwt;
 mod svids;
 mod updates;
@@ -19,7 +20,7 @@ use crate::{
 pub(crate) use updates::MAX_LISTS_BYTES;
 pub use workload_api::WorkloadApi;
 
-use self::svids::SvidCache;
+use self::{calls::Calls, svids::SvidCache};
 
 /// Serves the workloads of one node out of an authority in the same process.
 pub struct Agent {
@@ -32,6 +33,7 @@ pub struct Agent {
     svids: SvidCache,
     jwt_svids: Arc<JwtSvids>,
     hashes: ExecutableHashes,
+    calls: Calls,
     /// Among them how long a workload's first call waits for its entry.
     settings: Arc<ArcSwap<Config>>,
     shutdown: CancellationToken,
@@ -73,6 +75,7 @@ impl Agent {
             svids,
             jwt_svids,
             hashes,
+            calls: Calls::default(),
             settings,
             shutdown,
         })

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tonic::{Code, Status};
 
-use super::Agent;
+use super::{Agent, calls::OpenCall};
 use crate::{
     attest::AttestedProcess,
     federation::FederatedBundle,
@@ -41,6 +41,7 @@ pub(super) struct View {
     lists: watch::Receiver<Lists>,
     held: Hold,
     withdrawn: watch::Receiver<Arc<HashSet<String>>>,
+    _open: OpenCall,
 }
 
 /// How long a first answer waits for an entry.
@@ -72,7 +73,11 @@ pub(super) struct Answer<T> {
 }
 
 impl View {
-    pub(super) fn new(agent: Arc<Agent>, process: Arc<AttestedProcess>) -> Self {
+    pub(super) fn new(agent: Arc<Agent>, process: Arc<AttestedProcess>) -> Result<Self, Status> {
+        let open = agent.calls.begin(&process).map_err(|error| {
+            tracing::warn!(%error, "a call to the Workload API is refused");
+            Status::resource_exhausted(error.to_string())
+        })?;
         let entries = agent.registry.changes();
         let bundle = agent.issuance.bundle();
         let federation = agent.federation.changes();
@@ -80,7 +85,7 @@ impl View {
         let lists = agent.revoker.lists();
         let withdrawn = agent.issuance.withdrawn();
         let held = Hold { until: Instant::now() + agent.hold(), has_looked_late: false };
-        Self { agent, process, entries, bundle, federation, revoked, lists, withdrawn, held }
+        Ok(Self { agent, process, entries, bundle, federation, revoked, lists, withdrawn, held, _open: open })
     }
 
     /// The X.509-SVIDs of the workload, as they are and as they become.

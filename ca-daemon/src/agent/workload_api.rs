@@ -41,7 +41,7 @@ impl WorkloadApi {
             .get::<AcceptedUnix>()
             .and_then(AcceptedUnix::process)
             .ok_or_else(|| Status::unavailable(ATTESTATION_FAILED))?;
-        Ok(View::new(Arc::clone(&self.0), process))
+        View::new(Arc::clone(&self.0), process)
     }
 }
 

@@ -2,15 +2,15 @@
 //! for every user.
 
 use std::{
-    collections::HashMap,
     fs, io,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
+use secplane_identity::serve::{Share, Shares};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{UnixListener, UnixStream},
@@ -38,7 +38,7 @@ pub struct UnixSocket {
     places: PollSemaphore,
     /// The place that the next connection takes.
     free: Option<OwnedSemaphorePermit>,
-    users: Users,
+    users: Shares<u32>,
 }
 
 impl UnixSocket {
@@ -76,7 +76,7 @@ impl UnixSocket {
             listener,
             places: PollSemaphore::new(Arc::new(Semaphore::new(limits.connections))),
             free: None,
-            users: Users { most: limits.of_one_user, connections: Arc::default() },
+            users: Shares::of_at_most(limits.of_one_user),
         })
     }
 
@@ -111,12 +111,12 @@ impl futures_util::Stream for UnixSocket {
             };
             let peer = peer_of(&stream);
             // A peer that the kernel cannot name shares its places with all others like it.
-            let Some(of_user) = this.users.admit(peer.map_or(u32::MAX, |peer| peer.uid)) else {
+            let Some(of_user) = this.users.take(peer.map_or(u32::MAX, |peer| peer.uid)) else {
                 tracing::debug!(
                     path = %this.path.display(),
                     uid = peer.map(|peer| peer.uid),
                     "a connection is closed: its user has {} open already",
-                    this.users.most
+                    this.users.most()
                 );
                 continue;
             };
@@ -134,50 +134,11 @@ fn peer_of(stream: &UnixStream) -> Option<LocalPeer> {
     })
 }
 
-/// How many connections each user has.
-#[derive(Debug, Clone)]
-struct Users {
-    most: usize,
-    connections: Arc<Mutex<HashMap<u32, usize>>>,
-}
-
-impl Users {
-    /// Counts one more connection of a user, unless they have as many as they may.
-    fn admit(&self, uid: u32) -> Option<PlaceOfUser> {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = connections.entry(uid).or_default();
-        if *open >= self.most {
-            return None;
-        }
-        *open += 1;
-        Some(PlaceOfUser { users: self.clone(), uid })
-    }
-}
-
-/// One connection of a user, while it lives.
-#[derive(Debug)]
-struct PlaceOfUser {
-    users: Users,
-    uid: u32,
-}
-
-impl Drop for PlaceOfUser {
-    fn drop(&mut self) {
-        let mut connections = self.users.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = connections.get_mut(&self.uid) {
-            *open -= 1;
-            if *open == 0 {
-                connections.remove(&self.uid);
-            }
-        }
-    }
-}
-
 /// What a connection takes, given back when it ends.
 #[derive(Debug)]
 struct Place {
     _of_all: Option<OwnedSemaphorePermit>,
-    _of_user: PlaceOfUser,
+    _of_user: Share<u32>,
 }
 
 /// An accepted connection and who is at its other end.

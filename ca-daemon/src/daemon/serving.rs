@@ -107,6 +107,14 @@ pub(super) async fn serve_insecure(
     serve_without_tls(incoming, routes, counted, stop).await.map_err(RunError::Plain)
 }
 
+/// How many calls may be open on a connection; `None` for as many as usual. A workload needs a few streams.
+fn most_streams(listener: Listener) -> Option<u32> {
+    match listener {
+        Listener::Workload => Some(16),
+        Listener::Grpc | Listener::Admin | Listener::Operations => None,
+    }
+}
+
 /// Serves until `stop`. Calls in flight then have the drain time to end, before their connections are cut: a peer who
 /// never finishes holds up nobody.
 async fn serve_without_tls<S>(
@@ -122,6 +130,7 @@ where
     let incoming = incoming
         .map_ok(|stream| Cuttable::new(stream, cut.clone(), counted.metrics.connected(counted.listener)));
     let served = Server::builder()
+        .max_concurrent_streams(most_streams(counted.listener))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let cut_what_is_left = async {

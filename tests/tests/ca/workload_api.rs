@@ -16,7 +16,12 @@ use secplane_proto::{
 use secplane_tests::{
     authority::Ca,
     entries::{entry, entry_for_this_process, id},
+    soon,
     workload::{asking, holder, split},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
 };
 use tonic::{Code, Request, Status};
 
@@ -215,6 +220,42 @@ async fn lets_every_user_ask_but_only_the_owner_administer() {
     assert_eq!(mode(&ca.folder().config.admin_socket()), 0o600);
     let folder = ca.stop().await;
     assert!(!folder.config.workload_api_socket().exists() && !folder.config.admin_socket().exists());
+}
+
+/// No program takes so many streams that others get none.
+#[tokio::test]
+async fn gives_one_process_no_more_than_its_share_of_calls() {
+    let ca = Ca::start().await;
+    ca.admin().create_entry(entry_for_this_process("/a")).await;
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        let mut updates = ca.workload().x509_bundles().await.unwrap();
+        updates.next().await;
+        open.push(updates);
+    }
+    let refusal = ca.workload().x509_bundles().await.err().unwrap();
+    assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal}");
+
+    drop(open);
+    // That the streams were given up arrives a moment later.
+    soon("there is room again", async { while ca.workload().x509_bundles().await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn allows_a_workload_a_few_streams_on_a_connection() {
+    /// SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, section 6.5.2).
+    const MAX_CONCURRENT_STREAMS: [u8; 2] = [0, 3];
+    let ca = Ca::start().await;
+    let mut stream = UnixStream::connect(ca.folder().config.workload_api_socket()).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    let mut head = [0; 9];
+    soon("a frame", stream.read_exact(&mut head)).await.unwrap();
+    assert_eq!(head[3], 4, "SETTINGS come first");
+    let mut settings = vec![0_u8; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+    soon("the settings", stream.read_exact(&mut settings)).await.unwrap();
+    let most = settings.chunks_exact(6).find(|setting| setting[..2] == MAX_CONCURRENT_STREAMS).unwrap();
+    assert_eq!(most[2..], [0, 0, 0, 16]);
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ async fn allowed_streams(server: &TestServer, snapshot: IdentitySnapshot) -> Opt
     let mut head = [0; 9];
     soon(stream.read_exact(&mut head)).await.unwrap();
     assert_eq!(head[3], 4, "a SETTINGS frame comes first");
-    let mut settings = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+    let mut settings = vec![0_u8; usize::from(u16::from_be_bytes([head[1], head[2]]))];
     soon(stream.read_exact(&mut settings)).await.unwrap();
     let most = settings.chunks_exact(6).find(|setting| setting[..2] == [0, 3])?;
     Some(u32::from_be_bytes([most[2], most[3], most[4], most[5]]))
