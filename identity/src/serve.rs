@@ -166,7 +166,7 @@ pub async fn serve_watched(
 }
 
 /// Waits for a place, then for a connection to fill it. `None` after a failure to accept, and a moment's pause.
-pub async fn accept(
+async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {

@@ -107,11 +107,11 @@ pub(super) async fn serve_insecure(
     serve_without_tls(incoming, routes, counted, stop).await.map_err(RunError::Plain)
 }
 
-/// How many calls may be open on a connection; `None` for as many as usual. A workload needs a few streams.
-fn most_streams(listener: Listener) -> Option<u32> {
+/// How many calls may be open on a connection. A workload needs a few streams.
+fn most_streams(listener: Listener) -> u32 {
     match listener {
-        Listener::Workload => Some(16),
-        Listener::Grpc | Listener::Admin | Listener::Operations => None,
+        Listener::Workload => 16,
+        Listener::Grpc | Listener::Admin | Listener::Operations => 256,
     }
 }
 
