@@ -63,6 +63,10 @@ use crate::{
     witness::Witness,
 };
 
+/// The largest message, in bytes, that services take whose requests hold no more than a certificate request and some
+/// evidence. A message is read before it is known who may send it.
+const SMALL: usize = 64 * 1024;
+
 /// What every service works with.
 pub struct Services {
     /// Issues.
@@ -116,12 +120,16 @@ impl Services {
         let routes = Routes::new(SvidServer::new(SvidApi(Arc::clone(self))))
             .add_service(EntryServer::new(EntryApi(Arc::clone(self))))
             .add_service(BundleServer::new(BundleApi(Arc::clone(self))))
-            .add_service(AgentServer::new(AgentApi(Arc::clone(self))))
+            .add_service(AgentServer::new(AgentApi(Arc::clone(self))).max_decoding_message_size(SMALL))
             .add_service(CertificatesServer::new(CertificatesApi(Arc::clone(self))))
             .add_service(AuthorityServer::new(AuthorityApi(Arc::clone(self))))
-            .add_service(RevocationsServer::new(RevocationsApi(Arc::clone(self))))
+            .add_service(
+                RevocationsServer::new(RevocationsApi(Arc::clone(self))).max_decoding_message_size(SMALL),
+            )
             .add_service(LocalAuthorityServer::new(LocalAuthorityApi(Arc::clone(self))))
-            .add_service(TrustBundleServer::new(TrustBundleApi(Arc::clone(self))))
+            .add_service(
+                TrustBundleServer::new(TrustBundleApi(Arc::clone(self))).max_decoding_message_size(SMALL),
+            )
             .add_service(TrustDomainServer::new(TrustDomainApi(Arc::clone(self))))
             .add_service(DebugServer::new(DebugApi(Arc::clone(self))))
             .add_service(LoggerServer::new(LoggerApi(Arc::clone(self))))

@@ -211,6 +211,18 @@ async fn refuses_evidence_that_proves_nothing(
     assert!(refusal.message().contains(said), "{refusal}");
 }
 
+/// Anybody may attest, and what they send is read before anything of it is looked at.
+#[tokio::test]
+async fn reads_no_long_evidence() {
+    let ca = Ca::start().await;
+    let csr = key().bare_request().unwrap();
+    let refusal = ca.admin().attest_with("join_token", &[b'a'; 65 * 1024], csr.clone()).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::OutOfRange, "{refusal}");
+    let anyone = ca.connect_anonymously().await;
+    anyone.attest_with("join_token", &[b'a'; 65 * 1024], csr).await.unwrap_err();
+    anyone.attest(&ca.admin().join_token().await, &key()).await.unwrap();
+}
+
 #[tokio::test]
 async fn spends_no_token_on_a_bad_request() {
     let ca = Ca::start().await;
