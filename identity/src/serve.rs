@@ -89,6 +89,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// 3.4).
 const FIRST_WORDS: usize = 24;
 
+/// The longest head of an HTTP/1.1 request of a stranger, in bytes.
+const LONGEST_HEAD: usize = 16 * 1024;
+
 /// How much a stranger may send before it is read, in bytes.
 const WINDOW: u32 = 64 * 1024 - 1;
 
@@ -281,6 +284,7 @@ impl Server {
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
         if is_anonymous {
+            builder.http1().max_buf_size(LONGEST_HEAD);
             builder.http2().initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
         }
         let mut http = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
