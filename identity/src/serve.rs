@@ -316,7 +316,7 @@ impl Server {
         let place = match peer {
             Peer::Anonymous => self.strangers.take(holder),
             Peer::Svid(_) | Peer::Certificate(_) => {
-                timeout(self.limits.handshake, self.peers.wait(holder)).await.unwrap_or(None)
+                timeout(self.limits.handshake, self.peers.wait(holder)).await.ok().flatten()
             }
         };
         place.ok_or(ConnectionError::NoPlace)
