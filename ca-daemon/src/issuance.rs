@@ -23,7 +23,7 @@ use crate::{
     },
     instant::{Clock, unix},
     operations::metrics::IssueResult,
-    registry::EntryId,
+    registry::{Entry, EntryId},
     store::{CertificateRecord, Change, Commit, Store, StoreError},
 };
 
@@ -272,6 +272,14 @@ impl Issuance {
     /// Signs with another issuing CA from now on.
     pub fn replace_issuing(&self, issuing: IssuingCa) {
         self.issuing.store(Arc::new(issuing));
+    }
+
+    /// How long an X.509-SVID of an entry lives, if the entry says so: no longer than anything may. Whoever lowers that
+    /// shortens the SVIDs of entries that say more; to refuse them would leave their workloads without any.
+    #[must_use]
+    pub fn granted_lifetime(&self, entry: &Entry) -> Option<Duration> {
+        let longest = self.lifetimes.load().longest;
+        entry.fields().x509_svid_ttl.map(|ttl| ttl.min(longest))
     }
 
     /// Grants other lifetimes from now on.

@@ -13,7 +13,7 @@ use crate::{
     instant::{Clock, unix},
     issuance::Requester,
     operations::metrics::IssueResult,
-    registry::EntryId,
+    registry::{Entry, EntryId},
     store::{Store, StoreError},
 };
 
@@ -62,6 +62,14 @@ impl JwtSvids {
     /// Makes tokens by other settings from now on.
     pub fn set_settings(&self, settings: JwtSettings) {
         self.settings.store(Arc::new(settings));
+    }
+
+    /// How long a token of an entry lives, if the entry says so: no longer than any may. Whoever lowers that shortens
+    /// the tokens of entries that say more; to refuse them would leave their workloads without any.
+    #[must_use]
+    pub fn granted_lifetime(&self, entry: &Entry) -> Option<Duration> {
+        let longest = self.settings.load().longest;
+        entry.fields().jwt_svid_ttl.map(|ttl| ttl.min(longest))
     }
 
     /// Signs with another key from now on.

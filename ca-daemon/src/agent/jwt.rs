@@ -73,7 +73,7 @@ impl View {
             let token_id = fields.jwt_svid_include_jti.then(token_id).transpose()?;
             let order = JwtOrder {
                 subject: JwtSubject { id: fields.spiffe_id.clone(), audience: audience.to_vec(), token_id },
-                lifetime: fields.jwt_svid_ttl,
+                lifetime: self.agent.jwt_svids.granted_lifetime(entry),
                 requester: Requester::local(self.requester()),
                 entry_id: Some(entry.id().clone()),
             };

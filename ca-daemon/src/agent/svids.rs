@@ -111,7 +111,7 @@ impl SvidCache {
                     id: fields.spiffe_id.clone(),
                     dns_names: fields.dns_names.clone(),
                 },
-                lifetime: fields.x509_svid_ttl,
+                lifetime: self.issuance.granted_lifetime(entry),
                 requester: Requester::local(requester),
                 entry_id: Some(entry.id().clone()),
                 renews: None,

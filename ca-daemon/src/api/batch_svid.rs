@@ -103,7 +103,7 @@ impl Services {
         let order = Order {
             request,
             subject: Subject::X509Svid { id: fields.spiffe_id.clone(), dns_names: fields.dns_names.clone() },
-            lifetime: fields.x509_svid_ttl,
+            lifetime: self.issuance.granted_lifetime(&entry),
             requester: requester.clone(),
             entry_id: Some(entry.id().clone()),
             renews: None,

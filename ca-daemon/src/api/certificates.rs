@@ -212,7 +212,7 @@ impl CertificatesApi {
                     && old.spiffe_id.as_deref() == Some(fields.spiffe_id.as_str())
                     && same_names
             })
-            .map(|entry| entry.fields().x509_svid_ttl)
+            .map(|entry| self.0.issuance.granted_lifetime(&entry))
             .ok_or_else(|| {
                 Status::permission_denied(format!(
                     "the registration entry {entry_id} no longer grants this identity; it cannot be renewed"

@@ -60,7 +60,7 @@ pub(super) async fn new_for_entry(
         fields.jwt_svid_include_jti.then(token_id).transpose().map_err(|error| error.to_status())?;
     let order = JwtOrder {
         subject: JwtSubject { id: fields.spiffe_id.clone(), audience, token_id },
-        lifetime: fields.jwt_svid_ttl,
+        lifetime: services.jwt_svids.granted_lifetime(&entry),
         requester: Requester::from(caller),
         entry_id: Some(entry.id().clone()),
     };

@@ -63,7 +63,8 @@ impl IssuingCa {
 
     /// Signs a leaf for the key of a request whose names have been granted.
     ///
-    /// A `lifetime` of `None` is the default of the kind. The end is never after the issuing CA's.
+    /// A `lifetime` of `None` is the default of the kind, or the longest allowed if that is shorter: what nobody asked
+    /// for is not refused. The end is never after the issuing CA's.
     ///
     /// # Errors
     /// When the lifetime is too long, the issuing CA has expired, or the result does not verify.
@@ -75,7 +76,7 @@ impl IssuingCa {
         lifetimes: &Lifetimes,
         now: SystemTime,
     ) -> Result<SignedCertificate, SignError> {
-        let lifetime = lifetime.unwrap_or_else(|| subject.lifetime(lifetimes));
+        let lifetime = lifetime.unwrap_or_else(|| subject.lifetime(lifetimes).min(lifetimes.longest));
         if lifetime > lifetimes.longest {
             return Err(SignError::TooLong {
                 wanted: lifetime.as_secs(),

@@ -42,7 +42,8 @@ pub struct ValidityConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub client: Duration,
-    /// The longest lifetime that anyone may ask for. None is longer than what is left of the issuing CA.
+    /// The longest lifetime that anyone may ask for; what a registration entry says is cut down to it. None is longer
+    /// than what is left of the issuing CA.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub longest: Duration,

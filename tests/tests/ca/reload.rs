@@ -7,7 +7,7 @@ use std::{
 
 use ca_daemon::{
     Config,
-    authority::CrlUrl,
+    authority::{CrlUrl, verify_jwt_svid},
     keys::{WrappingKeySource, generate_wrapping_key},
 };
 use secplane_identity::{
@@ -20,9 +20,9 @@ use secplane_proto::{
         server::{
             localauthority::v1::{ActivateJwtAuthorityRequest, PrepareJwtAuthorityRequest},
             logger::v1::{GetLoggerRequest, logger_client::LoggerClient},
-            svid::v1::MintJwtsvidRequest,
+            svid::v1::{MintJwtsvidRequest, NewJwtsvidRequest},
         },
-        types::LogLevel,
+        types::{Entry, LogLevel},
     },
 };
 use secplane_tests::{
@@ -32,11 +32,11 @@ use secplane_tests::{
     entries::{entry_for_this_process, id},
     process::CaProcess,
     soon,
-    workload::Workload,
+    workload::{Workload, holder},
 };
 use tonic::Code;
 
-use super::service_manager::ServiceManager;
+use super::{jwt_svids::keys_of, service_manager::ServiceManager};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -106,6 +106,72 @@ async fn changes_lifetimes_of_tokens() {
     let svid = daemon.ca.admin().svid().mint_jwtsvid(request).await.unwrap().into_inner().svid.unwrap();
     assert_eq!(svid.expires_at - svid.issued_at, 60);
     daemon.ca.terminate().await;
+}
+
+/// To refuse what entries ask for would cut their workloads off.
+#[tokio::test]
+async fn cuts_what_entries_grant_down_to_the_longest_lifetime() {
+    const TWO_HOURS: i32 = 2 * 60 * 60;
+    let long = |entry: Entry| Entry { x509_svid_ttl: TWO_HOURS, jwt_svid_ttl: TWO_HOURS, ..entry };
+    let mut daemon = Changing::start().await;
+    let admin = daemon.ca.admin();
+    let token = admin.join_token().await;
+    let key = PrivateKey::generate().unwrap();
+    let agent = daemon.ca.connect(None).await.attest(&token, &key).await.unwrap();
+    let agent = daemon.ca.connect(Some(&agent)).await;
+    let parent = format!("/spire/agent/join_token/{token}");
+    // One is there before the limit falls below it, the other comes after.
+    let before = admin.create_entry(long(entry_below(&parent, "/before"))).await.id;
+    let granted = agent.new_svids(&[&before]).await.unwrap().remove(0).svid.unwrap();
+    assert!(left(granted.expires_at) > MINUTE * 90, "the entry's own lifetime holds while it is allowed");
+    daemon
+        .reload(|config| {
+            config.validity.longest = MINUTE * 30;
+            config.validity.agent = MINUTE * 30;
+        })
+        .await;
+    let after = admin.create_entry(long(entry_below(&parent, "/after"))).await.id;
+    for entry_id in [before, after] {
+        let svid = agent.new_svids(&[&entry_id]).await.unwrap().remove(0).svid;
+        assert_is_cut(left(svid.expect("the entry grants it").expires_at));
+        let request = NewJwtsvidRequest { entry_id, audience: vec!["one".to_owned()] };
+        let token = agent.svid().new_jwtsvid(request).await.unwrap().into_inner().svid.unwrap();
+        assert_eq!(token.expires_at - token.issued_at, 30 * 60);
+    }
+
+    admin.create_entry(long(entry_for_this_process("/here"))).await;
+    let workload = Workload::at(&daemon.folder.config.workload_api_socket());
+    let svid = holder(&workload.x509_svids().await.unwrap().next_svid().await);
+    assert_is_cut(left(unix(svid.leaf().not_after)));
+    let renewed = daemon.ca.connect(Some(&svid)).await.renew().await.unwrap();
+    assert_is_cut(left(unix(renewed.leaf().not_after)));
+    let token = workload.jwt_svids(&["one"], "").await.unwrap().remove(0).svid;
+    let keys = keys_of(&workload.jwt_bundles().await.unwrap().next().await);
+    let claims = verify_jwt_svid(&token, &keys, "one", SystemTime::now()).unwrap().claims;
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 30 * 60);
+
+    // A default that is longer is cut likewise; whoever asks for more is told.
+    assert_is_cut(daemon.lifetime().await);
+    let refused = admin.mint("/a", TWO_HOURS).await.err().unwrap();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    let request = MintJwtsvidRequest { id: Some(id("/a")), audience: vec!["one".to_owned()], ttl: TWO_HOURS };
+    let refused = admin.svid().mint_jwtsvid(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    daemon.ca.terminate().await;
+}
+
+fn unix(instant: SystemTime) -> i64 {
+    i64::try_from(instant.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
+/// How long it is until then.
+fn left(expires_at: i64) -> Duration {
+    Duration::from_secs(u64::try_from(expires_at - unix(SystemTime::now())).unwrap())
+}
+
+/// To half an hour, of which the test may have taken some.
+fn assert_is_cut(left: Duration) {
+    assert!(MINUTE * 15 < left && left <= MINUTE * 30, "{left:?}");
 }
 
 #[tokio::test]

@@ -164,6 +164,15 @@ fn refuses_a_lifetime_beyond_the_longest() {
 }
 
 #[test]
+fn cuts_a_default_down_to_the_longest() {
+    let (_, issuing) = authority(KeyKind::EcP256);
+    let minute = Duration::from_secs(60);
+    let lifetimes = Lifetimes { longest: minute, ..lifetimes() };
+    let signed = issuing.sign(&request_of(KeyKind::EcP256), svid(), None, &lifetimes, now()).unwrap();
+    assert_eq!(signed.not_after(), now() + minute);
+}
+
+#[test]
 fn is_not_restored_below_a_ca_that_did_not_sign_it() {
     let key = PrivateKey::generate().unwrap();
     let root_ca = root(KeyKind::EcP256);
