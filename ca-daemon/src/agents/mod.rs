@@ -17,11 +17,12 @@ mod reports;
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::TryStreamExt;
 use secplane_identity::SpiffeId;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 pub use agent::{Agent, AgentSvid, MAX_VERSION_BYTES, NotAnAgent, Standing};
@@ -42,6 +43,8 @@ use crate::{
 
 /// How often a change is made anew because somebody else changed the same row.
 const ATTEMPTS: usize = 5;
+/// How long an agent whose state is not known may do what it did while it is read.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// All attested agents of one trust domain.
 pub struct Agents {
@@ -173,7 +176,7 @@ impl Agents {
             let mut commit = with.clone();
             commit.changes.push(change);
             let gone = id.clone();
-            match self.carry_out(commit, move |index| index.remove(&gone)).await {
+            match self.carry_out(id, commit, move |index| index.remove(&gone)).await {
                 Err(StoreError::Conflict(_)) => drop(self.reload(id).await?),
                 result => return Ok(result?),
             }
@@ -197,7 +200,7 @@ impl Agents {
         let change = Change::DeleteAgent { spiffe_id: id.to_string(), old_mac: kept.mac };
         let gone = id.clone();
         let commit = Commit { changes: vec![change], events: vec![event] };
-        match self.carry_out(commit, move |index| index.remove(&gone)).await {
+        match self.carry_out(id, commit, move |index| index.remove(&gone)).await {
             Ok(()) => Ok(true),
             // It renewed itself or was forgotten on another replica, which tells us.
             Err(StoreError::Conflict(_)) => Ok(false),
@@ -366,7 +369,7 @@ impl Agents {
             None => Change::AddAgent(row),
             Some(old_mac) => Change::ReplaceAgent { row, old_mac },
         });
-        self.carry_out(with, move |index| index.put_later(kept)).await?;
+        self.carry_out(&agent.id, with, move |index| index.put_later(kept)).await?;
         Ok(agent)
     }
 
@@ -376,16 +379,32 @@ impl Agents {
     /// index.
     async fn carry_out(
         self: &Arc<Self>,
+        id: &SpiffeId,
         commit: Commit,
         show: impl FnOnce(&mut Index) + Send + 'static,
     ) -> Result<(), StoreError> {
-        let agents = Arc::clone(self);
+        let (agents, id) = (Arc::clone(self), id.clone());
         let task = self.tasks.spawn(async move {
-            agents.store.commit(commit).await?;
-            show(&mut agents.write_index());
-            Ok(())
+            let result = agents.store.commit(commit).await;
+            match &result {
+                Ok(()) => show(&mut agents.write_index()),
+                Err(StoreError::Unsure(_)) => agents.look_again(&id).await,
+                Err(_) => {}
+            }
+            result
         });
         task.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Shows what the database holds of an agent that may have been changed or not. If it cannot be read, there is no
+    /// such agent until it has been.
+    async fn look_again(&self, id: &SpiffeId) {
+        if let Ok(Ok(_)) = timeout(LONGEST_LOOK, self.reload(id)).await {
+            return;
+        }
+        tracing::error!(agent = %id, "an agent that may have changed cannot be read; until then it is none");
+        self.write_index().remove(id);
+        self.store.read_again(Notice::Agents(vec![id.to_string()]));
     }
 
     fn kept(&self, id: &SpiffeId) -> Option<Kept> {

@@ -110,6 +110,38 @@ async fn sees_what_another_replica_changed() {
 }
 
 #[tokio::test]
+async fn looks_at_what_became_of_a_commit_whose_end_nobody_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, store) = open(folder.path()).await;
+    let id = admit(&agents, "/spire/agent/a").await.id.clone();
+    testing::leave_next_commit_unheard(&store);
+    let banned = agents.ban(&id, with(Action::AgentBan)).await;
+    assert!(matches!(banned, Err(AgentsError::Store(StoreError::Unsure(_)))), "{banned:?}");
+    assert!(matches!(agents.of_holder(&id, "1"), Err(NotAnAgent::Banned(_))), "the ban holds");
+
+    testing::leave_next_commit_unheard(&store);
+    let evicted = agents.evict(&id, with(Action::AgentEvict)).await;
+    assert!(matches!(evicted, Err(AgentsError::Store(StoreError::Unsure(_)))), "{evicted:?}");
+    assert_eq!(agents.agent(&id), None);
+}
+
+#[tokio::test]
+async fn takes_nobody_for_an_agent_whose_state_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, store) = open(folder.path()).await;
+    let id = admit(&agents, "/spire/agent/a").await.id.clone();
+    let mut notices = store.changes();
+    testing::stop_reading(&store).await;
+    testing::leave_next_commit_unheard(&store);
+    let banned = agents.ban(&id, with(Action::AgentBan)).await;
+    assert!(matches!(banned, Err(AgentsError::Store(StoreError::Unsure(_)))), "{banned:?}");
+    assert!(matches!(agents.of_holder(&id, "1"), Err(NotAnAgent::NotAttested(_))));
+    // The writer tells that it may have changed, and then that it has yet to be read.
+    let wanted = Notice::Agents(vec![id.to_string()]);
+    assert_eq!([notices.try_recv().unwrap(), notices.try_recv().unwrap()], [wanted.clone(), wanted]);
+}
+
+#[tokio::test]
 async fn finds_nothing_to_ban_or_evict() {
     let folder = tempfile::tempdir().unwrap();
     let (agents, _) = open(folder.path()).await;

@@ -230,3 +230,15 @@ async fn is_fetched_by_one_replica_until_that_is_silent() {
     one.turn(&mut ones).await;
     assert!(!has_fetched(&ones, clock.now()), "it has lost its turn");
 }
+
+#[tokio::test]
+async fn reads_again_what_a_commit_may_have_changed_whose_end_nobody_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let (federation, store) = open(folder.path()).await;
+    let mut notices = store.changes();
+    testing::leave_next_commit_unheard(&store);
+    let written = federation.put_bundle(bundle("a.net", 1), Before::Absent, Author::Daemon).await;
+    assert!(matches!(written, Err(FederationError::Store(StoreError::Unsure(_)))), "{written:?}");
+    federation.follow(&notices.try_recv().unwrap()).await.unwrap();
+    assert!(federation.bundle(&domain("a.net")).is_some());
+}

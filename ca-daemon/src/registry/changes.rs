@@ -201,6 +201,9 @@ impl Registry {
         let registry = Arc::clone(self);
         let task = self.tasks.spawn(async move {
             let result = work.await;
+            if matches!(result, Err(StoreError::Unsure(_))) {
+                registry.look_again(place.id()).await;
+            }
             let result = {
                 let mut index = registry.write_index();
                 index.release(&place);

@@ -42,6 +42,13 @@ pub(super) struct Place {
     likeness: Option<Likeness>,
 }
 
+impl Place {
+    /// The entry that it is kept for.
+    pub(super) fn id(&self) -> &EntryId {
+        &self.id
+    }
+}
+
 /// Why there is no place for an entry.
 pub(super) enum NoPlace {
     /// Another change of it is under way; what comes of it decides.

@@ -1,11 +1,15 @@
 //! Following what other replicas change in the database that all of them share.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
+use tokio::time::timeout;
 
 use super::{Entry, EntryId, Registry, RegistryError, encoding, index::Index, load};
 use crate::store::{EntryRow, Notice};
+
+/// How long an entry whose state is not known may grant what it did while it is read.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 impl Registry {
     /// Reads again what another replica changed.
@@ -68,17 +72,34 @@ impl Registry {
         let (registry, wanted) = (Arc::clone(self), id.clone());
         let read = async move { registry.store.entry(wanted.as_str()).await };
         let registry = Arc::clone(self);
-        let show = move |index: &mut Index, row: Option<EntryRow>| {
-            index.remove(&id);
-            let Some(row) = row else { return };
-            match load::open(&row, &registry.mac, &registry.trust_domain) {
-                Some(entry) => {
-                    let entry = index.with_shared_parent(entry);
-                    index.insert(entry);
-                }
-                None => index.refuse(row.id),
-            }
-        };
+        let show = move |index: &mut Index, row| registry.take_over(index, &id, row);
         Ok(self.occupy(place, read, show).await?)
+    }
+
+    /// Shows what the database holds of an entry that may have been changed or not, while its place is kept. If it
+    /// cannot be read, the entry grants nothing until it has been.
+    pub(super) async fn look_again(&self, id: &EntryId) {
+        let read = timeout(LONGEST_LOOK, self.store.entry(id.as_str())).await;
+        let mut index = self.write_index();
+        if let Ok(Ok(row)) = read {
+            self.take_over(&mut index, id, row);
+        } else {
+            tracing::error!(entry = %id, "an entry that may have changed cannot be read; until then it grants nothing");
+            index.remove(id);
+            self.store.read_again(Notice::Entries(vec![id.to_string()]));
+        }
+    }
+
+    /// Makes of an entry what its row says.
+    fn take_over(&self, index: &mut Index, id: &EntryId, row: Option<EntryRow>) {
+        index.remove(id);
+        let Some(row) = row else { return };
+        match load::open(&row, &self.mac, &self.trust_domain) {
+            Some(entry) => {
+                let entry = index.with_shared_parent(entry);
+                index.insert(entry);
+            }
+            None => index.refuse(row.id),
+        }
     }
 }

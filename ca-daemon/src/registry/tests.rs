@@ -13,7 +13,7 @@ use crate::{
     access::{Caller, LocalPeer},
     instant::Clock,
     keys::WrappingKey,
-    store::testing,
+    store::{Notice, testing},
 };
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -397,4 +397,55 @@ async fn says_which_forged_row_is_in_the_way_and_deletes_it() {
     registry.delete(victim.id(), &admin()).await.unwrap();
     assert!(registry.refused().is_empty());
     registry.create(fields("/a", &["uid:1"]), &admin(), now()).await.unwrap();
+}
+
+fn is_unsure<T>(result: &Result<T, RegistryError>) -> bool {
+    matches!(result, Err(RegistryError::Store(StoreError::Unsure(_))))
+}
+
+/// Its own notice does not tell a replica what it did itself.
+#[tokio::test]
+async fn looks_at_what_became_of_a_commit_whose_end_nobody_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, store) = open(folder.path()).await;
+    testing::leave_next_commit_unheard(&store);
+    let mut wanted = fields("/a", &["uid:1"]);
+    wanted.id = Some(EntryId::parse("chosen").unwrap());
+    let chosen = wanted.id.clone().unwrap();
+    let created = registry.create(wanted, &admin(), now()).await;
+    assert!(is_unsure(&created), "{created:?}");
+    assert!(registry.entry(&chosen).is_some(), "it stands in the database");
+
+    testing::leave_next_commit_unheard(&store);
+    let promote = |fields: &mut EntryFields| {
+        fields.admin = true;
+        Ok(())
+    };
+    let updated = registry.update(&chosen, promote, &admin()).await;
+    assert!(is_unsure(&updated), "{updated:?}");
+    assert_eq!(registry.entry(&chosen).unwrap().revision(), 1);
+
+    testing::leave_next_commit_unheard(&store);
+    let deleted = registry.delete(&chosen, &admin()).await;
+    assert!(is_unsure(&deleted), "{deleted:?}");
+    assert!(registry.entry(&chosen).is_none(), "what is deleted grants nothing");
+    registry.create(fields("/a", &["uid:1"]), &admin(), now()).await.unwrap();
+}
+
+#[tokio::test]
+async fn grants_nothing_by_an_entry_whose_state_nobody_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, store) = open(folder.path()).await;
+    let entry = registry.create(fields("/a", &["uid:1"]), &admin(), now()).await.unwrap();
+    let (mut changes, mut notices) = (registry.changes(), store.changes());
+    changes.mark_unchanged();
+    testing::stop_reading(&store).await;
+    testing::leave_next_commit_unheard(&store);
+    let deleted = registry.delete(entry.id(), &admin()).await;
+    assert!(is_unsure(&deleted), "{deleted:?}");
+    assert!(registry.entry(entry.id()).is_none());
+    assert!(changes.has_changed().unwrap(), "open streams hear of it");
+    // The writer tells that it may have changed, the registry that it has yet to be read.
+    let wanted = Notice::Entries(vec![entry.id().to_string()]);
+    assert_eq!([notices.try_recv().unwrap(), notices.try_recv().unwrap()], [wanted.clone(), wanted]);
 }

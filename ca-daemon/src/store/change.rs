@@ -174,7 +174,7 @@ pub enum Change {
 
 impl Change {
     /// What other replicas must be told.
-    fn notice(&self) -> Option<Notice> {
+    pub(super) fn notice(&self) -> Option<Notice> {
         match self {
             Self::CreateEntry(row) | Self::UpdateEntry { row, .. } => {
                 Some(Notice::Entries(vec![row.id.clone()]))

@@ -3,6 +3,10 @@
 //! A durable commit costs about the same for one change as for a hundred, so this is what lets the authority record
 //! every certificate before it hands it out.
 
+mod unsure;
+
+#[cfg(test)]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -14,11 +18,13 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+use self::unsure::Unsure;
 use super::{
     StoreError,
     audit::AuditTail,
     change::{Change, apply, tell_others},
     database::Pools,
+    listen::Listener,
 };
 use crate::{
     audit::{Event, LogKey},
@@ -59,15 +65,39 @@ pub(super) struct Writer {
     jobs: Arc<Mutex<Option<mpsc::Sender<Job>>>>,
     sender: mpsc::WeakSender<Job>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
+    /// A test has the end of the next commit go unheard.
+    #[cfg(test)]
+    pub(super) unheard: Arc<AtomicBool>,
 }
 
 impl Writer {
-    pub(super) fn start(pools: Pools, replica: String, clock: Clock, metrics: Arc<Metrics>) -> Self {
+    /// Writes by `pools`. `followers` are told of what was changed when it is not known whether it was.
+    pub(super) fn start(
+        pools: Pools,
+        replica: String,
+        followers: Listener,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let weak = sender.downgrade();
-        let committer = Committer { pools, replica, clock, log: None, metrics };
+        let committer = Committer {
+            pools,
+            replica,
+            clock,
+            log: None,
+            unsure: Unsure::new(followers),
+            is_committing: false,
+            metrics,
+            #[cfg(test)]
+            unheard: Arc::default(),
+        };
+        #[cfg(test)]
+        let unheard = Arc::clone(&committer.unheard);
         let task = tokio::spawn(committer.commit_all(receiver));
         Self {
+            #[cfg(test)]
+            unheard,
             jobs: Arc::new(Mutex::new(Some(sender))),
             sender: weak,
             task: Arc::new(Mutex::new(Some(task))),
@@ -128,7 +158,12 @@ struct Committer {
     replica: String,
     clock: Clock,
     log: Option<AuditLog>,
+    unsure: Unsure,
+    /// The database was told to commit and has not answered.
+    is_committing: bool,
     metrics: Arc<Metrics>,
+    #[cfg(test)]
+    unheard: Arc<AtomicBool>,
 }
 
 struct AuditLog {
@@ -145,7 +180,8 @@ impl Committer {
     async fn commit_all(mut self, mut receiver: mpsc::Receiver<Job>) {
         let mut jobs = Vec::with_capacity(BATCH);
         loop {
-            let received = match self.log.as_ref().and_then(|log| log.sign_at) {
+            let to_sign = self.log.as_ref().and_then(|log| log.sign_at);
+            let received = match to_sign.into_iter().chain(self.unsure.due()).min() {
                 Some(due) => timeout_at(due, receiver.recv_many(&mut jobs, BATCH)).await,
                 None => Ok(receiver.recv_many(&mut jobs, BATCH).await),
             };
@@ -155,7 +191,10 @@ impl Committer {
                     gather(&mut receiver, &mut jobs).await;
                     self.carry_out(&mut jobs).await;
                 }
-                Err(_) => self.sign_when_idle().await,
+                Err(_) => {
+                    self.unsure.settle(&self.pools).await;
+                    self.sign_when_idle().await;
+                }
             }
         }
         self.sign_when_idle().await;
@@ -176,6 +215,7 @@ impl Committer {
             }
         }
         self.carry_out_together(batch).await;
+        self.unsure.settle(&self.pools).await;
         if !to_be_signed.is_empty() {
             // What could not be signed now is signed later; until then the checkpoint before it stands.
             self.sign_when_idle().await;
@@ -184,6 +224,7 @@ impl Committer {
     }
 
     async fn carry_out_together(&mut self, batch: Vec<Pending>) {
+        let mut may_be_made = false;
         if batch.len() > 1 {
             let together: Vec<_> = batch.iter().map(|(commit, _)| commit).collect();
             match self.commit(&together).await {
@@ -196,13 +237,22 @@ impl Committer {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a shared commit failed; each change gets its own");
+                    may_be_made = matches!(error, StoreError::Unsure(_));
                 }
             }
         }
         // Whoever caused a failure is told, and the others are not harmed.
         for (commit, done) in batch {
-            let result = self.commit(&[&commit]).await;
+            let mut result = self.commit(&[&commit]).await;
+            if may_be_made {
+                // What stands in its way may be what it made itself.
+                result = result.map_err(StoreError::unsure);
+            }
             self.count(&commit, &result);
+            if matches!(result, Err(StoreError::Unsure(_))) {
+                // Whoever is told looks at the database next.
+                self.unsure.settle(&self.pools).await;
+            }
             let _ = done.send(result);
         }
     }
@@ -235,11 +285,18 @@ impl Committer {
         let began = Instant::now();
         let result = match timeout(LONGEST_TRANSACTION, self.transact(&changes, &events)).await {
             Ok(result) => result,
-            Err(_) => Err(StoreError::Sql(sqlx::Error::PoolTimedOut)),
+            Err(_) => {
+                let error = StoreError::Sql(sqlx::Error::PoolTimedOut);
+                Err(if self.is_committing { error.unsure() } else { error })
+            }
         };
         match &result {
             Ok(()) => self.metrics.committed(commits.len(), began.elapsed()),
             Err(StoreError::Sql(_)) => self.metrics.database_failed(),
+            Err(StoreError::Unsure(_)) => {
+                self.metrics.database_failed();
+                self.unsure.add(&changes);
+            }
             // Refused, not failed.
             Err(_) => {}
         }
@@ -253,6 +310,7 @@ impl Committer {
     }
 
     async fn transact(&mut self, changes: &[&Change], events: &[&Event]) -> Result<(), StoreError> {
+        self.is_committing = false;
         let now = self.clock.now();
         let mut tail = match &mut self.log {
             Some(log) if !events.is_empty() => Some(log.tail(&self.pools, &self.replica, now).await?),
@@ -270,7 +328,14 @@ impl Committer {
             tail.write(&mut transaction).await?;
         }
         tell_others(&self.replica, &mut transaction, changes).await?;
-        transaction.commit().await?;
+        self.is_committing = true;
+        let committed = transaction.commit().await;
+        #[cfg(test)]
+        let committed = committed.and_then(|()| match self.unheard.swap(false, Ordering::Relaxed) {
+            true => Err(StoreError::Sql(sqlx::Error::WorkerCrashed)),
+            false => Ok(()),
+        });
+        committed.map_err(StoreError::unsure)?;
         if let (Some(tail), Some(log)) = (tail, &mut self.log) {
             self.metrics.set_audit_log(tail.size(), tail.is_signed().then_some(now));
             log.has_become(tail);

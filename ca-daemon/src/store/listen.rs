@@ -49,6 +49,12 @@ impl Listener {
         self.notices.subscribe()
     }
 
+    /// Tells this daemon alone.
+    pub(super) fn tell(&self, notice: Notice) {
+        // Nobody may be listening yet, or any more: that is no failure.
+        let _ = self.notices.send(notice);
+    }
+
     pub(super) async fn close(&self) {
         self.stop.cancel();
         if let Some(task) = self.task.lock().await.take()

@@ -95,6 +95,9 @@ pub enum StoreError {
     /// A statement failed.
     #[error("the database failed: {0}")]
     Sql(#[source] sqlx::Error),
+    /// The database was told to commit, and how that ended is not known: what was to be changed may be changed.
+    #[error("whether it was changed is not known, look again: {0}")]
+    Unsure(#[source] Box<StoreError>),
     /// A change was refused by the database.
     #[error("the database refused a change: {0}")]
     Refused(String),
@@ -137,6 +140,16 @@ pub enum Conflict {
     /// Another row is in that place already.
     #[error("another one is in that place already")]
     Taken,
+}
+
+impl StoreError {
+    /// The same of a commit that may have been made all the same.
+    fn unsure(self) -> Self {
+        match self {
+            Self::Unsure(_) => self,
+            error => Self::Unsure(Box::new(error)),
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -189,10 +202,16 @@ impl Store {
         &self.replica
     }
 
-    /// What other replicas change from now on. With SQLite there are none.
+    /// What other replicas change from now on, and what was changed here by a commit whose end nobody heard. With
+    /// SQLite there is only the latter.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Notice> {
         self.notices.subscribe()
+    }
+
+    /// Has whoever keeps something of the database in memory read it again, as if another replica had changed it.
+    pub fn read_again(&self, notice: Notice) {
+        self.notices.tell(notice);
     }
 
     /// What is counted.

@@ -96,7 +96,8 @@ impl Store {
                 (Pools::Postgres(readers), Pools::Postgres(writing), listener)
             }
         };
-        let writer = Writer::start(writing, replica.to_owned(), clock, Arc::clone(&metrics));
+        let writer =
+            Writer::start(writing, replica.to_owned(), listener.clone(), clock, Arc::clone(&metrics));
         Ok(Self { replica: replica.into(), readers, writer, notices: listener, metrics })
     }
 }

@@ -1,12 +1,26 @@
 //! A database in a folder, for tests of what stands on it.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{Store, StoreLocation};
 use crate::{audit::LogKey, instant::Clock};
 
 /// The replica that a test's store is.
 pub(crate) const REPLICA: &str = "00000000000000aa";
+
+/// The next commit is made, and whoever waits for it is told that nobody knows.
+pub(crate) fn leave_next_commit_unheard(store: &Store) {
+    store.writer.unheard.store(true, Ordering::Relaxed);
+}
+
+/// From now on nothing can be read.
+pub(crate) async fn stop_reading(store: &Store) {
+    store.readers.close().await;
+}
 
 /// Opens `ca.db` in `folder`, with the audit log that the folder had before, if it had one.
 pub(crate) async fn open(folder: &Path, clock: Clock) -> Store {

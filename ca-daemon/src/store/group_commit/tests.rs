@@ -21,7 +21,10 @@ async fn committer(folder: &Path) -> Committer {
         replica: testing::REPLICA.to_owned(),
         clock: Clock::system(),
         log: None,
+        unsure: Unsure::new(Listener::silent()),
+        is_committing: false,
         metrics: Arc::default(),
+        unheard: Arc::default(),
     }
 }
 
@@ -97,6 +100,21 @@ async fn refuses_who_is_in_the_way_and_no_one_who_shares_with_them() {
     assert!(answers.next().unwrap().is_ok());
     assert_eq!(commits(&metrics), 3, "each of the others got its own");
     assert_eq!(kept(folder.path()).await, ["a", "b", "c"]);
+}
+
+/// It was made, so on its own each of them finds that its place is taken.
+#[tokio::test]
+async fn refuses_nobody_for_what_may_be_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = committer(folder.path()).await;
+    committer.unheard.store(true, Ordering::Relaxed);
+    let (receiver, answers) = waiting(["a", "b"].map(str::to_owned));
+    committer.commit_all(receiver).await;
+    for answer in answers {
+        let answer = answer.await.unwrap();
+        assert!(matches!(answer, Err(StoreError::Unsure(_))), "{answer:?}");
+    }
+    assert_eq!(kept(folder.path()).await, ["a", "b"]);
 }
 
 /// The same from outside: on one thread, all of them have handed in before the writer's turn comes.
