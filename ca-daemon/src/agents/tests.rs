@@ -138,7 +138,7 @@ async fn takes_nobody_for_an_agent_whose_state_is_not_known() {
     assert!(matches!(agents.of_holder(&id, "1"), Err(NotAnAgent::NotAttested(_))));
     // The writer tells that it may have changed, and then that it has yet to be read.
     let wanted = Notice::Agents(vec![id.to_string()]);
-    assert_eq!([notices.try_recv().unwrap(), notices.try_recv().unwrap()], [wanted.clone(), wanted]);
+    assert_eq!(testing::heard(&mut notices), [wanted.clone(), wanted]);
 }
 
 #[tokio::test]

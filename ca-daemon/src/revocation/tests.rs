@@ -9,7 +9,6 @@ use secplane_identity::{
     KeyKind, PrivateKey,
     revocation::{Revocable, RevocationList},
 };
-use sqlx::Connection;
 
 use super::*;
 use crate::{
@@ -88,12 +87,7 @@ impl World {
     /// Changes the database while no daemon has it open.
     async fn tamper(&self, open: Open, statement: &'static str) {
         open.store.close().await;
-        let path = self.folder.path().join("ca.db");
-        let mut connection =
-            sqlx::SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
-        let changed = sqlx::query(statement).execute(&mut connection).await.unwrap();
-        assert!(changed.rows_affected() > 0, "{statement}");
-        connection.close().await.unwrap();
+        assert!(testing::change(self.folder.path(), statement).await > 0, "{statement}");
     }
 }
 
@@ -377,7 +371,7 @@ async fn keeps_revoked_what_somebody_cleared_in_the_database(#[case] statement: 
 }
 
 #[rstest::rstest]
-#[case("UPDATE revocation_lists SET crl = x'3000'")]
+#[case("UPDATE revocation_lists SET crl = '\\x3000'")]
 #[case("UPDATE revocation_lists SET number = number + 5")]
 #[case("DELETE FROM revocation_lists")]
 #[tokio::test]

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use futures_util::future::join_all;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
 use super::*;
 use crate::store::{Conflict, testing};
@@ -14,10 +13,8 @@ type Answer = oneshot::Receiver<Result<(), StoreError>>;
 async fn committer(folder: &Path) -> Committer {
     // It makes the schema.
     testing::open(folder, Clock::system()).await.close().await;
-    let options = SqliteConnectOptions::new().filename(folder.join("ca.db"));
-    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
     Committer {
-        pools: Pools::Sqlite(pool),
+        pools: testing::writing(folder).await,
         replica: testing::REPLICA.to_owned(),
         clock: Clock::system(),
         log: None,
