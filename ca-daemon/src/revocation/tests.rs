@@ -17,7 +17,7 @@ use crate::{
     issuance::{Issuance, IssueError, Order},
     keys::{KeyStorage, KeyStore, WrappingKey},
     lifecycle::{AuthorityLifetimes, Vault},
-    store::{AuthorityState, RevocationListRow, testing},
+    store::{AuthorityState, Notice, RevocationListRow, testing},
 };
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -254,6 +254,35 @@ async fn revokes_what_was_issued_for_a_key_while_the_news_was_on_its_way() {
     open.upkeep.pass_here().await;
     assert!(open.refuses(&latecomer));
     assert!(open.issuance.record(&latecomer.serial).await.unwrap().revoked_at.is_some());
+}
+
+/// Looking every few seconds is for what nobody tells of. A revocation does not wait for it.
+#[tokio::test]
+async fn heeds_what_another_replica_revoked_as_soon_as_it_is_told() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    let names = Revocable::of(&leaf(&signed));
+    let Open { store, revoker, upkeep, .. } = open;
+    let trust_domain = TrustDomain::parse("example.org").unwrap();
+    let mac = WrappingKey::parse(KEY).unwrap().row_mac();
+    let there = Revoker::open(trust_domain, store.clone(), mac, world.clock()).await.unwrap();
+    there.revoke(certificate(&signed), "lost".to_owned(), Requester::local("test")).await.unwrap();
+    assert!(!revoker.revoked().contains(&names), "nobody has told it");
+
+    let mut changes = revoker.revoked().changes();
+    let heeded = async {
+        store.read_again(Notice::Revocations);
+        while !revoker.revoked().contains(&names) {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::select! {
+        // It listens before it is told.
+        biased;
+        () = upkeep.keep_current_when_told() => panic!("it has ended"),
+        heeded = tokio::time::timeout(MINUTE, heeded) => heeded.unwrap(),
+    }
 }
 
 #[tokio::test]

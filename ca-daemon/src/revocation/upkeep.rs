@@ -52,6 +52,7 @@ pub struct Upkeep {
     max_entries: usize,
     /// The issuers of whom it was reported already that they have more.
     overfull: Mutex<HashSet<String>>,
+    look_every: Duration,
 }
 
 /// Who signs what is due.
@@ -68,7 +69,7 @@ impl Upkeep {
     #[must_use]
     pub fn new(revoker: Arc<Revoker>, signers: Signers, validity: Duration) -> Self {
         revoker.set_list_validity(validity);
-        Self { revoker, signers, max_entries: MAX_ENTRIES, overfull: Mutex::default() }
+        Self { revoker, signers, max_entries: MAX_ENTRIES, overfull: Mutex::default(), look_every: LOOK_EVERY }
     }
 
     /// Brings the lists up to date once, before the first of them is asked for, and takes from them what the database
@@ -106,9 +107,16 @@ impl Upkeep {
         self.max_entries = entries;
     }
 
+    /// Works for ever, and looks at nothing before it is told.
+    #[cfg(test)]
+    pub(super) async fn keep_current_when_told(mut self) {
+        self.look_every = Duration::from_secs(24 * 3600);
+        self.keep_current().await;
+    }
+
     async fn keep_current(&self) {
         let mut notices = self.revoker.store.changes();
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut look_at = Instant::now() + self.look_every;
         loop {
             let signing = tokio::select! {
                 () = self.revoker.news.notified() => {
@@ -128,7 +136,7 @@ impl Upkeep {
                 tracing::error!(%error, "what is revoked could not be read from the database; it is tried again");
             }
             look_at = match signing {
-                Signing::Here => Instant::now() + LOOK_EVERY,
+                Signing::Here => Instant::now() + self.look_every,
                 Signing::Elsewhere => look_at.min(Instant::now() + GRACE),
             };
         }

@@ -1,6 +1,7 @@
 //! Several authorities on one database serve as one.
 
 mod killed;
+mod notices;
 mod propagation;
 mod steps;
 
