@@ -126,6 +126,7 @@ impl CaDaemon {
             config.lifetimes(),
             Arc::clone(revoker.revoked()),
             store.clone(),
+            row_mac.clone(),
             clock.clone(),
         ));
         let jwt_svids = Arc::new(JwtSvids::new(config.jwt_settings(), store.clone(), clock.clone()));

@@ -3,6 +3,8 @@
 //! A certificate leaves [`Issuance::issue`] only when its record is on disk, so that killing the daemon at any
 //! moment loses no certificate that somebody received.
 
+mod proof;
+
 use std::{
     collections::HashSet,
     net::SocketAddr,
@@ -22,6 +24,7 @@ use crate::{
         SignedCertificate, Subject,
     },
     instant::{Clock, unix},
+    keys::RowMac,
     operations::metrics::IssueResult,
     registry::{Entry, EntryId},
     store::{CertificateRecord, Change, Commit, Store, StoreError},
@@ -87,6 +90,8 @@ pub struct Issuance {
     withdrawn: watch::Sender<Arc<HashSet<String>>>,
     revoked: Arc<Revoked>,
     store: Store,
+    /// What proves its records.
+    mac: RowMac,
     clock: Clock,
 }
 
@@ -99,6 +104,7 @@ impl Issuance {
         lifetimes: Lifetimes,
         revoked: Arc<Revoked>,
         store: Store,
+        mac: RowMac,
         clock: Clock,
     ) -> Self {
         Self {
@@ -109,6 +115,7 @@ impl Issuance {
             withdrawn: watch::Sender::default(),
             revoked,
             store,
+            mac,
             clock,
         }
     }
@@ -200,7 +207,7 @@ impl Issuance {
                 let event =
                     requester.event(action, &signed.serial).with("kind", kind.as_str()).with("names", names);
                 let record = record(&signed, requester, entry_id, renews, key_sha256, now);
-                Ok((signed, record, event))
+                Ok((signed, proof::seal(record, &self.mac), event))
             }
             Err(error) => {
                 self.store.metrics().issued(kind.as_str(), error.counted_as());
@@ -261,6 +268,12 @@ impl Issuance {
     /// When there is no such certificate.
     pub async fn record(&self, serial: &str) -> Result<CertificateRecord, IssueError> {
         self.store.certificate(serial).await?.ok_or_else(|| IssueError::NotFound(serial.to_owned()))
+    }
+
+    /// Whether a record says what this authority wrote into it when it issued the certificate.
+    #[must_use]
+    pub fn wrote(&self, record: &CertificateRecord) -> bool {
+        proof::is_ours(record, &self.mac)
     }
 
     /// The records.
@@ -385,6 +398,7 @@ fn record(
         key_sha256: key_sha256.to_vec(),
         revoked_at: None,
         revocation_reason: None,
+        mac: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::SystemTime};
 
+use rustls_pki_types::CertificateDer;
 use secplane_identity::{SpiffeId, revocation::Revocable, serve::Connection, tls::Peer, x509::Certificate};
 
 /// A caller, by what their connection proves.
@@ -33,6 +34,8 @@ pub enum Caller {
 /// A certificate that a caller authenticated with.
 #[derive(Debug, Clone)]
 pub struct Holder {
+    /// Itself.
+    pub der: CertificateDer<'static>,
     /// Its serial number.
     pub serial: String,
     /// What it can be revoked by.
@@ -60,6 +63,7 @@ impl Caller {
     pub fn of(connection: &Connection) -> Self {
         let address = connection.address;
         let holder = |certificate: &Certificate| Holder {
+            der: certificate.der.clone(),
             serial: certificate.serial.clone(),
             names: Revocable::of(certificate),
             not_after: certificate.not_after,

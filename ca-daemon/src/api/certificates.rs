@@ -185,16 +185,33 @@ impl CertificatesApi {
         }
     }
 
+    /// What is on record of the certificate that the caller presents, and of no other: a CA of somebody else below ours
+    /// may give out the serial number of one of ours, and whoever can write the database may write any record.
     async fn record_of(&self, caller: &Caller) -> Result<CertificateRecord, Status> {
-        let serial = match caller.holder() {
-            Some(holder) => &holder.serial,
-            None => return Err(Status::unauthenticated("the caller presented no certificate")),
+        let Some(holder) = caller.holder() else {
+            return Err(Status::unauthenticated("the caller presented no certificate"));
         };
-        self.0.issuance.record(serial).await.map_err(|_| {
+        let serial = &holder.serial;
+        let refuse = |why: &str| {
             Status::failed_precondition(format!(
-                "certificate {serial} is not on record here, so it cannot be renewed; have a new one issued"
+                "certificate {serial} {why}, so it cannot be renewed; have a new one issued"
             ))
-        })
+        };
+        let record = self.0.issuance.record(serial).await.map_err(|_| refuse("is not on record here"))?;
+        if record.certificate.as_slice() != &*holder.der {
+            return Err(refuse("is not the one on record here under its serial number"));
+        }
+        if record.mac.is_none() {
+            return Err(refuse("was recorded without a proof of who wrote the record"));
+        }
+        if !self.0.issuance.wrote(&record) {
+            tracing::error!(
+                serial,
+                "the record of a certificate has a wrong MAC: this authority did not write it; somebody changed the database"
+            );
+            return Err(refuse("has a record that this authority did not write"));
+        }
+        Ok(record)
     }
 
     /// The lifetime that the entry grants, if one granted the identity and says so: an identity that an entry granted

@@ -113,6 +113,7 @@ impl World {
             lifetimes,
             revoked,
             store.clone(),
+            vault.mac.clone(),
             self.clock(),
         ));
         let settings = JwtSettings { issuer: None, lifetime: HOUR / 12, longest: HOUR };

@@ -74,11 +74,12 @@ impl World {
             clock: self.clock(),
         };
         let founded = found(&vault).await.unwrap();
-        let revoker = Revoker::open(trust_domain.clone(), store.clone(), mac, self.clock()).await.unwrap();
+        let revoker =
+            Revoker::open(trust_domain.clone(), store.clone(), mac.clone(), self.clock()).await.unwrap();
         let lifetimes = Lifetimes { x509_svid: HOUR, server: HOUR, client: HOUR, longest: HOUR * 24 };
         let revoked = Arc::clone(revoker.revoked());
-        let issuance =
-            Issuance::new(founded.issuing, founded.bundle, lifetimes, revoked, store.clone(), self.clock());
+        let (issuing, bundle) = (founded.issuing, founded.bundle);
+        let issuance = Issuance::new(issuing, bundle, lifetimes, revoked, store.clone(), mac, self.clock());
         let upkeep = Upkeep::new(Arc::clone(&revoker), Signers::new(trust_domain, keys), HOUR);
         upkeep.begin().await.unwrap();
         Open { store, issuance, revoker, upkeep }

@@ -49,6 +49,8 @@ pub struct CertificateRecord {
     pub revoked_at: Option<i64>,
     /// Why.
     pub revocation_reason: Option<String>,
+    /// Proof that this authority wrote the row; `None` in a row from before there were such proofs.
+    pub mac: Option<Vec<u8>>,
 }
 
 /// Which records to list.
@@ -73,7 +75,7 @@ pub struct Page {
 
 const COLUMNS: &str = "position, serial, kind, spiffe_id, common_name, dns_names, ip_addresses, not_before, \
      not_after, issued_at, requester, entry_id, renews, lineage, issuer_key_id, certificate, key_sha256, \
-     revoked_at, revocation_reason";
+     revoked_at, revocation_reason, mac";
 
 impl Store {
     /// One page of the records, newest first.
@@ -200,7 +202,7 @@ pub(super) async fn insert(
             QueryBuilder::new(insert_into)
             .push(
                 "certificates (serial, kind, spiffe_id, common_name, dns_names, ip_addresses, not_before, not_after, \
-                 issued_at, requester, entry_id, renews, lineage, issuer_key_id, certificate, key_sha256) ",
+                 issued_at, requester, entry_id, renews, lineage, issuer_key_id, certificate, key_sha256, mac) ",
             )
             .push_values(step, |mut values, record| {
                 values
@@ -219,7 +221,8 @@ pub(super) async fn insert(
                     .push_bind(&record.lineage)
                     .push_bind(&record.issuer_key_id)
                     .push_bind(&record.certificate)
-                    .push_bind(&record.key_sha256);
+                    .push_bind(&record.key_sha256)
+                    .push_bind(&record.mac);
             })
             .build()
             .execute(connection)
@@ -250,6 +253,7 @@ struct RawRecord {
     key_sha256: Option<Vec<u8>>,
     revoked_at: Option<i64>,
     revocation_reason: Option<String>,
+    mac: Option<Vec<u8>>,
 }
 
 impl TryFrom<RawRecord> for CertificateRecord {
@@ -279,6 +283,7 @@ impl TryFrom<RawRecord> for CertificateRecord {
             key_sha256: raw.key_sha256.unwrap_or_default(),
             revoked_at: raw.revoked_at,
             revocation_reason: raw.revocation_reason,
+            mac: raw.mac,
         })
     }
 }

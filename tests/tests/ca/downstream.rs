@@ -3,8 +3,13 @@
 use std::time::SystemTime;
 
 use ca_daemon::authority::{CaKey, CertificateRequest, DomainCa, Lifetimes, Subject};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
 use secplane_identity::{
     PrivateKey, SpiffeId, TrustBundle, TrustDomain,
+    revocation::SerialNumber,
     x509::{Certificate, Purpose, verify_x509_svid},
 };
 use secplane_proto::{
@@ -23,7 +28,7 @@ use secplane_tests::{
     authority::{Ca, TRUST_DOMAIN},
     clients::Clients,
     entries::entry,
-    holder::Holder,
+    holder::{Holder, client_config},
 };
 use tonic::{Code, Status};
 
@@ -219,4 +224,52 @@ async fn keep_their_root_until_it_ends_or_somebody_insists() {
     assert!(trusted().await);
     admin.local_authority().revoke_x509_authority(asking(revoke, true)).await.unwrap();
     assert!(!trusted().await);
+}
+
+fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().unwrap())
+}
+
+/// The root of an authority beside ours, and an SVID below it that has a serial number of their choice.
+fn root_and_svid(serial: &str) -> (Vec<u8>, Holder) {
+    let key = KeyPair::generate().unwrap();
+    let mut root = CertificateParams::default();
+    root.subject_alt_names = vec![uri(&trust_domain().id())];
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let certificate = root.self_signed(&key).unwrap().der().to_vec();
+    let issuer = Issuer::new(root, key);
+
+    let key = PrivateKey::generate().unwrap();
+    let mut svid = CertificateParams::default();
+    svid.distinguished_name = DistinguishedName::new();
+    svid.serial_number =
+        Some(rcgen::SerialNumber::from_slice(serial.parse::<SerialNumber>().unwrap().as_bytes()));
+    svid.subject_alt_names = vec![uri("spiffe://example.org/theirs")];
+    svid.is_ca = IsCa::ExplicitNoCa;
+    svid.use_authority_key_identifier_extension = true;
+    svid.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    svid.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let leaf = svid.signed_by(&key.signing_pair().unwrap(), &issuer).unwrap().der().to_vec();
+    (certificate, Holder::new(key, vec![leaf]))
+}
+
+/// Whoever signs beside us or below us chooses serial numbers as they like: also those of our certificates.
+#[tokio::test]
+async fn renew_nothing_of_ours_by_its_serial_number() {
+    let ca = Ca::start().await;
+    let ours = ca.admin().mint("/ours", 0).await.unwrap();
+    let bundle = ca.bundle().await;
+    let (root, theirs) = root_and_svid(&ours.leaf().serial);
+    let request = AppendBundleRequest {
+        x509_authorities: vec![types::X509Certificate { asn1: root, tainted: false }],
+        ..Default::default()
+    };
+    ca.admin().bundle().append_bundle(request).await.unwrap();
+    let ca = ca.restart().await;
+    let clients = |holder| Clients::over_tls(ca.grpc_address(), client_config(&bundle, Some(holder)));
+    let refusal = clients(&theirs).renew().await.err().unwrap();
+    assert_eq!(refusal.code(), Code::FailedPrecondition, "{refusal}");
+    assert!(refusal.message().contains("is not the one on record"), "{refusal}");
+    clients(&ours).renew().await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! Renewing one's own certificate over mutual TLS.
 
 use rcgen::SanType;
+use rstest::rstest;
 use secplane_identity::PrivateKey;
 use secplane_proto::{
     secplane::ca::v1::RenewCertificateRequest,
@@ -98,6 +99,70 @@ async fn renews_nothing_that_is_not_on_record() {
     let refusal = ca.connect_as(&holder).await.renew().await.err().unwrap();
     assert_eq!(refusal.code(), Code::FailedPrecondition, "{refusal}");
     assert!(refusal.message().contains(&holder.leaf().serial), "{refusal}");
+}
+
+/// A record is worth something only as this authority wrote it: whoever can write the database grants nothing by it.
+#[rstest]
+#[case::of_an_admin(
+    "UPDATE certificates SET spiffe_id = 'spiffe://example.org/admin', entry_id = NULL
+     WHERE spiffe_id = 'spiffe://example.org/a'"
+)]
+#[case::without_its_entry(
+    "UPDATE certificates SET entry_id = NULL WHERE spiffe_id = 'spiffe://example.org/a'"
+)]
+#[case::of_another_entry(
+    "UPDATE certificates SET entry_id = 'other' WHERE spiffe_id = 'spiffe://example.org/a'"
+)]
+#[case::of_another_kind(
+    "UPDATE certificates SET kind = 'client', common_name = 'admin' WHERE spiffe_id = 'spiffe://example.org/a'"
+)]
+#[case::of_another_name(
+    "UPDATE certificates SET dns_names = 'b.example.org', entry_id = NULL
+     WHERE spiffe_id = 'spiffe://example.org/a'"
+)]
+#[case::of_another_lineage(
+    "UPDATE certificates SET lineage = 'ab' WHERE spiffe_id = 'spiffe://example.org/a'"
+)]
+#[case::without_a_proof("UPDATE certificates SET mac = NULL WHERE spiffe_id = 'spiffe://example.org/a'")]
+#[tokio::test]
+async fn renews_nothing_by_a_record_that_was_changed(#[case] statement: &'static str) {
+    let ca = Ca::start().await;
+    let (_, holder) = entry_and_svid(&ca).await;
+    let clients = ca.connect_as(&holder).await;
+    clients.renew().await.unwrap();
+    let mut database = Database::open(ca.folder()).await;
+    database.run(statement).await;
+    database.close().await;
+    let refusal = clients.renew().await.err().unwrap();
+    assert_eq!(refusal.code(), Code::FailedPrecondition, "{refusal}");
+    assert!(refusal.message().contains(&holder.leaf().serial), "{refusal}");
+}
+
+/// Neither what another record says, nor the whole of it with its proof.
+#[rstest]
+#[case::all_but_the_certificate(
+    "UPDATE certificates SET (spiffe_id, requester, lineage, issued_at, not_before, not_after, mac) =
+         (SELECT spiffe_id, requester, lineage, issued_at, not_before, not_after, mac FROM certificates
+          WHERE spiffe_id = 'spiffe://example.org/admin')
+     WHERE spiffe_id = 'spiffe://example.org/a'"
+)]
+#[case::the_certificate_too(
+    "UPDATE certificates SET (spiffe_id, requester, lineage, issued_at, not_before, not_after, certificate, mac) =
+         (SELECT spiffe_id, requester, lineage, issued_at, not_before, not_after, certificate, mac FROM certificates
+          WHERE spiffe_id = 'spiffe://example.org/admin')
+     WHERE spiffe_id = 'spiffe://example.org/a'"
+)]
+#[tokio::test]
+async fn renews_nothing_by_the_record_of_somebody_else(#[case] statement: &'static str) {
+    let ca = Ca::start().await;
+    let holder = ca.admin().mint("/a", 0).await.unwrap();
+    let other = ca.admin().mint("/admin", 0).await.unwrap();
+    let mut database = Database::open(ca.folder()).await;
+    database.run(statement).await;
+    database.close().await;
+    let refusal = ca.connect_as(&holder).await.renew().await.err().unwrap();
+    assert_eq!(refusal.code(), Code::FailedPrecondition, "{refusal}");
+    ca.connect_as(&other).await.renew().await.expect("its own record is as it was");
 }
 
 /// A workload's SVID, and its entry.
