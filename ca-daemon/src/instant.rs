@@ -18,6 +18,15 @@ pub fn from_unix(seconds: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
+/// The last second that a certificate can name (RFC 5280, section 4.1.2.5), in Unix seconds: nothing ends later.
+pub const LAST_SECOND: i64 = 253_402_300_799;
+
+/// The end of what has none.
+#[must_use]
+pub fn no_end() -> SystemTime {
+    from_unix(LAST_SECOND)
+}
+
 /// Where the present comes from. Tests hold it still or move it.
 #[derive(Clone)]
 pub struct Clock {

@@ -22,7 +22,7 @@ use crate::{
     audit::Action,
     authority::CertificateRequest,
     bundle_message,
-    instant::from_unix,
+    instant::{LAST_SECOND, from_unix},
     issuance::Requester,
     lifecycle::{CaOfAnother, ForeignAuthorities, OrderForAnother},
 };
@@ -91,6 +91,9 @@ pub(super) fn jwt_key(wire: types::JwtKey) -> Result<JwtAuthority, Status> {
     }
     if expires_at < 0 {
         return refuse("its end is negative");
+    }
+    if expires_at > LAST_SECOND {
+        return refuse("it ends after the year 9999; one without an end says 0");
     }
     if tainted {
         return refuse("it is tainted");

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 
+use crate::instant::no_end;
+
 /// How far `notBefore` lies in the past, for peers whose clock is behind.
 pub const BACKDATE: Duration = Duration::from_secs(10);
 
@@ -17,12 +19,14 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// From shortly before `now` until `lifetime` after it, but never beyond `limit` (the issuer's end).
+    /// From shortly before `now` until `lifetime` after it, but never beyond `limit` (the issuer's end), nor beyond what a
+    /// certificate can say.
     #[must_use]
     pub fn starting(now: SystemTime, lifetime: Duration, limit: Option<SystemTime>) -> Self {
         let now = whole_second(now);
-        let wanted = now + lifetime;
-        Self { not_before: now - BACKDATE, not_after: limit.map_or(wanted, |limit| wanted.min(limit)) }
+        let limit = limit.unwrap_or_else(no_end);
+        let not_after = now.checked_add(lifetime).map_or(limit, |wanted| wanted.min(limit));
+        Self { not_before: now - BACKDATE, not_after }
     }
 
     /// The instant at which half of the life is over: when a successor is due.
@@ -84,6 +88,9 @@ mod tests {
     #[test]
     fn never_outlives_its_issuer() {
         let limit = SystemTime::UNIX_EPOCH + Duration::from_secs(1030);
-        assert_eq!(Validity::starting(at(1000), Duration::from_secs(60), Some(limit)).not_after, limit);
+        for lifetime in [Duration::from_secs(60), Duration::MAX] {
+            assert_eq!(Validity::starting(at(1000), lifetime, Some(limit)).not_after, limit);
+        }
+        assert_eq!(Validity::starting(at(1000), Duration::MAX, None).not_after, no_end());
     }
 }

@@ -181,7 +181,7 @@ impl Lifecycle {
         let standing = self.standing();
         let steps =
             [Line::Root, Line::Jwt].into_iter().filter_map(|line| Some(self.next_step(&standing, line)?.1));
-        let expiry = standing.next_expiry().map(|end| end + Duration::from_secs(1));
+        let expiry = standing.next_expiry().and_then(|end| end.checked_add(Duration::from_secs(1)));
         steps.chain(expiry).min().map_or(issuing, |due| due.min(issuing))
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Authorities, Lifecycle, LifecycleError, Line, StepError};
 use crate::{
     agents::agents_behind,
-    instant::{from_unix, unix},
+    instant::{from_unix, no_end, unix},
     store::UnexpiredBelow,
 };
 
@@ -56,7 +56,7 @@ impl Lifecycle {
         match line {
             Line::Jwt => {
                 let row = standing.row(key_id).ok_or(StepError::UnexpectedId)?;
-                let end = from_unix(row.not_after);
+                let end = from_unix(row.not_after).min(no_end());
                 let signed_last = from_unix(row.since) + self.settings.load().longest_jwt_svid;
                 // When somebody else stopped signing is not known here.
                 let until = if row.is_of_somebody_else() { end } else { signed_last.min(end) };

@@ -12,14 +12,10 @@ use super::{Authorities, Lifecycle, LifecycleError, Line, Turn};
 use crate::{
     audit::Action,
     authority::{Validity, is_self_issued},
-    instant::{from_unix, unix},
+    instant::{from_unix, no_end, unix},
     issuance::Requester,
     store::{AuthorityRow, AuthorityState, Change},
 };
-
-/// The end of what has none, in Unix seconds: that of the last certificate that there can be (RFC 5280, section
-/// 4.1.2.5).
-const NO_END: i64 = 253_402_300_799;
 
 const NO_ROOTS: [&[u8]; 0] = [];
 
@@ -114,7 +110,7 @@ impl Lifecycle {
             return Err(LifecycleError::Unfit(format!("JWT key `{}`: {error}", key.key_id)));
         }
         let now = from_unix(unix(self.vault.clock.now()));
-        let end = key.expires_at.unwrap_or_else(|| from_unix(NO_END));
+        let end = key.expires_at.map_or_else(no_end, |end| end.min(no_end()));
         let validity = Validity { not_before: now, not_after: end };
         let kind = Line::Jwt.kind();
         let (id, public) = (key.key_id, key.public_key_info);

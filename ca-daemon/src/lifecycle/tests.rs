@@ -601,6 +601,29 @@ async fn forgets_on_record_what_has_expired_and_once_on_two_replicas() {
 }
 
 #[tokio::test]
+async fn reckons_with_an_end_beyond_all_time() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let key = foreign_key("endless", Some(crate::instant::from_unix(i64::MAX)));
+    let foreign = ForeignAuthorities { roots: vec![], jwt_keys: vec![key] };
+    lifecycle.publish_foreign(foreign, Requester::local("test")).await.unwrap();
+    let row = lifecycle.standing().row("endless").unwrap().clone();
+    assert_eq!(row.not_after, crate::instant::LAST_SECOND);
+
+    // As it may stand there already.
+    issuance.store().write(Change::ForgetAuthority(row.key_id.clone())).await.unwrap();
+    let row = lifecycle.vault.add(AuthorityRow { not_after: i64::MAX, ..row });
+    issuance.store().write(row).await.unwrap();
+    lifecycle.keep_up().await.unwrap();
+    assert!(jwt_keys(&issuance).contains("endless"));
+    assert!(lifecycle.next_due() > world.now());
+    lifecycle.step(Line::Jwt, Step::Taint("endless".into())).await.unwrap();
+    let refused = lifecycle.step(Line::Jwt, Step::Revoke("endless".into())).await.unwrap_err();
+    assert!(refused.to_string().contains("9999-12-31"), "{refused}");
+    lifecycle.forced(Line::Jwt, Step::Revoke("endless".into())).await.unwrap();
+}
+
+#[tokio::test]
 async fn trusts_nothing_of_others_that_does_not_fit() {
     let world = World::new();
     let (issuance, lifecycle) = world.start().await;

@@ -155,6 +155,29 @@ async fn publish_the_keys_of_their_tokens() {
     assert_eq!(refusal.unwrap_err().message(), "missing JWT authority");
 }
 
+/// Nobody can say an end that the authority cannot reckon with: it would fail at every start from then on.
+#[tokio::test]
+async fn publish_no_key_that_ends_beyond_all_time() {
+    let ca = Ca::start().await;
+    let clients = downstream(&ca).await;
+    let key = PrivateKey::generate().unwrap();
+    let ending = |expires_at| types::JwtKey { expires_at, ..jwt_key("theirs", &key) };
+    for expires_at in [i64::MAX, 253_402_300_800, -1] {
+        let request = PublishJwtAuthorityRequest { jwt_authority: Some(ending(expires_at)) };
+        let refusal = clients.bundle().publish_jwt_authority(request).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+        let request = AppendBundleRequest { jwt_authorities: vec![ending(expires_at)], ..Default::default() };
+        let refusal = ca.admin().bundle().append_bundle(request).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+    }
+    let last = ending(253_402_300_799);
+    let request = PublishJwtAuthorityRequest { jwt_authority: Some(last.clone()) };
+    clients.bundle().publish_jwt_authority(request).await.unwrap();
+    let ca = ca.restart().await;
+    let bundle = ca.admin().bundle().get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
+    assert!(bundle.jwt_authorities.contains(&last), "{bundle:?}");
+}
+
 async fn holder(ca: &Ca) -> Holder {
     ca.admin().mint("/nested", 0).await.unwrap()
 }

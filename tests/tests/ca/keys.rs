@@ -98,6 +98,14 @@ async fn of_a_mesh_are_certified_below_the_same_root() {
     assert_eq!(bundle.to_pem(), ca.bundle().await.to_pem());
     let mesh = Certificate::parse(&answer.chain[0]).unwrap();
     assert!(mesh.is_ca && mesh.uris == [trust_domain.id()]);
+    let endless = IssueIstioCaRequest { ttl: i64::MAX, ..request.clone() };
+    let answer = ca.admin().authority().issue_istio_ca(endless).await.unwrap().into_inner();
+    let root_ends = ca.bundle().await.authorities().map(|root| root.not_after).min();
+    assert_eq!(
+        Some(Certificate::parse(&answer.chain[0]).unwrap().not_after),
+        root_ends,
+        "it outlives no root"
+    );
     let nobody = ca.connect_anonymously().await;
     let refused = nobody.authority().issue_istio_ca(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
