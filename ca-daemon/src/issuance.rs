@@ -67,6 +67,11 @@ impl Requester {
         Self { name: name.into(), address: None }
     }
 
+    /// As they stand in records.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What they did to `target`, for the audit log.
     #[must_use]
     pub fn event(&self, action: Action, target: impl Into<String>) -> Event {

@@ -245,6 +245,7 @@ impl ToStatus for LifecycleError {
             Self::KeyRevoked(_) => Status::permission_denied(self.to_string()),
             Self::IdTaken(_) => Status::already_exists(self.to_string()),
             Self::Unfit(_) => Status::invalid_argument(self.to_string()),
+            Self::TooMany(_) => Status::resource_exhausted(self.to_string()),
             Self::Ca(error @ CaError::Expired { .. }) => Status::unavailable(error.to_string()),
             Self::Overtaken => Status::aborted(self.to_string()),
             Self::Interrupted => Status::unavailable(self.to_string()),

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use secplane_identity::{JwtAuthority, TrustBundle, TrustDomain, trust_bundle::TrustBundleError};
+use secplane_identity::{
+    JwtAuthority, TrustBundle, TrustDomain,
+    trust_bundle::{MAX_AUTHORITIES, TrustBundleError},
+};
 
 use super::{
     row,
@@ -137,41 +140,53 @@ impl Authorities {
         below_roots.chain(themselves).map(|issuing| issuing.key_id.clone()).collect()
     }
 
-    /// The trust bundle: what is prepared, active or old, and has not expired. The oldest come first, so that a step
-    /// that changes no trust changes no byte.
+    /// What bundles hold at `now` of a line that others have the keys of.
+    pub(super) fn trusted_of_others(&self, line: Line, now: SystemTime) -> Vec<&AuthorityRow> {
+        let mut rows = self.trusted(line.kind(), now);
+        rows.retain(|row| row.is_of_somebody_else());
+        rows
+    }
+
+    /// The trust bundle: what is prepared, active or old, and has not expired. Were it too much for a bundle, those of
+    /// others would be left out, the newest first: nothing that stands here may keep ours from going on.
     pub(crate) fn bundle(
         &self,
         trust_domain: &TrustDomain,
         now: SystemTime,
     ) -> Result<TrustBundle, BundleError> {
-        let mut roots: Vec<Vec<u8>> = Vec::new();
+        let mut roots: Vec<(&AuthorityRow, Vec<u8>)> = Vec::new();
         let mut tainted = HashSet::new();
         for row in self.trusted(AuthorityKind::Root, now) {
             for root in roots_of(row)? {
                 if row.tainted {
                     tainted.insert(root.clone());
                 }
-                if !roots.contains(&root) {
-                    roots.push(root);
+                match roots.iter_mut().find(|(_, known)| *known == root) {
+                    Some((oldest, _)) if by_age(row) < by_age(oldest) => *oldest = row,
+                    Some(_) => {}
+                    None => roots.push((row, root)),
                 }
             }
         }
-        let keys = self.trusted(AuthorityKind::Jwt, now).map(|row| JwtAuthority {
+        let key = |row: &AuthorityRow| JwtAuthority {
             key_id: row.key_id.clone(),
             public_key_info: row.public.clone(),
             expires_at: Some(from_unix(row.not_after)),
             tainted: row.tainted,
-        });
-        Ok(TrustBundle::new(trust_domain.clone(), &roots)?
+        };
+        let keys = self.trusted(AuthorityKind::Jwt, now).into_iter().map(|row| (row, key(row))).collect();
+        Ok(TrustBundle::new(trust_domain.clone(), &fitting(AuthorityKind::Root, roots))?
             .with_tainted_roots(&tainted)
-            .with_jwt_authorities(keys.collect())?
+            .with_jwt_authorities(fitting(AuthorityKind::Jwt, keys))?
             .with_sequence(self.sequence()))
     }
 
-    fn trusted(&self, kind: AuthorityKind, now: SystemTime) -> impl Iterator<Item = &AuthorityRow> {
+    /// What is trusted of a kind: first what signs or will sign, then what signed here, then those of others.
+    fn trusted(&self, kind: AuthorityKind, now: SystemTime) -> Vec<&AuthorityRow> {
         let mut rows: Vec<_> = self.of_kind(kind).filter(|row| Member::from(*row).is_trusted(now)).collect();
-        rows.sort_by_key(|row| (row.created_at, &row.key_id));
-        rows.into_iter()
+        let is_old = |row: &AuthorityRow| row.state == AuthorityState::Old;
+        rows.sort_by_key(|row| (is_old(row), row.is_of_somebody_else(), by_age(row)));
+        rows
     }
 
     /// What has expired and is of no use any more: everything but the last one that a line or `replica` signed with.
@@ -208,6 +223,26 @@ impl Authorities {
         };
         self.rows.iter().filter(is_waiting).map(|row| from_unix(row.not_after)).min()
     }
+}
+
+/// The oldest first.
+fn by_age(row: &AuthorityRow) -> (i64, &str) {
+    (row.created_at, &row.key_id)
+}
+
+/// As many as a bundle has room for. The oldest come first, so that a step that changes no trust changes no byte.
+fn fitting<T>(kind: AuthorityKind, mut trusted: Vec<(&AuthorityRow, T)>) -> Vec<T> {
+    let left_out = trusted.len().saturating_sub(MAX_AUTHORITIES);
+    if left_out > 0 {
+        tracing::error!(
+            kind = kind.as_str(),
+            left_out,
+            "the trust bundle is full: it leaves authorities out; revoke those of others that are not used any more"
+        );
+        trusted.truncate(MAX_AUTHORITIES);
+    }
+    trusted.sort_by_key(|(row, _)| by_age(row));
+    trusted.into_iter().map(|(_, one)| one).collect()
 }
 
 /// What trust bundles hold on account of a CA: itself, if it is a root, and the roots above it.

@@ -373,6 +373,9 @@ pub enum LifecycleError {
     /// A root or key of somebody else cannot be trusted as it is.
     #[error("{0}")]
     Unfit(String),
+    /// Somebody else has as much here as they may.
+    #[error("{0}")]
+    TooMany(String),
     /// Holders of certificates would be refused.
     #[error(
         "{count} certificates below this root are neither expired nor revoked, the last one until {}; their holders would be \

@@ -15,8 +15,12 @@ use crate::{
     authority::{CertificateRequest, Validity},
     instant::unix,
     issuance::Requester,
-    store::{AuthorityKind, AuthorityRow, AuthorityState, Commit},
+    store::{AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, Commit},
 };
+
+/// The most CAs of one downstream authority that are neither revoked nor expired: enough for many replicas of it, each
+/// of which renews at half of a life, and not so many that everybody who reads the authorities suffers.
+const MOST_DOWNSTREAM: usize = 256;
 
 /// Whose CA it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +69,8 @@ impl Lifecycle {
     /// It goes on in a task of its own when the caller goes away.
     ///
     /// # Errors
-    /// When the key was revoked, or the CA cannot be signed or recorded: then nothing is handed out.
+    /// When the key was revoked, a downstream authority has too many, or the CA cannot be signed or recorded: then nothing
+    /// is handed out.
     pub async fn sign_for_another(
         self: &Arc<Self>,
         order: OrderForAnother,
@@ -95,6 +100,9 @@ impl Lifecycle {
         if self.issuance.revoked().contains_key(&key) {
             return Err(LifecycleError::KeyRevoked(key));
         }
+        if whose == CaOfAnother::Downstream {
+            self.refuse_too_many_cas(&by).await?;
+        }
         let (domain_ca, issuing, now) = (self.domain_ca(), self.issuance.issuing(), self.vault.clock.now());
         let roots = domain_ca.roots().map(|root| root.der.clone()).collect();
         let issuer = match whose {
@@ -107,7 +115,7 @@ impl Lifecycle {
             CaOfAnother::Downstream => issuing.sign_downstream_ca(request.key(), lifetime, now),
         });
         let chain = signed.await.map_err(|_| LifecycleError::Interrupted)??;
-        let row = self.row_of_ca(whose, issuer, &chain)?;
+        let row = AuthorityRow { replica: by.name().to_owned(), ..self.row_of_ca(whose, issuer, &chain)? };
         let event = by
             .event(Action::CertificateIssue, row.key_id.as_str())
             .with("kind", kind_of_certificate(row.kind))
@@ -116,6 +124,25 @@ impl Lifecycle {
         let changes = vec![self.vault.add(row)];
         self.vault.store.commit(Commit { changes, events: vec![event] }).await?;
         Ok(CertifiedCa { chain, roots })
+    }
+
+    async fn refuse_too_many_cas(&self, by: &Requester) -> Result<(), LifecycleError> {
+        let filter = AuthorityFilter {
+            kind: Some(AuthorityKind::Downstream),
+            state: Some(AuthorityState::Active),
+            replica: Some(by.name().to_owned()),
+        };
+        let now = unix(self.vault.clock.now());
+        let rows = self.vault.store.authorities(&filter).await?;
+        let count = rows.iter().filter(|row| row.not_after >= now).count();
+        if count < MOST_DOWNSTREAM {
+            return Ok(());
+        }
+        Err(LifecycleError::TooMany(format!(
+            "{} has {count} CAs that are neither expired nor revoked, and may have no more; wait until some have ended, or \
+             revoke them (`secctl cert revoke`)",
+            by.name()
+        )))
     }
 
     fn row_of_ca(
@@ -137,3 +164,6 @@ impl Lifecycle {
 fn kind_of_certificate(kind: AuthorityKind) -> String {
     format!("{}-ca", kind.as_str())
 }
+
+#[cfg(test)]
+mod tests;

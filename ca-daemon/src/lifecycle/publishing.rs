@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use secplane_identity::{JwtAuthority, TrustBundle, x509::Certificate};
+use secplane_identity::{JwtAuthority, TrustBundle, trust_bundle::MAX_AUTHORITIES, x509::Certificate};
 
 use super::{Authorities, Lifecycle, LifecycleError, Line, Turn};
 use crate::{
@@ -16,6 +16,11 @@ use crate::{
     issuance::Requester,
     store::{AuthorityRow, AuthorityState, Change},
 };
+
+/// The most roots of others in the trust bundle, and the most of their JWT keys: no more than half of it.
+const MOST_OF_OTHERS: usize = MAX_AUTHORITIES / 2;
+/// The most of either that came from one caller.
+const MOST_OF_ONE: usize = 64;
 
 const NO_ROOTS: [&[u8]; 0] = [];
 
@@ -33,7 +38,7 @@ impl Lifecycle {
     /// it is on disk, and this replica publishes it.
     ///
     /// # Errors
-    /// When one is not fit for it, or another one has its ID.
+    /// When one is not fit for it, another one has its ID, or they are too many.
     pub async fn publish_foreign(
         self: &Arc<Self>,
         foreign: ForeignAuthorities,
@@ -69,6 +74,10 @@ impl Lifecycle {
             }
         }
         refuse_taken(&standing, &rows)?;
+        for row in &mut rows {
+            by.name().clone_into(&mut row.replica);
+        }
+        self.refuse_too_many(&standing, &rows, by)?;
         let Some(first) = rows.first() else { return Ok(()) };
         let event = by
             .event(Action::AuthorityPublish, first.key_id.as_str())
@@ -76,6 +85,34 @@ impl Lifecycle {
         let mut changes: Vec<_> = rows.into_iter().map(|row| self.vault.add(row)).collect();
         changes.push(Change::AdvanceBundle);
         self.commit(turn, changes, event).await
+    }
+
+    /// A bundle has no room for any number. Were it full, nothing of ours could come into it.
+    fn refuse_too_many(
+        &self,
+        standing: &Authorities,
+        rows: &[AuthorityRow],
+        by: &Requester,
+    ) -> Result<(), LifecycleError> {
+        let now = self.vault.clock.now();
+        for (line, what) in [(Line::Root, "roots"), (Line::Jwt, "JWT keys")] {
+            let new = rows.iter().filter(|row| row.kind == line.kind()).count();
+            let known = standing.trusted_of_others(line, now);
+            let of_one = known.iter().filter(|row| row.replica == by.name()).count();
+            let refuse = |whose: String, count: usize, most: usize| {
+                Err(LifecycleError::TooMany(format!(
+                    "{count} {what} of {whose} are in the trust bundle, and {new} more would be too many: {most} may be; \
+                     revoke those that are not used any more"
+                )))
+            };
+            if new > 0 && of_one + new > MOST_OF_ONE {
+                return refuse(by.name().to_owned(), of_one, MOST_OF_ONE);
+            }
+            if new > 0 && known.len() + new > MOST_OF_OTHERS {
+                return refuse("others".to_owned(), known.len(), MOST_OF_OTHERS);
+            }
+        }
+        Ok(())
     }
 
     fn row_of_root(&self, root: &Certificate) -> Result<AuthorityRow, LifecycleError> {
@@ -128,3 +165,6 @@ fn refuse_taken(standing: &Authorities, rows: &[AuthorityRow]) -> Result<(), Lif
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

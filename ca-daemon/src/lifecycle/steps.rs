@@ -9,7 +9,7 @@ use crate::{
     audit::{Action, Event},
     authority::DomainCa,
     issuance::Requester,
-    store::{AuthorityRow, AuthorityState, Change, Commit, StoreError},
+    store::{AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, StoreError},
 };
 
 /// One step.
@@ -323,8 +323,10 @@ impl Lifecycle {
         let mut changes: Vec<_> =
             expired.iter().map(|row| Change::ExpireAuthority(row.key_id.clone())).collect();
         let events = expired.iter().map(|row| expiry(row)).collect();
-        let is_in_bundle =
-            |row: &&AuthorityRow| row.replica.is_empty() && row.state != AuthorityState::Revoked;
+        let is_in_bundle = |row: &&AuthorityRow| {
+            matches!(row.kind, AuthorityKind::Root | AuthorityKind::Jwt)
+                && row.state != AuthorityState::Revoked
+        };
         if expired.iter().any(is_in_bundle) {
             changes.push(Change::AdvanceBundle);
         }

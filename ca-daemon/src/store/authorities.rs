@@ -62,7 +62,8 @@ pub struct AuthorityRow {
     pub chain: Vec<u8>,
     /// Of roots and JWT keys: itself. Of others: what signed it.
     pub issuer_key_id: String,
-    /// Of an issuing CA: the replica that signs with it. Of others: empty.
+    /// Of an issuing CA: the replica that signs with it. Of what somebody else has the key of: who asked for it, which is
+    /// empty in earlier rows. Of our other ones: empty.
     pub replica: String,
     /// Where its private key is; [`ELSEWHERE`] when it is somebody else's.
     pub key_storage: String,
@@ -96,7 +97,7 @@ pub struct AuthorityFilter {
     pub kind: Option<AuthorityKind>,
     /// Only this state.
     pub state: Option<AuthorityState>,
-    /// Only issuing CAs of this replica.
+    /// Only those of this replica, or that this caller asked for.
     pub replica: Option<String>,
 }
 

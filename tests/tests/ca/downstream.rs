@@ -178,6 +178,29 @@ async fn publish_no_key_that_ends_beyond_all_time() {
     assert!(bundle.jwt_authorities.contains(&last), "{bundle:?}");
 }
 
+/// A bundle that is full would keep ours from succeeding one another, and the authority from starting.
+#[tokio::test]
+async fn fill_no_more_than_their_part_of_the_bundle() {
+    let ca = Ca::start().await;
+    let key = PrivateKey::generate().unwrap();
+    let keys = |count: usize| -> Vec<_> {
+        (0..count).map(|number| jwt_key(&format!("theirs-{number}"), &key)).collect()
+    };
+    let append =
+        |count| AppendBundleRequest { jwt_authorities: keys(count), ..AppendBundleRequest::default() };
+    let refusal = ca.admin().bundle().append_bundle(append(65)).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal}");
+    ca.admin().bundle().append_bundle(append(64)).await.unwrap();
+
+    let clients = downstream(&ca).await;
+    let request = PublishJwtAuthorityRequest { jwt_authority: Some(jwt_key("another", &key)) };
+    let published = clients.bundle().publish_jwt_authority(request).await.unwrap().into_inner();
+    assert_eq!(published.jwt_authorities.len(), 1 + 64 + 1);
+    let ca = ca.restart().await;
+    let refusal = ca.admin().bundle().append_bundle(append(65)).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::ResourceExhausted, "it knows whose they are: {refusal}");
+}
+
 async fn holder(ca: &Ca) -> Holder {
     ca.admin().mint("/nested", 0).await.unwrap()
 }

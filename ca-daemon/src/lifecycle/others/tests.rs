@@ -1,0 +1,31 @@
+use secplane_identity::PrivateKey;
+
+use super::*;
+use crate::lifecycle::testing::{DAY, HOUR, World};
+
+fn order(lifecycle: &Lifecycle, name: &str) -> OrderForAnother {
+    let csr = PrivateKey::generate().unwrap().bare_request().unwrap();
+    let request = CertificateRequest::parse_for_ca(&csr, &lifecycle.vault.trust_domain).unwrap();
+    OrderForAnother { whose: CaOfAnother::Downstream, request, lifetime: HOUR, by: Requester::local(name) }
+}
+
+#[tokio::test]
+async fn bounds_how_many_cas_one_downstream_authority_has() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let validity = Validity::starting(world.now(), HOUR, None);
+    let row = |number: usize| {
+        let (kind, state, id) = (AuthorityKind::Downstream, AuthorityState::Active, format!("{number:x}"));
+        let row = lifecycle.vault.row_of_another(kind, state, id, Vec::new(), validity);
+        lifecycle.vault.add(AuthorityRow { replica: "a".into(), ..row })
+    };
+    let changes = (1..MOST_DOWNSTREAM).map(row).collect();
+    issuance.store().commit(Commit { changes, events: Vec::new() }).await.unwrap();
+
+    lifecycle.sign_for_another(order(&lifecycle, "a")).await.expect("the last one");
+    let refused = lifecycle.sign_for_another(order(&lifecycle, "a")).await.unwrap_err();
+    assert!(matches!(refused, LifecycleError::TooMany(_)), "{refused}");
+    lifecycle.sign_for_another(order(&lifecycle, "b")).await.expect("others are not concerned");
+    world.advance(DAY / 8);
+    lifecycle.sign_for_another(order(&lifecycle, "a")).await.expect("the earlier ones have ended");
+}
