@@ -103,8 +103,9 @@ async fn begin(vault: &Vault, folder: Option<PathBuf>) -> Result<bool, FoundingE
     match vault.store.commit(Commit { changes, events }).await {
         Ok(()) => Ok(true),
         Err(StoreError::Conflict(_)) => {
+            // Two that begin with the same CA from outside have the same key.
             for id in ids {
-                vault.destroy(&id).await;
+                vault.destroy_unless_on_record(&id).await;
             }
             Ok(false)
         }
@@ -207,3 +208,6 @@ pub enum FoundingError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,14 +202,25 @@ impl Lifecycle {
             return Err(LifecycleError::SignedOutside);
         }
         let row = self.vault.new_of(command.line, AuthorityState::Prepared).await?;
-        self.add_prepared(turn, standing, command, &moves, row).await
+        let key_id = row.key_id.clone();
+        match self.add_prepared(turn, standing, command, &moves, row).await {
+            Err(LifecycleError::Overtaken) => {
+                // Its key was made a moment ago, and nobody knows of it.
+                self.vault.destroy_unless_on_record(&key_id).await;
+                let standing = self.catch_up(turn).await?.standing;
+                let prepared = standing.succession(command.line).prepared().cloned();
+                let prepared = prepared.ok_or(LifecycleError::Overtaken)?;
+                self.row_after(turn, &prepared.key_id).await
+            }
+            result => result,
+        }
     }
 
     /// Puts a CA into the trust bundle that an outside CA signed; its key is kept already. It is prepared then, in
-    /// the place of one that was.
+    /// the place of one that was. One that stands there already stays as it is, and is answered.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written. Its key is kept all the same: an outside CA certified it, and will not do so again.
     pub async fn take_in(
         self: &Arc<Self>,
         ca: Arc<DomainCa>,
@@ -220,9 +231,8 @@ impl Lifecycle {
         let task = self.tasks.spawn(async move {
             let turn = lifecycle.turn.lock().await;
             let standing = lifecycle.catch_up(&turn).await?.standing;
-            // From the same PEM files another replica has taken it in.
-            if let Some(known) = standing.row(ca.key_id()) {
-                return Ok(known.clone());
+            if let Some(row) = standing.row(ca.key_id()) {
+                return Ok(row.clone());
             }
             let command = Command { line: Line::Root, step: Step::Prepare, force: true, by };
             let moves = match standing.succession(Line::Root).prepare(true)? {
@@ -230,7 +240,14 @@ impl Lifecycle {
                 Preparation::Make(moves) => moves,
             };
             let row = lifecycle.vault.row_of(&ca, AuthorityState::Prepared, key_storage);
-            lifecycle.add_prepared(&turn, &standing, &command, &moves, row).await
+            match lifecycle.add_prepared(&turn, &standing, &command, &moves, row).await {
+                // Another replica may have taken in just this one.
+                Err(LifecycleError::Overtaken) => {
+                    let standing = lifecycle.catch_up(&turn).await?.standing;
+                    standing.row(ca.key_id()).cloned().ok_or(LifecycleError::Overtaken)
+                }
+                result => result,
+            }
         });
         task.await.unwrap_or(Err(LifecycleError::Interrupted))
     }
@@ -251,25 +268,11 @@ impl Lifecycle {
         let mut changes: Vec<_> = forged.map(|row| Change::ForgetAuthority(row.key_id.clone())).collect();
         changes.extend(self.vault.moved(standing, moves));
         changes.extend([self.vault.add(row), Change::AdvanceBundle]);
-        match self.commit(turn, changes, command.event(&key_id)).await {
-            Ok(()) => {
-                for Move { key_id, .. } in moves {
-                    self.vault.destroy(key_id).await;
-                }
-                self.row_after(turn, &key_id).await
-            }
-            Err(LifecycleError::Overtaken) => {
-                let standing = self.catch_up(turn).await?.standing;
-                // From the same PEM files another replica has taken in the same key.
-                if standing.row(&key_id).is_none() {
-                    self.vault.destroy(&key_id).await;
-                }
-                let prepared = standing.succession(command.line).prepared().cloned();
-                let prepared = prepared.ok_or(LifecycleError::Overtaken)?;
-                self.row_after(turn, &prepared.key_id).await
-            }
-            Err(error) => Err(error),
+        self.commit(turn, changes, command.event(&key_id)).await?;
+        for Move { key_id, .. } in moves {
+            self.vault.destroy(key_id).await;
         }
+        self.row_after(turn, &key_id).await
     }
 
     /// Commits a step and follows it. That it cannot be followed does not undo it: it is tried again by the clock.
@@ -364,3 +367,6 @@ fn refuse_from_outside(standing: &Authorities, key_id: &str) -> Result<(), Lifec
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -321,6 +321,18 @@ impl Vault {
         }
     }
 
+    /// Destroys the private key of an authority that could not be written, unless one stands under its ID all the same:
+    /// that may be just what was in the way, and it signs with this key.
+    pub(crate) async fn destroy_unless_on_record(&self, key_id: &str) {
+        match self.store.authority(key_id).await {
+            Ok(None) => self.destroy(key_id).await,
+            Ok(Some(_)) => {}
+            Err(error) => {
+                tracing::warn!(key_id, %error, "whether a private key is in use is not known; it is kept")
+            }
+        }
+    }
+
     pub(super) async fn new_of(
         &self,
         line: Line,
