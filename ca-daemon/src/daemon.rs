@@ -37,7 +37,7 @@ use crate::{
     keys::{KeyStore, RowMac},
     lifecycle::{Lifecycle, Vault},
     limits::Limits,
-    operations::{Metrics, Readiness, calls, metrics::Listener},
+    operations::{Metrics, Readiness, backup::half_restored, calls, metrics::Listener},
     pruning::Pruning,
     registry::Registry,
     replica::replica_id,
@@ -96,6 +96,9 @@ impl CaDaemon {
     pub async fn start_with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
         config.check()?;
         let lock = take_data_dir(&config.data_dir)?;
+        if let Some(files) = half_restored(&config.data_dir) {
+            return Err(StartError::HalfRestored(files));
+        }
         let replica = replica_id(&config.data_dir)
             .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
         let metrics = Arc::new(Metrics::new());

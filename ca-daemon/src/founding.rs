@@ -13,6 +13,9 @@ use crate::{
     upstream::PemCa,
 };
 
+/// The secret that is kept while a first start makes keys, so that the next one knows whose they are if it is cut short.
+const BEGINNING: &str = "first-start";
+
 /// The CA of a trust domain and an issuing CA below it, ready to issue.
 pub struct Founded {
     /// The issuing CA.
@@ -36,7 +39,8 @@ impl Founded {
 /// Finds the authority of the vault's trust domain in its store, or makes it.
 ///
 /// # Errors
-/// When the store belongs to another trust domain, or a key is missing or does not open.
+/// When the store belongs to another trust domain, a key is missing or does not open, or there are keys and no
+/// authority in the store.
 pub async fn found(vault: &Vault) -> Result<Founded, FoundingError> {
     found_below(vault, None).await
 }
@@ -48,10 +52,9 @@ pub async fn found(vault: &Vault) -> Result<Founded, FoundingError> {
 /// # Errors
 /// As [`found`], or when the files cannot be taken in.
 pub async fn found_below(vault: &Vault, folder: Option<PathBuf>) -> Result<Founded, FoundingError> {
-    let is_new = match vault.store.trust_domain().await? {
-        Some(_) => false,
-        None => begin(vault, folder.clone()).await?,
-    };
+    let has_begun = vault.store.trust_domain().await?.is_some();
+    let is_new = if has_begun { false } else { begin_where_nothing_is(vault, folder.clone()).await? };
+    vault.keys.forget(BEGINNING).await.map_err(LifecycleError::from)?;
     if let Some(row) = vault.store.trust_domain().await?.filter(|row| row.name != vault.trust_domain.as_str())
     {
         let wanted = vault.trust_domain.clone();
@@ -77,12 +80,27 @@ pub async fn found_below(vault: &Vault, folder: Option<PathBuf>) -> Result<Found
         None => vault.new_issuing_ca(&domain_ca, &standing).await?,
     };
     let authorities = vault.read().await?;
-    vault.destroy_retired_keys(&authorities).await?;
+    // What a first start finds is nothing that this authority has retired.
+    if has_begun {
+        vault.destroy_retired_keys(&authorities).await?;
+    }
     let jwt_key = authorities.active(Line::Jwt).ok_or(LifecycleError::NoJwtKey)?;
     let jwt_key = vault.jwt_key(jwt_key).await?;
     let bundle = authorities.bundle(&vault.trust_domain, vault.clock.now()).map_err(LifecycleError::from)?;
     let authorities = FoundedAuthorities { authorities, domain_ca, jwt_key };
     Ok(Founded { issuing, bundle, authorities, is_new })
+}
+
+/// Makes a trust domain, unless there are private keys already: then its database was lost, and whoever made a new one
+/// would have everybody trust another root.
+async fn begin_where_nothing_is(vault: &Vault, folder: Option<PathBuf>) -> Result<bool, FoundingError> {
+    let was_cut_short = vault.keys.load_secret(BEGINNING).await.map_err(LifecycleError::from)?.is_some();
+    if !was_cut_short && vault.keys.holds_keys().await.map_err(LifecycleError::from)? {
+        return Err(FoundingError::KeysWithoutDatabase);
+    }
+    let name = vault.trust_domain.as_str().as_bytes();
+    vault.keys.keep_secret(BEGINNING, name).await.map_err(LifecycleError::from)?;
+    begin(vault, folder).await
 }
 
 /// Makes a trust domain. Answers false when another replica was faster.
@@ -201,6 +219,12 @@ pub enum FoundingError {
         /// What was configured.
         wanted: TrustDomain,
     },
+    /// There are keys, and nothing that they belong to.
+    #[error(
+        "private keys of an authority are kept here, but its database is empty: restore it (`ca-daemon restore --force`, \
+         which keeps what is here), or move the keys away to begin another authority"
+    )]
+    KeysWithoutDatabase,
     /// The authorities cannot be found, made or used.
     #[error(transparent)]
     Authorities(#[from] LifecycleError),

@@ -126,6 +126,36 @@ async fn makes_no_backup_without_the_private_keys() {
     backup::verify(key, &out).await.unwrap();
 }
 
+/// A start that made another root would have nobody trust it, and the old root's key would be gone.
+#[tokio::test]
+async fn begins_no_other_authority_when_the_database_is_lost() {
+    let ca = Ca::start().await;
+    let root = ca.root_fingerprint();
+    let folder = ca.stop().await;
+    let keys = || {
+        let entries = fs::read_dir(folder.config.data_dir.join("keys")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = keys();
+    fs::rename(folder.database(), folder.path().join("kept.db")).unwrap();
+    for _ in 0..2 {
+        // Missing, then as the first attempt left it.
+        let refusal = folder.refusal().await.to_string();
+        assert!(refusal.contains("its database is empty"), "{refusal}");
+        assert_eq!(keys(), before);
+    }
+
+    // Elsewhere, where no connection of the attempts is about to end.
+    let whole = CaFolder::copy_of(&folder);
+    for name in ["ca.db", "ca.db-wal", "ca.db-shm"] {
+        let _ = fs::remove_file(whole.config.data_dir.join(name));
+    }
+    fs::rename(whole.path().join("kept.db"), whole.database()).unwrap();
+    assert_eq!(whole.start().await.root_fingerprint(), root);
+}
+
 /// What the database of the first schema holds.
 const ROOT: &str = "7f02f101678e895aa87734ffcc4a786e3321a12d8fda4a90fce0c962bdce8c7d";
 const WEB: &str = "1c4bb230faf4e553e17b89590998c625";

@@ -30,6 +30,12 @@ pub enum StartError {
     /// Another daemon uses the data folder.
     #[error("the data folder {0} is in use by another ca-daemon; stop it, or configure another folder")]
     InUse(PathBuf),
+    /// A restore into the data folder did not end.
+    #[error(
+        "a restore was cut short, its files are still in {0}; run `ca-daemon restore` again (with --force, if it says that \
+         something is in the way), or delete them to begin without the backup"
+    )]
+    HalfRestored(PathBuf),
     /// There is no wrapping key.
     #[error(transparent)]
     WrappingKey(#[from] WrappingKeyError),

@@ -24,6 +24,31 @@ fn write_files(world: &World, folder: &std::path::Path) {
 }
 
 #[tokio::test]
+async fn begins_no_other_authority_where_keys_of_one_are() {
+    let world = World::new();
+    let store = world.store().await;
+    let vault = world.vault(&store, "example.org", REPLICA).await;
+    let left = vault.new_root(AuthorityState::Active).await.unwrap().key_id;
+    assert!(matches!(found(&vault).await, Err(FoundingError::KeysWithoutDatabase)));
+    assert!(world.key_file(&left).exists());
+    assert!(store.trust_domain().await.unwrap().is_none(), "nothing was begun");
+}
+
+#[tokio::test]
+async fn begins_after_a_first_start_that_was_cut_short() {
+    let world = World::new();
+    let store = world.store().await;
+    let vault = world.vault(&store, "example.org", REPLICA).await;
+    vault.keys.keep_secret(BEGINNING, b"example.org").await.unwrap();
+    let left = vault.new_root(AuthorityState::Active).await.unwrap().key_id;
+    assert!(found(&vault).await.unwrap().is_new);
+    assert!(world.key_file(&left).exists(), "a first start deletes nothing");
+    assert!(vault.keys.load_secret(BEGINNING).await.unwrap().is_none(), "it is over");
+    assert!(!found(&vault).await.unwrap().is_new);
+    assert!(!world.key_file(&left).exists(), "nobody needs it");
+}
+
+#[tokio::test]
 async fn keeps_the_key_that_two_replicas_begin_with() {
     let world = World::new();
     let store = world.store().await;

@@ -326,6 +326,16 @@ impl KeyStore {
         off_the_runtime(move || Ok(token.destroy(&id)?)).await
     }
 
+    /// Whether private keys are kept on this machine. Those in a database are lost with it.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn holds_keys(&self) -> Result<bool, KeyStoreError> {
+        let Place::Files(files) = &self.inner.place else { return Ok(false) };
+        let files = Arc::clone(files);
+        off_the_runtime(move || Ok(files.all()?.iter().any(|(name, _)| name.is_key_id()))).await
+    }
+
     /// Deletes the private keys of this machine that are not among those named, and answers which. Those in a database
     /// are other replicas', too, and stay; so do other secrets.
     ///

@@ -38,6 +38,21 @@ async fn refuses_the_folder_of_another_trust_domain() {
     assert_eq!(folder.start().await.root_fingerprint(), root);
 }
 
+/// Killed before the files were in their places: nothing is begun in the meantime that would be in the way.
+#[tokio::test]
+async fn refuses_a_folder_that_a_restore_left_half_done() {
+    let folder = CaFolder::new();
+    let waiting = folder.config.data_dir.join("restoring");
+    fs::create_dir_all(waiting.join("keys")).unwrap();
+    let refusal = folder.refusal().await;
+    assert!(matches!(&refusal, StartError::HalfRestored(files) if *files == waiting), "{refusal}");
+    assert!(!folder.database().exists() && !folder.config.data_dir.join("keys").exists());
+
+    // Killed when all of them were.
+    fs::remove_dir(waiting.join("keys")).unwrap();
+    folder.start().await.admin().mint("/a", 0).await.unwrap();
+}
+
 #[tokio::test]
 async fn refuses_another_wrapping_key() {
     let ca = Ca::start().await;

@@ -19,6 +19,7 @@ use std::{io, path::PathBuf};
 pub use archive::{DatabaseKind, Manifest};
 pub use keys::KeysError;
 pub use record::record;
+pub(crate) use restore::half_restored;
 pub use restore::restore;
 pub use sealed_stream::BackupFormError;
 pub(super) use sqlite::{integrity as sqlite_damage, open as open_sqlite};

@@ -129,6 +129,13 @@ fn occupied(data_dir: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Where the files of a restore wait that was cut short, if there are any: before they are in their places, nothing in
+/// the data folder is an authority, and none may begin there.
+pub(crate) fn half_restored(data_dir: &Path) -> Option<PathBuf> {
+    let staging = data_dir.join(STAGING);
+    ["keys", "ca.db"].iter().any(|name| staging.join(name).exists()).then_some(staging)
+}
+
 fn move_aside(data_dir: &Path, now: i64) -> io::Result<()> {
     let mut name = data_dir.file_name().unwrap_or_default().to_owned();
     name.push(format!(".before-restore-{now}"));
