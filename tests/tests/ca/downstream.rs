@@ -278,8 +278,10 @@ fn uri(text: &str) -> SanType {
 
 /// The root of an authority beside ours, and an SVID below it that has a serial number of their choice.
 fn root_and_svid(serial: &str) -> (Vec<u8>, Holder) {
+    let (now, hour) = (SystemTime::now(), std::time::Duration::from_secs(3600));
     let key = KeyPair::generate().unwrap();
     let mut root = CertificateParams::default();
+    (root.not_before, root.not_after) = ((now - hour).into(), (now + hour).into());
     root.subject_alt_names = vec![uri(&trust_domain().id())];
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -288,6 +290,7 @@ fn root_and_svid(serial: &str) -> (Vec<u8>, Holder) {
 
     let key = PrivateKey::generate().unwrap();
     let mut svid = CertificateParams::default();
+    (svid.not_before, svid.not_after) = ((now - hour).into(), (now + hour).into());
     svid.distinguished_name = DistinguishedName::new();
     svid.serial_number =
         Some(rcgen::SerialNumber::from_slice(serial.parse::<SerialNumber>().unwrap().as_bytes()));
