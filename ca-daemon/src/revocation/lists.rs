@@ -161,7 +161,7 @@ mod tests {
         let key = || CaKey::try_from(&key).unwrap();
         let root = DomainCa::self_signed(&trust_domain, key(), day * 365, from_unix(made)).unwrap();
         let entry = |serial| RevokedCertificate {
-            serial: (1 << 126) + serial,
+            serial: (1_u128 << 126) + serial,
             revoked_at: from_unix(made),
             reason: CrlReason::Unspecified,
         };
