@@ -276,6 +276,29 @@ fn a_change_that_fails_anothers_test_is_refused() {
     assert_eq!(policies.refusals(), []);
 }
 
+/// A test is about what is in force, and so is the last good version of a policy that is broken now.
+#[test]
+fn tests_see_the_last_good_version_of_what_is_broken() {
+    let (mut policies, _) = tested();
+    let lib = |text: &str| set("team-a/lib:namespace", &[("lib.rego", text)]);
+    let user = |rule: &str| {
+        let policy = format!("{ALLOW_GET}\n{rule}\n");
+        let test = "package authbridge.ns.x_test\n\ntest_answer if data.authbridge.ns.lib.answer == 42\n";
+        set("team-a/p:namespace", &[("inbound/request.rego", &policy), ("x_test.rego", test)])
+    };
+    policies.apply(&[lib("package authbridge.ns.lib\n\nanswer := 42\n"), user("x := 1")]);
+    assert_eq!(policies.refusals(), []);
+    policies.apply(&[lib("package authbridge.ns.lib\n\nanswer := {\n")]);
+    policies.apply(&[user("x := 2")]);
+    let refused: Vec<_> = policies.refusals().into_iter().filter_map(|refusal| refusal.resource).collect();
+    assert!(
+        refused.iter().all(|name| name.name == "lib"),
+        "another's mistake is not that of `p`: {refused:?}"
+    );
+    let tests = policies.verdict(&ResourceKey::new("team-a", "p")).unwrap().tests;
+    assert_eq!(tests.map(|tests| tests.passed), Some(1));
+}
+
 /// What goes can no longer be refused: the policy whose test was about it stays in force, and its author is told.
 #[test]
 fn what_goes_takes_no_other_with_it() {

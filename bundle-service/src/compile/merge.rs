@@ -29,7 +29,8 @@ impl Policies {
     ) -> Result<BTreeMap<ResourceKey, Version>, String> {
         let stood = self.stands(key, members);
         let fitting = self.fitting(key, members, moved);
-        let mut standing = self.passing(key, fitting, moved);
+        let kept = self.kept(key, members, &fitting);
+        let mut standing = self.passing(key, kept, fitting, moved);
         let fallen_back = self.fall_back(key, members, stood, &mut standing);
         self.judge_passed_over(key, members, &standing);
         fallen_back.map(|()| standing)
@@ -105,14 +106,14 @@ impl Policies {
             .filter_map(|name| Some((name.clone(), self.resources.get(name)?.wanted_in(key)?.clone())))
             .collect();
         let kept = self.kept(key, members, &wanted);
-        if self.conflicts_of(key, wanted.values().chain(&kept)).is_empty() {
+        if self.conflicts_of(key, wanted.values().chain(kept.values())).is_empty() {
             return wanted;
         }
         let mut order: Vec<(ResourceKey, Version)> = wanted.into_iter().collect();
         order.sort_by_key(|(name, version)| !self.has_stood(name, version));
         let mut fitting: BTreeMap<ResourceKey, Version> = BTreeMap::new();
         for (name, version) in order {
-            let refusals = self.conflicts_of(key, kept.iter().chain(fitting.values()).chain([&version]));
+            let refusals = self.conflicts_of(key, kept.values().chain(fitting.values()).chain([&version]));
             if refusals.is_empty() {
                 fitting.insert(name, version);
             } else {
@@ -129,33 +130,45 @@ impl Policies {
         key: &TierKey,
         members: &BTreeSet<ResourceKey>,
         wanted: &BTreeMap<ResourceKey, Version>,
-    ) -> Vec<Version> {
+    ) -> BTreeMap<ResourceKey, Version> {
         let without = members.iter().filter(|name| !wanted.contains_key(*name));
         let good = without.filter_map(|name| match self.resources.get(name)?.fallback_in(key) {
-            Fallback::Good(version) => Some(version),
+            Fallback::Good(version) => Some((name.clone(), version)),
             Fallback::Elsewhere | Fallback::Broken => None,
         });
-        let kept: Vec<Version> = good.collect();
-        if kept.is_empty() || self.conflicts_of(key, kept.iter()).is_empty() { kept } else { Vec::new() }
+        let kept: BTreeMap<ResourceKey, Version> = good.collect();
+        if kept.is_empty() || self.conflicts_of(key, kept.values()).is_empty() {
+            return kept;
+        }
+        BTreeMap::new()
     }
 
-    /// Of versions that fit together, those with which the tests hold. When not all can stay, what was in force is
-    /// the ground, and changes are tried on it one by one, until none of the rest can be made.
+    /// Of versions that fit together, those with which the tests hold, and with them the last good versions that stay:
+    /// they are in force, so tests are about them and theirs count. When not all can stay, what was in force is the
+    /// ground, and changes are tried on it one by one, until none of the rest can be made.
     fn passing(
         &mut self,
         key: &TierKey,
+        kept: BTreeMap<ResourceKey, Version>,
         fitting: BTreeMap<ResourceKey, Version>,
         moved: &mut BTreeSet<TierKey>,
     ) -> BTreeMap<ResourceKey, Version> {
-        let failures = self.failures_of(key.kind(), fitting.values());
+        let stay =
+            kept.is_empty() || self.conflicts_of(key, kept.values().chain(fitting.values())).is_empty();
+        let kept = if stay { kept } else { BTreeMap::new() };
+        // In the order in which the tier will have them: what was tested is known again by it.
+        let mut together = kept.clone();
+        together.extend(fitting.clone());
+        let failures = self.failures_of(key.kind(), together.values());
         let (unchanged, mut changed): (BTreeMap<_, _>, BTreeMap<_, _>) = match failures.is_empty() {
             true => (fitting, BTreeMap::new()),
             false => fitting.into_iter().partition(|(name, version)| self.has_stood(name, version)),
         };
-        let mut standing = unchanged;
-        for (name, version) in &standing.clone() {
+        for (name, version) in &unchanged {
             self.accept(name, version, moved);
         }
+        let mut standing = kept;
+        standing.extend(unchanged);
         if changed.is_empty() {
             // Nobody changed anything who could be refused: something went that a test was about.
             self.tell(&failures);
@@ -212,11 +225,12 @@ impl Policies {
         self.failed_tests(kind, &together(kind, versions))
     }
 
-    /// Tells resources what their tests say, although nothing of them is refused.
+    /// Tells resources what their tests say, although nothing of them is refused. Those of
+    /// which something is refused have worse to look at.
     fn tell(&mut self, failures: &[Refusal]) {
         for failure in failures {
             let resource = failure.resource.as_ref().and_then(|name| self.resources.get_mut(name));
-            if let Some(resource) = resource {
+            if let Some(resource) = resource.filter(|resource| resource.accepted) {
                 resource.wanted_refusals_mut().push(failure.clone().warning());
             }
         }
