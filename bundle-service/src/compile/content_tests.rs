@@ -171,9 +171,9 @@ fn tested() -> (Policies, Arc<Here>) {
     (policies().with_tester(Arc::clone(&here) as Arc<dyn Tester>), here)
 }
 
-const ALLOW_GET: &str =
+pub(super) const ALLOW_GET: &str =
     "package authbridge.ns.inbound.request\n\ndefault allow := false\n\nallow if input.method == \"GET\"\n";
-const TEST_GET: &str = "package authbridge.ns.inbound.request_test\n\nimport data.authbridge.ns.inbound.request\n\n\
+pub(super) const TEST_GET: &str = "package authbridge.ns.inbound.request_test\n\nimport data.authbridge.ns.inbound.request\n\n\
                         test_get if request.allow with input as {\"method\": \"GET\"}\n\n\
                         test_post if not request.allow with input as {\"method\": \"POST\"}\n";
 
@@ -342,16 +342,21 @@ fn changes_that_need_one_another_are_made_together() {
 }
 
 #[test]
-fn tests_that_could_not_run_are_run_again_with_the_next_change() {
+fn tests_that_did_not_end_are_run_again_after_a_growing_pause() {
     let busy = Arc::new(Here { busy: true, ..Here::default() });
     let mut policies = policies().with_tester(Arc::clone(&busy) as Arc<dyn Tester>);
-    let change =
-        [set("team-a/p:namespace", &[("inbound/request.rego", ALLOW_GET), ("a_test.rego", TEST_GET)])];
-    policies.apply(&change);
-    assert_eq!(policies.refusals()[0].code, "test_limits");
-    let before = *busy.runs.lock().unwrap();
-    policies.apply(&change);
-    assert!(*busy.runs.lock().unwrap() > before);
+    let mut runs_after = |seconds: u64, policy: &str| {
+        policies.set_time(at(seconds));
+        policies.apply(&[set(
+            "team-a/p:namespace",
+            &[("inbound/request.rego", policy), ("a_test.rego", TEST_GET)],
+        )]);
+        assert_eq!(policies.refusals()[0].code, "test_limits");
+        *busy.runs.lock().unwrap()
+    };
+    let runs = [0, 29, 30, 60, 89, 90].map(|seconds| runs_after(seconds, ALLOW_GET));
+    assert_eq!(runs, [1, 1, 2, 2, 2, 3]);
+    assert_eq!(runs_after(90, &format!("{ALLOW_GET}\nx := 1\n")), 4, "another content is tried at once");
 }
 
 #[rstest]

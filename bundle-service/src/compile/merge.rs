@@ -27,6 +27,7 @@ impl Policies {
         members: &BTreeSet<ResourceKey>,
         moved: &mut BTreeSet<TierKey>,
     ) -> Result<BTreeMap<ResourceKey, Version>, String> {
+        self.left = self.allowance;
         let stood = self.stands(key, members);
         let fitting = self.fitting(key, members, moved);
         let kept = self.kept(key, members, &fitting);
@@ -75,12 +76,12 @@ impl Policies {
         for name in members {
             let pinned = self.resources.get(name).filter(|resource| resource.pin.is_some());
             let newest = pinned.and_then(|resource| resource.newest.as_ref());
-            let Some(newest) = newest.filter(|newest| newest.tier() == key) else { continue };
+            let Some(newest) = newest.filter(|newest| newest.tier() == key).cloned() else { continue };
             let mut tried = standing.clone();
             tried.insert(name.clone(), newest.clone());
             let mut refusals = self.conflicts_of(key, tried.values());
             if refusals.is_empty() {
-                refusals = self.failures_of(key.kind(), tried.values());
+                refusals = self.failures_with(key.kind(), &newest, &tried);
             }
             if !refusals.is_empty() {
                 // A test that fails without it as well is not its fault.
@@ -105,6 +106,7 @@ impl Policies {
             .iter()
             .filter_map(|name| Some((name.clone(), self.resources.get(name)?.wanted_in(key)?.clone())))
             .collect();
+        let wanted = self.without_postponed(key, wanted, moved);
         let kept = self.kept(key, members, &wanted);
         if self.conflicts_of(key, wanted.values().chain(kept.values())).is_empty() {
             return wanted;
@@ -121,6 +123,25 @@ impl Policies {
             }
         }
         fitting
+    }
+
+    /// Wanted versions, without those whose tests did not end and that are not tried again yet. What stood is no change
+    /// that could be put off.
+    fn without_postponed(
+        &mut self,
+        key: &TierKey,
+        wanted: BTreeMap<ResourceKey, Version>,
+        moved: &mut BTreeSet<TierKey>,
+    ) -> BTreeMap<ResourceKey, Version> {
+        let mut left = BTreeMap::new();
+        for (name, version) in wanted {
+            let refusals = self.postponed.refusals(&version.stored.hash, self.now);
+            match refusals.filter(|_| !self.has_stood(&name, &version)) {
+                Some(refusals) => self.refuse(&name, key, refusals, moved),
+                None => drop(left.insert(name, version)),
+            }
+        }
+        left
     }
 
     /// The last good versions that stay because their resources have nothing better. They were there first, so nobody
@@ -188,7 +209,7 @@ impl Policies {
                 let replaced = standing.insert(name.clone(), version.clone());
                 let mut refusals = self.conflicts_of(key, standing.values());
                 if refusals.is_empty() {
-                    refusals = self.failures_of(key.kind(), standing.values());
+                    refusals = self.failures_with(key.kind(), &version, &standing);
                 }
                 if refusals.is_empty() {
                     self.accept(&name, &version, moved);
@@ -217,7 +238,7 @@ impl Policies {
     }
 
     /// What the tests that versions bring say against them.
-    fn failures_of<'a>(
+    pub(super) fn failures_of<'a>(
         &mut self,
         kind: TierKind,
         versions: impl Iterator<Item = &'a Version>,

@@ -7,6 +7,7 @@
 //! | [`resource`] | the versions of one resource |
 //! | [`choice`] | what administrators chose of resources |
 //! | `merge`, `testing` | which versions stand together in a tier, and what their tests say |
+//! | `allowance`, `postponed` | how much tests may take, and when those that did not end are tried again |
 //! | `parts`, `documents` | what a version brings: modules, JSON documents, tests |
 //! | [`tier`] | one tier, checked and packed |
 //! | `cost` | what may keep a sidecar busy |
@@ -21,6 +22,7 @@
 //! published that an OPA would refuse.
 
 mod above;
+mod allowance;
 mod archive;
 pub mod bundle;
 mod checked;
@@ -34,6 +36,7 @@ pub mod freshness;
 mod merge;
 mod parts;
 pub mod policies;
+mod postponed;
 mod preview;
 pub mod publication;
 pub mod read;
@@ -118,3 +121,6 @@ mod tests;
 
 #[cfg(test)]
 mod content_tests;
+
+#[cfg(test)]
+mod endless_tests;

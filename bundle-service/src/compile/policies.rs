@@ -11,10 +11,12 @@ use secplane_rego::Gate;
 
 use super::{
     Settings,
+    allowance::Allowance,
     bundle::{Bundle, Combination, Owner, combined},
     checked::Checked,
     freshness,
     parts::Parts,
+    postponed::Postponed,
     publication::{Causes, Journal, Publication},
     resource::{Pin, RememberedResource, Resource, StoredVersion, Version},
     testing::Tested,
@@ -60,8 +62,13 @@ pub struct Policies {
     pub(super) tester: Option<Arc<dyn Tester>>,
     /// What tests came to, by what was tested.
     pub(super) tested: HashMap<Digest, Tested>,
-    /// The time by which bundles end.
-    now: SystemTime,
+    /// What is not tested again yet.
+    pub(super) postponed: Postponed,
+    /// What the tests of a tier may take in one rebuild, and what is left of it in the one that goes on.
+    pub(super) allowance: Allowance,
+    pub(super) left: Allowance,
+    /// The time by which bundles end, and pauses.
+    pub(super) now: SystemTime,
 }
 
 /// What is kept of a tier.
@@ -119,6 +126,9 @@ impl Policies {
             checked: Checked::default(),
             tester: None,
             tested: HashMap::new(),
+            postponed: Postponed::default(),
+            allowance: Allowance::default(),
+            left: Allowance::default(),
             now: SystemTime::UNIX_EPOCH,
         }
     }

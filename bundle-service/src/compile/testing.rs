@@ -1,15 +1,19 @@
 //! Running the tests that a tier's resources bring, before the tier is published.
 
+use std::{collections::BTreeMap, time::Instant};
+
 use serde_json::{Map, Value, json};
 
 use super::{
     Policies,
     documents::merged,
     parts::Parts,
+    resource::Version,
     tier::{ParsedModule, completed},
 };
 use crate::{
     digest::Digest,
+    policy::ResourceKey,
     policy_tests::{NamedModule, Outcome, TestEnd, TestFailure, TestReport, TestRequest, TestSummary},
     refusal::Refusal,
     tiers::{TierKey, TierKind},
@@ -19,6 +23,8 @@ use crate::{
 const MAX_REMEMBERED: usize = 10_000;
 /// How long one test may take.
 const ONE_MS: u64 = 1000;
+/// The code of refusals of what did not end within its limits.
+const LIMITS: &str = "test_limits";
 
 /// What the tests of a tier came to.
 #[derive(Debug, Clone)]
@@ -50,7 +56,16 @@ impl Policies {
         if let Some(known) = self.tested.get(&content) {
             return known.refusals.clone();
         }
-        let (refusals, summary) = match tester.run(&request) {
+        if let Some(refusals) = self.postponed.refusals(&content, self.now) {
+            return refusals;
+        }
+        if self.left.is_spent() {
+            return vec![unrun()];
+        }
+        let began = Instant::now();
+        let ended = tester.run(&request);
+        self.left.spend(began.elapsed());
+        let (refusals, summary) = match ended {
             Ok(report) => {
                 tracing::info!(
                     tests = report.outcomes.len(),
@@ -59,12 +74,16 @@ impl Policies {
                 );
                 (failures(&report, &parts.tests), Some(report.summary()))
             }
-            // A busy machine is no property of the content: it is tried again with the next change.
-            Err(failure @ (TestFailure::Limits(_) | TestFailure::Start(_))) => {
-                return vec![
-                    Refusal::new("test_limits", failure.to_string())
-                        .suggest("make the tests smaller, or try again"),
-                ];
+            Err(failure @ TestFailure::Limits(_)) => {
+                let advice =
+                    "make the tests smaller; the same are tried again after a pause, with the next change";
+                let refusals = vec![Refusal::new(LIMITS, failure.to_string()).suggest(advice)];
+                self.postponed.put_off(content, refusals.clone(), self.now);
+                return refusals;
+            }
+            // That there is no child is no property of the content: it is tried again with the next change.
+            Err(failure @ TestFailure::Start(_)) => {
+                return vec![Refusal::new("test_start", failure.to_string()).suggest("try again")];
             }
             Err(failure) => (vec![Refusal::new("test", failure.to_string())], None),
         };
@@ -72,6 +91,24 @@ impl Policies {
             self.tested.clear();
         }
         self.tested.insert(content, Tested { refusals: refusals.clone(), summary });
+        refusals
+    }
+
+    /// What tests say against versions of which one is new. When they do not end with it, it is not tried again for a
+    /// while, whatever becomes of the others.
+    pub(super) fn failures_with(
+        &mut self,
+        kind: TierKind,
+        new: &Version,
+        versions: &BTreeMap<ResourceKey, Version>,
+    ) -> Vec<Refusal> {
+        if let Some(refusals) = self.postponed.refusals(&new.stored.hash, self.now) {
+            return refusals;
+        }
+        let refusals = self.failures_of(kind, versions.values());
+        if refusals.iter().any(|refusal| refusal.code == LIMITS) {
+            self.postponed.put_off(new.stored.hash, refusals.clone(), self.now);
+        }
         refusals
     }
 
@@ -83,6 +120,13 @@ impl Policies {
         let known = self.tested.get(&identify(&request(kind, parts)))?;
         known.summary.filter(|_| known.refusals.is_empty())
     }
+}
+
+fn unrun() -> Refusal {
+    let message =
+        "its tests were not run: those of this tier have had all the time that a tier has in one change";
+    Refusal::new("test_budget", message)
+        .suggest("correct what is refused beside it because its tests do not end, or try again")
 }
 
 /// What tests of a tier see: the tier, its documents, and no other tier.

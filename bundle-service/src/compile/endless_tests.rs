@@ -1,0 +1,118 @@
+//! Tests that never end: what they cost, and whom they must not hold up.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use super::{
+    allowance::Allowance,
+    content_tests::{ALLOW_GET, TEST_GET},
+    tests::{policies, set},
+    *,
+};
+use crate::{
+    policy::ResourceKey,
+    policy_tests::{TestFailure, TestReport, TestRequest, Tester, worker},
+};
+
+/// Runs tests in this process, except those that never end, which it counts.
+#[derive(Debug, Default)]
+struct Watchful(Mutex<usize>);
+
+impl Tester for Watchful {
+    fn run(&self, request: &TestRequest) -> Result<TestReport, TestFailure> {
+        if request.tests.iter().all(|test| !test.text.contains("test_endless")) {
+            return worker::report(request).map_err(TestFailure::Load);
+        }
+        *self.0.lock().unwrap() += 1;
+        Err(TestFailure::Limits("5s were over".to_owned()))
+    }
+}
+
+/// Policies of which `p` stands, with a test.
+fn tested() -> (Policies, Arc<Watchful>) {
+    let watchful = Arc::new(Watchful::default());
+    let mut policies = policies().with_tester(Arc::clone(&watchful) as Arc<dyn Tester>);
+    policies.apply(&[good("p", 1)]);
+    assert!(stands(&policies, "p"));
+    (policies, watchful)
+}
+
+/// A policy that passes its tests, in one of its versions.
+fn good(name: &str, version: u32) -> Change {
+    let package = format!("package authbridge.ns.{name}\n\nx := {version}\n");
+    let test = TEST_GET.replace("request_test", &format!("{name}_test"));
+    let modules = [("a.rego", package.as_str()), ("a_test.rego", test.as_str())];
+    match name {
+        "p" => {
+            let request = format!("{ALLOW_GET}\nx := {version}\n");
+            set("team-a/p:namespace", &[("inbound/request.rego", &request), modules[1]])
+        }
+        name => set(&format!("team-a/{name}:namespace"), &modules),
+    }
+}
+
+/// A policy whose tests never end.
+fn endless(name: &str) -> Change {
+    let package = format!("package authbridge.ns.{name}\n\nx := 1\n");
+    let test = format!("package authbridge.ns.{name}_test\n\ntest_endless if true\n");
+    set(&format!("team-a/{name}:namespace"), &[("a.rego", &package), ("a_test.rego", &test)])
+}
+
+fn global(number: u32) -> Change {
+    let content = format!("package authbridge.inbound.request\n\nallow if input.n == {number}\n");
+    set("secplane-system/g:global", &[("a.rego", &content)])
+}
+
+fn stands(policies: &Policies, name: &str) -> bool {
+    let verdict = policies.verdict(&ResourceKey::new("team-a", name)).unwrap();
+    matches!(verdict.standing, Standing::Newest { .. })
+}
+
+fn codes(policies: &Policies) -> Vec<String> {
+    policies.refusals().into_iter().map(|refusal| refusal.code).collect()
+}
+
+#[test]
+fn a_change_beside_tests_that_never_end_is_made() {
+    let (mut policies, endless_runs) = tested();
+    policies.apply(&[endless("a"), good("q", 1)]);
+    assert!(stands(&policies, "q") && !stands(&policies, "a"));
+    assert_eq!(codes(&policies), ["test_limits"]);
+    assert_eq!(*endless_runs.0.lock().unwrap(), 2, "with all, and alone");
+    policies.apply(&[good("q", 2)]);
+    assert!(stands(&policies, "q"));
+    assert_eq!(codes(&policies), ["test_limits"]);
+    assert_eq!(*endless_runs.0.lock().unwrap(), 2, "the change of another is no reason to try it again");
+}
+
+#[test]
+fn a_change_above_runs_nothing_again_before_its_pause_is_over() {
+    let (mut policies, endless_runs) = tested();
+    policies.apply(&[endless("a"), good("q", 1)]);
+    let before = *endless_runs.0.lock().unwrap();
+    for number in 0..3 {
+        policies.apply(&[global(number)]);
+    }
+    assert_eq!(*endless_runs.0.lock().unwrap(), before);
+    policies.set_time(UNIX_EPOCH + Duration::from_secs(60));
+    policies.apply(&[global(3)]);
+    assert!(*endless_runs.0.lock().unwrap() > before);
+    assert!(stands(&policies, "q"));
+}
+
+#[test]
+fn nobody_has_more_than_the_allowance_and_everybody_has_a_turn() {
+    let (mut policies, endless_runs) = tested();
+    policies.allowance = Allowance { runs: 3, ..Allowance::default() };
+    policies.apply(&["a", "b", "c", "d", "e"].map(endless));
+    assert_eq!(*endless_runs.0.lock().unwrap(), 3);
+    assert_eq!(codes(&policies), ["test_limits", "test_limits", "test_budget", "test_budget", "test_budget"]);
+    assert!(stands(&policies, "p"), "what was in force stays so");
+    policies.apply(&[good("p", 2)]);
+    assert_eq!(*endless_runs.0.lock().unwrap(), 6);
+    assert_eq!(codes(&policies).last().map(String::as_str), Some("test_budget"), "{:?}", codes(&policies));
+    policies.apply(&[good("p", 2)]);
+    assert!(stands(&policies, "p"), "{:?}", policies.refusals());
+}
