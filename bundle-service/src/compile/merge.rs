@@ -106,6 +106,7 @@ impl Policies {
             .iter()
             .filter_map(|name| Some((name.clone(), self.resources.get(name)?.wanted_in(key)?.clone())))
             .collect();
+        let wanted = self.with_room(key, members, wanted, moved);
         let wanted = self.without_postponed(key, wanted, moved);
         let kept = self.kept(key, members, &wanted);
         if self.conflicts_of(key, wanted.values().chain(kept.values())).is_empty() {
@@ -285,7 +286,7 @@ impl Policies {
         moved.extend(before.map(|before| before.tier().clone()).filter(|tier| tier != version.tier()));
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         name: &ResourceKey,
         key: &TierKey,

@@ -8,6 +8,7 @@
 //! | [`choice`] | what administrators chose of resources |
 //! | `merge`, `testing` | which versions stand together in a tier, and what their tests say |
 //! | `allowance`, `postponed` | how much tests may take, and when those that did not end are tried again |
+//! | `room` | how large a tier may become |
 //! | `parts`, `documents` | what a version brings: modules, JSON documents, tests |
 //! | [`tier`] | one tier, checked and packed |
 //! | `cost` | what may keep a sidecar busy |
@@ -41,6 +42,7 @@ mod preview;
 pub mod publication;
 pub mod read;
 pub mod resource;
+mod room;
 mod testing;
 pub mod tier;
 pub mod verdict;

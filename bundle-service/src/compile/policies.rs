@@ -19,6 +19,7 @@ use super::{
     postponed::Postponed,
     publication::{Causes, Journal, Publication},
     resource::{Pin, RememberedResource, Resource, StoredVersion, Version},
+    room::Room,
     testing::Tested,
     tier::{Tier, completed, warnings_of},
 };
@@ -67,6 +68,8 @@ pub struct Policies {
     /// What the tests of a tier may take in one rebuild, and what is left of it in the one that goes on.
     pub(super) allowance: Allowance,
     pub(super) left: Allowance,
+    /// What one tier may hold.
+    pub(super) room: Room,
     /// The time by which bundles end, and pauses.
     pub(super) now: SystemTime,
 }
@@ -129,6 +132,7 @@ impl Policies {
             postponed: Postponed::default(),
             allowance: Allowance::default(),
             left: Allowance::default(),
+            room: Room::default(),
             now: SystemTime::UNIX_EPOCH,
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Preview {
     /// What stands above that tier.
     above: Above,
     disagreement: Option<Refusal>,
+    /// Why its tier has no room for it.
+    no_room: Option<Refusal>,
 }
 
 impl Policies {
@@ -40,12 +42,16 @@ impl Policies {
         let client_id = object.client_id.as_deref();
         let placed = selection.tier(&object.key, object.scope, client_id);
         let disagreement = selection.disagreement(&object.key, object.scope, client_id);
+        let no_room = match (&placed, &object.policy) {
+            (Ok(tier), Ok(policy)) => self.no_room(tier, policy),
+            _ => None,
+        };
         let others = match &placed {
             Ok(tier) => self.others_in(tier, &object.key),
             Err(_) => Vec::new(),
         };
         let above = placed.as_ref().map(|tier| self.above(tier)).unwrap_or_default();
-        Preview { gate: self.settings.gate, object, placed, others, above, disagreement }
+        Preview { gate: self.settings.gate, object, placed, others, above, disagreement, no_room }
     }
 
     fn others_in(&self, tier: &TierKey, but: &ResourceKey) -> Vec<Arc<Parts>> {
@@ -60,6 +66,7 @@ impl Preview {
     pub(crate) fn judge(&self) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         refusals.extend(self.disagreement.clone());
+        refusals.extend(self.no_room.clone());
         refusals.extend(self.placed.as_ref().err().map(|refusal| refusal.as_ref().clone()));
         match (&self.object.policy, &self.placed) {
             (Ok(policy), Ok(tier)) => match Parts::read(self.gate, policy, tier.kind()) {
