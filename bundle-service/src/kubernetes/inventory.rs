@@ -76,6 +76,8 @@ pub(super) struct Inventory {
     unsettled: BTreeSet<StoredKey>,
     /// Objects that have to be read again.
     unread: BTreeSet<StoredKey>,
+    /// The one that is being read, until something is heard of it.
+    reading: Option<StoredKey>,
 }
 
 impl Inventory {
@@ -90,6 +92,7 @@ impl Inventory {
             begun: false,
             unsettled: BTreeSet::new(),
             unread: BTreeSet::new(),
+            reading: None,
         }
     }
 
@@ -105,7 +108,7 @@ impl Inventory {
         let Some(key) = object::key_of(stored) else { return };
         let (version, status) = (Version::of(stored), object::fingerprint(stored));
         let at = StoredKey { key, group };
-        self.unread.remove(&at);
+        self.heard_of(&at);
         let round = self.groups[group].round;
         let same = self.held.entry(at.key.clone()).or_default();
         let place = same.partition_point(|held| held.group < group);
@@ -153,8 +156,38 @@ impl Inventory {
         }
         let at = StoredKey { key: key.clone(), group };
         self.unsettled.remove(&at);
-        self.unread.remove(&at);
+        self.heard_of(&at);
         self.count_twice(key);
+    }
+
+    /// What is known of an object is what was heard last.
+    fn heard_of(&mut self, at: &StoredKey) {
+        self.unread.remove(at);
+        if self.reading.as_ref() == Some(at) {
+            self.reading = None;
+        }
+    }
+
+    /// An object that has to be read again and is being read from now on; `None` when there is none.
+    pub(super) fn begin_reading(&mut self) -> Option<StoredKey> {
+        self.reading = self.unread.pop_first();
+        self.reading.clone()
+    }
+
+    /// An object was read: what it is, or that it is gone. What was heard of it meanwhile is newer.
+    pub(super) fn read(&mut self, at: &StoredKey, stored: Option<&DynamicObject>) {
+        if self.reading.as_ref() != Some(at) {
+            return;
+        }
+        match stored {
+            Some(stored) => self.set(at.group, stored),
+            None => self.gone(at.group, &at.key),
+        }
+    }
+
+    /// The object that is being read could not be, and still has to.
+    pub(super) fn fail_reading(&mut self) {
+        self.unread.extend(self.reading.take());
     }
 
     /// A list of a group has ended: what was not in it is gone.
@@ -240,6 +273,7 @@ impl Inventory {
     }
 
     /// Objects that have to be read again, by group and key.
+    #[cfg(test)]
     pub(super) fn unread(&self) -> Vec<StoredKey> {
         self.unread.iter().cloned().collect()
     }

@@ -93,18 +93,17 @@ impl KubernetesSource {
 
     /// Reads the objects whose content is not known any more.
     async fn read_again(&self) {
-        let unread = self.shared.inventory().unread();
-        for at in unread {
+        loop {
+            let Some(at) = self.shared.inventory().begin_reading() else { return };
             let StoredKey { key, group } = &at;
             let Some(name) = self.groups.get(*group) else { continue };
             let resource = object::api_resource(name);
             let api: Api<DynamicObject> =
                 Api::namespaced_with(self.client.clone(), &key.namespace, &resource);
             match timeout(READ_WITHIN, api.get_opt(&key.name)).await {
-                Ok(Ok(Some(stored))) => self.shared.inventory().set(*group, &stored),
-                Ok(Ok(None)) => self.shared.inventory().gone(*group, key),
+                Ok(Ok(stored)) => self.shared.inventory().read(&at, stored.as_ref()),
                 // The next change, or the next list, brings it.
-                Ok(Err(_)) | Err(_) => return,
+                Ok(Err(_)) | Err(_) => return self.shared.inventory().fail_reading(),
             }
         }
     }

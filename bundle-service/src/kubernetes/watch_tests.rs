@@ -17,11 +17,12 @@ use axum::{
 };
 use http::StatusCode;
 use kube::Config;
+use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::*;
-use crate::source::Change;
+use crate::{policy::ResourceKey, source::Change};
 
 const GROUP: &str = "agent.kagenti.dev";
 const PATH: &str = "/apis/agent.kagenti.dev/v1alpha1/authorizationpolicies";
@@ -177,6 +178,56 @@ async fn a_list_that_breaks_off_between_its_pages_begins_again() {
     assert_eq!(followed.next().await, ["one:1", "two:1"], "nothing before the whole list");
     assert_eq!(followed.shared.inventory().unread(), []);
     followed.stop().await;
+}
+
+/// Answers with what an object was, and after its watch has brought what it is.
+async fn answer_late(State((shared, gone)): State<(Arc<Shared>, bool)>) -> Response {
+    let newer: DynamicObject = serde_json::from_value(object("one", 3, 12)).unwrap();
+    shared.inventory().set(1, &newer);
+    if !gone {
+        return Json(object("one", 2, 11)).into_response();
+    }
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "not found",
+        "code": 404,
+    });
+    (StatusCode::NOT_FOUND, Json(status)).into_response()
+}
+
+#[rstest]
+#[case::an_older_version(false)]
+#[case::that_it_was_gone(true)]
+#[tokio::test]
+async fn what_was_heard_while_reading_is_newer_than_what_was_read(#[case] gone: bool) {
+    let groups = vec!["first.example.org".to_owned(), GROUP.to_owned()];
+    let shared = Shared::new(&groups, false);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let path = "/apis/agent.kagenti.dev/v1alpha1/namespaces/team-a/authorizationpolicies/one";
+    let app = Router::new().route(path, get(answer_late)).with_state((Arc::clone(&shared), gone));
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+    let client = Client::try_from(Config::new(address.parse().unwrap())).unwrap();
+    let source = KubernetesSource::new(client, groups, Arc::clone(&shared));
+    // The second group's was in use until the first one's came, and was not kept.
+    let stored: DynamicObject = serde_json::from_value(object("one", 1, 5)).unwrap();
+    for group in [1, 0] {
+        let mut inventory = shared.inventory();
+        inventory.begin(group);
+        inventory.set(group, &stored);
+        inventory.finish(group);
+    }
+    assert!(shared.inventory().take().is_some());
+    assert_eq!(shared.inventory().unread().len(), 1);
+    source.read_again().await;
+    server.abort();
+    assert_eq!(shared.inventory().unread(), []);
+    shared.inventory().gone(0, &ResourceKey::new("team-a", "one"));
+    let batch = shared.inventory().take().unwrap();
+    let generation = match batch.changes.as_slice() {
+        [Change::Set(object)] => object.generation,
+        _ => None,
+    };
+    assert_eq!(generation, Some(3), "{:?}", batch.changes);
 }
 
 #[tokio::test]
