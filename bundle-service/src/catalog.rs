@@ -3,8 +3,10 @@
 //! Compiling takes processor time, so it happens on the threads for blocking work, one batch of changes after another.
 //! An identity is compiled for when it first asks, and from then on whenever one of its own tiers changes.
 
+mod published;
+
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +17,7 @@ use std::{
 use secplane_identity::SpiffeId;
 use tokio::{sync::watch, task::spawn_blocking};
 
+use self::published::Published;
 use crate::{
     compile::{Bundle, Policies, Settings, Verdict, publication::Journal},
     history::{History, HistoryError, Opened},
@@ -23,9 +26,6 @@ use crate::{
     source::{Batch, Change, Object},
     tiers::TierKey,
 };
-
-/// How many identities are remembered before those that nobody waits for are forgotten.
-const MAX_IDENTITIES: usize = 50_000;
 
 /// What tells the time.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -36,8 +36,9 @@ pub struct Catalog(Arc<Inner>);
 
 struct Inner {
     state: Mutex<State>,
-    /// Written only by who holds the state, so that no change falls between compiling and publishing.
-    published: RwLock<HashMap<SpiffeId, watch::Sender<Arc<Bundle>>>>,
+    /// Written only by who holds the state, so that no change falls between compiling and publishing; and for moments
+    /// only, as it is read on the async runtime.
+    published: RwLock<Published>,
     /// What the source refuses and is no resource's own fault.
     source_refusals: Mutex<Vec<Refusal>>,
     ready: AtomicBool,
@@ -128,8 +129,8 @@ impl Catalog {
     /// # Errors
     /// When the process is ending.
     pub async fn subscribe(&self, id: &SpiffeId) -> Result<watch::Receiver<Arc<Bundle>>, Interrupted> {
-        if let Some(sender) = self.0.published.read().unwrap_or_else(PoisonError::into_inner).get(id) {
-            return Ok(sender.subscribe());
+        if let Some(receiver) = self.0.published().receiver(id) {
+            return Ok(receiver);
         }
         let (inner, id) = (Arc::clone(&self.0), id.clone());
         spawn_blocking(move || inner.subscribe(&id)).await.map_err(|_| Interrupted)
@@ -186,7 +187,7 @@ impl Catalog {
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let resources = self.0.state().policies.resources();
-        (resources, self.0.published.read().unwrap_or_else(PoisonError::into_inner).len())
+        (resources, self.0.published().len())
     }
 }
 
@@ -240,6 +241,10 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn published(&self) -> std::sync::RwLockReadGuard<'_, Published> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn apply(&self, Batch { changes, refusals, unreadable }: Batch) -> BTreeSet<ResourceKey> {
         *self.source_refusals.lock().unwrap_or_else(PoisonError::into_inner) = refusals;
         for change in &changes {
@@ -278,7 +283,7 @@ impl Inner {
 
     /// Publishes bundles that have changed: of those whom these tiers concern, or of everybody.
     fn publish(&self, policies: &mut Policies, touched: Option<&BTreeSet<TierKey>>) {
-        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        let published = self.published();
         for (id, sender) in published.iter() {
             let concerns = |touched: &BTreeSet<TierKey>| {
                 touched.contains(&TierKey::Global)
@@ -305,20 +310,14 @@ impl Inner {
     fn subscribe(&self, id: &SpiffeId) -> watch::Receiver<Arc<Bundle>> {
         let mut state = self.state();
         state.policies.set_time((self.clock)());
-        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = published.get(id) {
-            return sender.subscribe();
-        }
-        if published.len() >= MAX_IDENTITIES {
-            published.retain(|_, sender| sender.receiver_count() > 0);
+        if let Some(receiver) = self.published().receiver(id) {
+            return receiver;
         }
         let bundle = state.policies.bundle(id).unwrap_or_else(|refusals| {
             stays(id, &refusals);
             state.policies.denied(id, &refusals)
         });
-        let (sender, receiver) = watch::channel(bundle);
-        published.insert(id.clone(), sender);
-        receiver
+        self.published.write().unwrap_or_else(PoisonError::into_inner).insert(id, bundle)
     }
 }
 
