@@ -51,6 +51,19 @@ impl std::fmt::Debug for Inner {
     }
 }
 
+/// What came of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The resources whose verdict may be another one now.
+    pub judged: BTreeSet<ResourceKey>,
+    /// All that is refused now, with what is wrong with the history.
+    pub refusals: Vec<Refusal>,
+    /// How many resources there are.
+    pub resources: usize,
+    /// How many identities have a bundle.
+    pub identities: usize,
+}
+
 /// The policies, and what remembers them.
 pub(crate) struct State {
     pub(crate) policies: Policies,
@@ -93,12 +106,11 @@ impl Catalog {
         }))
     }
 
-    /// Takes a batch in, and publishes the bundles that it changes. After the first one the catalog is ready. Returns
-    /// the resources whose verdict may be another one now.
+    /// Takes a batch in, and publishes the bundles that it changes. After the first one the catalog is ready.
     ///
     /// # Errors
     /// When the process is ending.
-    pub async fn apply(&self, batch: Batch) -> Result<BTreeSet<ResourceKey>, Interrupted> {
+    pub async fn apply(&self, batch: Batch) -> Result<Applied, Interrupted> {
         let inner = Arc::clone(&self.0);
         spawn_blocking(move || inner.apply(batch)).await.map_err(|_| Interrupted)
     }
@@ -142,14 +154,12 @@ impl Catalog {
         self.0.ready.load(Ordering::Acquire)
     }
 
-    /// All that is refused now, with what is wrong with the history.
+    /// All that is refused now, with what is wrong with the history. Waits for the change that is being made, so never
+    /// on a runtime that others need.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
-        let mut refusals = self.0.source_refusals.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let state = self.0.state();
-        refusals.extend(state.history_faults.iter().chain(&state.write_fault).cloned());
-        refusals.extend(state.policies.refusals());
-        refusals
+        self.0.refusals(&state)
     }
 
     /// What became of resources, in the order of the keys; nothing of those that are not there.
@@ -183,7 +193,7 @@ impl Catalog {
         spawn_blocking(judge).await.map_err(|_| Interrupted)
     }
 
-    /// How many resources there are, and identities with a bundle.
+    /// How many resources there are, and identities with a bundle. Waits as [`Catalog::refusals`] does.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let resources = self.0.state().policies.resources();
@@ -245,7 +255,14 @@ impl Inner {
         self.published.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, Batch { changes, refusals, unreadable }: Batch) -> BTreeSet<ResourceKey> {
+    fn refusals(&self, state: &State) -> Vec<Refusal> {
+        let mut refusals = self.source_refusals.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        refusals.extend(state.history_faults.iter().chain(&state.write_fault).cloned());
+        refusals.extend(state.policies.refusals());
+        refusals
+    }
+
+    fn apply(&self, Batch { changes, refusals, unreadable }: Batch) -> Applied {
         *self.source_refusals.lock().unwrap_or_else(PoisonError::into_inner) = refusals;
         for change in &changes {
             match change {
@@ -256,13 +273,15 @@ impl Inner {
             }
         }
         tracing::info!(changes = changes.len(), "policies read");
-        let judged = self.with_state(|state, _| {
+        let mut state = self.state();
+        let judged = self.change(&mut state, |state, _| {
             let touched = state.policies.take_in(&changes, &unreadable);
             let judged = changes.iter().map(Change::key).chain(state.policies.members_of(&touched));
             (judged.cloned().collect(), touched)
         });
         self.ready.store(true, Ordering::Release);
-        judged
+        let (resources, identities) = (state.policies.resources(), self.published().len());
+        Applied { judged, refusals: self.refusals(&state), resources, identities }
     }
 
     fn renew(&self) {
@@ -272,10 +291,17 @@ impl Inner {
     }
 
     fn with_state<T>(&self, work: impl FnOnce(&mut State, SystemTime) -> (T, BTreeSet<TierKey>)) -> T {
-        let mut state = self.state();
+        self.change(&mut self.state(), work)
+    }
+
+    fn change<T>(
+        &self,
+        state: &mut State,
+        work: impl FnOnce(&mut State, SystemTime) -> (T, BTreeSet<TierKey>),
+    ) -> T {
         let now = (self.clock)();
         state.policies.set_time(now);
-        let (done, touched) = work(&mut state, now);
+        let (done, touched) = work(state, now);
         state.record(now);
         self.publish(&mut state.policies, Some(&touched));
         done
@@ -380,6 +406,20 @@ mod tests {
             .unwrap();
         assert!(!a.has_changed().unwrap(), "another client of the namespace");
         other.mark_unchanged();
+    }
+
+    #[tokio::test]
+    async fn says_what_came_of_a_batch() {
+        let catalog = catalog();
+        catalog.subscribe(&id("team-a", "x")).await.unwrap();
+        let broken = "package authbridge.inbound.request\n\n\nallow := true";
+        let documents = [("team-a", "p", "namespace", NS), ("team-b", "q", "namespace", broken)];
+        let applied = catalog.apply(batch(&documents)).await.unwrap();
+        let key = |(namespace, name, ..): (&str, &str, &str, &str)| ResourceKey::new(namespace, name);
+        assert_eq!(applied.judged, BTreeSet::from(documents.map(key)));
+        assert_eq!((applied.resources, applied.identities), (2, 1));
+        assert_eq!(applied.refusals[0].code, "confinement", "{:?}", applied.refusals);
+        assert_eq!(applied.refusals, catalog.refusals());
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ use crate::{
         socket::{AdminSocket, LocalUser, SocketError},
     },
     api::{Bundles, Health, health_router, router},
-    catalog::{Catalog, Interrupted},
+    catalog::{Applied, Catalog, Interrupted},
     compile::{Policies, Settings, freshness, resource::RememberedResource},
     config::{Config, ConfigError},
     history::{History, HistoryError, Opened},
@@ -206,12 +206,6 @@ impl BundleService {
         &self.trust_domain
     }
 
-    /// What is refused of the policies now.
-    #[must_use]
-    pub fn refusals(&self) -> Vec<crate::refusal::Refusal> {
-        self.bundles.catalog.refusals()
-    }
-
     /// Serves until `shutdown`, then lets requests end and joins every task.
     ///
     /// # Errors
@@ -327,18 +321,16 @@ fn files_of(opened: &Opened) -> BTreeMap<ResourceKey, Arc<str>> {
 
 /// Compiles a batch and says what is refused now. Returns the resources whose verdict may be another one.
 async fn take_in(bundles: &Bundles, batch: Batch) -> Result<BTreeSet<ResourceKey>, Interrupted> {
-    let concerned = bundles.catalog.apply(batch).await?;
-    let refusals = bundles.catalog.refusals();
+    let Applied { judged, refusals, resources, identities } = bundles.catalog.apply(batch).await?;
     for refusal in &refusals {
         tracing::warn!(%refusal, "a policy is not as it should be");
     }
-    let (policies, identities) = bundles.catalog.counts();
     let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     bundles.metrics.refusals.set(gauge(refusals.len()));
-    bundles.metrics.policies.set(gauge(policies));
+    bundles.metrics.policies.set(gauge(resources));
     bundles.metrics.identities.set(gauge(identities));
     bundles.metrics.updates.inc();
-    Ok(concerned)
+    Ok(judged)
 }
 
 /// Takes in what the sources say, and tells `judged` whose verdict may be another one.
@@ -383,6 +375,37 @@ async fn renew(catalog: Catalog, lifetime: Option<Duration>, ending: Cancellatio
         }
         if catalog.renew().await.is_err() {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::{join, sync::oneshot};
+
+    use super::*;
+
+    /// This runtime has one thread. If that waited for who has the policies, nobody would tell them to let go.
+    #[tokio::test]
+    async fn takes_in_without_waiting_for_others_on_the_runtime() {
+        let catalog = Catalog::new(Settings::new(TrustDomain::parse("example.org").unwrap()));
+        let bundles = Bundles { catalog, metrics: Arc::new(Metrics::new()), size_limit: 1 };
+        // Which of the two has them first is not known, so it is tried often.
+        for _ in 0..100 {
+            let (entered, has_entered) = oneshot::channel();
+            let (let_go, told) = mpsc::channel();
+            let holding = bundles.catalog.with_state(move |_, _| {
+                entered.send(()).unwrap();
+                (told.recv_timeout(Duration::from_secs(20)).is_ok(), BTreeSet::new())
+            });
+            let telling = async {
+                has_entered.await.unwrap();
+                let_go.send(()).is_ok()
+            };
+            let (taken_in, held, told) = join!(take_in(&bundles, Batch::default()), holding, telling);
+            assert!(taken_in.is_ok() && held.unwrap() && told);
         }
     }
 }
