@@ -51,7 +51,7 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// What came of a batch.
+/// What came of a batch, or of trying again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// The resources whose verdict may be another one now.
@@ -113,6 +113,16 @@ impl Catalog {
     pub async fn apply(&self, batch: Batch) -> Result<Applied, Interrupted> {
         let inner = Arc::clone(&self.0);
         spawn_blocking(move || inner.apply(batch)).await.map_err(|_| Interrupted)
+    }
+
+    /// Tries a tier again of which something was not tested to its end, and publishes what changes by that. `None` when
+    /// there is none whose time has come.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub async fn try_again(&self) -> Result<Option<Applied>, Interrupted> {
+        let inner = Arc::clone(&self.0);
+        spawn_blocking(move || inner.try_again()).await.map_err(|_| Interrupted)
     }
 
     /// Gives bundles that are about to end a new end.
@@ -280,8 +290,23 @@ impl Inner {
             (judged.cloned().collect(), touched)
         });
         self.ready.store(true, Ordering::Release);
+        self.applied(&state, judged)
+    }
+
+    fn applied(&self, state: &State, judged: BTreeSet<ResourceKey>) -> Applied {
         let (resources, identities) = (state.policies.resources(), self.published().len());
-        Applied { judged, refusals: self.refusals(&state), resources, identities }
+        Applied { judged, refusals: self.refusals(state), resources, identities }
+    }
+
+    fn try_again(&self) -> Option<Applied> {
+        let mut state = self.state();
+        state.policies.set_time((self.clock)());
+        let tier = state.policies.to_try_again()?;
+        let judged = self.change(&mut state, |state, _| {
+            let touched = state.policies.try_again(&tier);
+            (state.policies.members_of(&touched).cloned().collect(), touched)
+        });
+        Some(self.applied(&state, judged))
     }
 
     fn renew(&self) {
@@ -357,7 +382,10 @@ mod tests {
     use secplane_identity::TrustDomain;
 
     use super::*;
-    use crate::source::{SourceOptions, manifests::FileContent};
+    use crate::{
+        policy_tests::{TestFailure, TestReport, TestRequest, Tester},
+        source::{SourceOptions, manifests::FileContent},
+    };
 
     fn batch(documents: &[(&str, &str, &str, &str)]) -> Batch {
         let read = |(namespace, name, scope, content): &(&str, &str, &str, &str)| {
@@ -420,6 +448,39 @@ mod tests {
         assert_eq!((applied.resources, applied.identities), (2, 1));
         assert_eq!(applied.refusals[0].code, "confinement", "{:?}", applied.refusals);
         assert_eq!(applied.refusals, catalog.refusals());
+    }
+
+    /// Cannot run tests until it is told that it can.
+    #[derive(Debug, Default)]
+    struct Late(AtomicBool);
+
+    impl Tester for Late {
+        fn run(&self, _: &TestRequest) -> Result<TestReport, TestFailure> {
+            match self.0.load(Ordering::Relaxed) {
+                true => Ok(TestReport::default()),
+                false => Err(TestFailure::Start("no child".to_owned())),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn tries_again_without_a_change_and_tells_who_waits() {
+        let policies = Policies::new(Settings::new(TrustDomain::parse("example.org").unwrap()));
+        let late = Arc::new(Late::default());
+        let policies = policies.with_tester(Arc::clone(&late) as Arc<dyn Tester>);
+        let catalog = Catalog::remembering(policies, None, Arc::new(SystemTime::now));
+        let mut receiver = catalog.subscribe(&id("team-a", "x")).await.unwrap();
+        let test = format!(
+            "{NS}'}}, {{path: a_test.rego, content: 'package authbridge.ns.a_test\n\n\ntest_a if true"
+        );
+        let applied = catalog.apply(batch(&[("team-a", "p", "namespace", &test)])).await.unwrap();
+        assert_eq!(applied.refusals[0].code, "test_start", "{:?}", applied.refusals);
+        receiver.mark_unchanged();
+        late.0.store(true, Ordering::Relaxed);
+        let tried = catalog.try_again().await.unwrap().unwrap();
+        assert_eq!((tried.refusals, tried.judged), (Vec::new(), applied.judged));
+        assert!(receiver.has_changed().unwrap());
+        assert_eq!(catalog.try_again().await.unwrap(), None);
     }
 
     #[tokio::test]

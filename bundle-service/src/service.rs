@@ -19,7 +19,7 @@ use secplane_rego::Gate;
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet, spawn_blocking},
-    time::sleep,
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -44,6 +44,8 @@ use crate::{
 
 /// How long requests may go on after shutdown began. Held polls end with it, by the end of their connections.
 const DRAIN: Duration = Duration::from_secs(3);
+/// How often a tier is looked for of which something may be tested again.
+const TRY_AGAIN: Duration = Duration::from_secs(15);
 
 /// A service that has its sockets, its identity and its policies, and does not answer yet.
 pub struct BundleService {
@@ -321,7 +323,14 @@ fn files_of(opened: &Opened) -> BTreeMap<ResourceKey, Arc<str>> {
 
 /// Compiles a batch and says what is refused now. Returns the resources whose verdict may be another one.
 async fn take_in(bundles: &Bundles, batch: Batch) -> Result<BTreeSet<ResourceKey>, Interrupted> {
-    let Applied { judged, refusals, resources, identities } = bundles.catalog.apply(batch).await?;
+    let applied = bundles.catalog.apply(batch).await?;
+    bundles.metrics.updates.inc();
+    Ok(say(bundles, applied))
+}
+
+/// Says what is refused now. Returns the resources whose verdict may be another one.
+fn say(bundles: &Bundles, applied: Applied) -> BTreeSet<ResourceKey> {
+    let Applied { judged, refusals, resources, identities } = applied;
     for refusal in &refusals {
         tracing::warn!(%refusal, "a policy is not as it should be");
     }
@@ -329,18 +338,33 @@ async fn take_in(bundles: &Bundles, batch: Batch) -> Result<BTreeSet<ResourceKey
     bundles.metrics.refusals.set(gauge(refusals.len()));
     bundles.metrics.policies.set(gauge(resources));
     bundles.metrics.identities.set(gauge(identities));
-    bundles.metrics.updates.inc();
-    Ok(judged)
+    judged
 }
 
-/// Takes in what the sources say, and tells `judged` whose verdict may be another one.
+/// Takes in what the sources say, tries again what was not tested to its end, and tells `judged` whose verdict may be
+/// another one.
 async fn apply(bundles: Bundles, mut batches: Batches, judged: Option<Arc<Shared>>) {
-    while let Some(Merged { spoken_of, batch }) = batches.next().await {
-        let Some(batch) = batch else { continue };
-        let Ok(mut concerned) = take_in(&bundles, batch).await else { return };
+    let mut try_at = Instant::now() + TRY_AGAIN;
+    loop {
+        let concerned = match timeout_at(try_at, batches.next()).await {
+            Ok(None) => return,
+            Ok(Some(Merged { batch: None, .. })) => continue,
+            Ok(Some(Merged { spoken_of, batch: Some(batch) })) => {
+                let Ok(mut concerned) = take_in(&bundles, batch).await else { return };
+                // One that does not count changes nothing, and its author is to be told so.
+                concerned.extend(spoken_of);
+                concerned
+            }
+            Err(_) => {
+                let began = Instant::now();
+                let Ok(tried) = bundles.catalog.try_again().await else { return };
+                // Whatever is tried again, most of the time is for others.
+                try_at = Instant::now() + TRY_AGAIN.max(began.elapsed() * 9);
+                let Some(applied) = tried else { continue };
+                say(&bundles, applied)
+            }
+        };
         if let Some(shared) = &judged {
-            // One that does not count changes nothing, and its author is to be told so.
-            concerned.extend(spoken_of);
             shared.judged(&concerned);
         }
     }

@@ -103,6 +103,37 @@ fn a_change_above_runs_nothing_again_before_its_pause_is_over() {
 }
 
 #[test]
+fn tries_each_tier_again_in_its_turn_without_a_change() {
+    let (mut policies, endless_runs) = tested();
+    let client = |name: &str| {
+        let test = "package authbridge.client.t_test\n\ntest_endless if true\n";
+        let policy = "package authbridge.client.inbound.request\n\nallow := true\n";
+        set(&format!("team-a/{name}:client"), &[("a.rego", policy), ("a_test.rego", test)])
+    };
+    policies.apply(&[client("one"), client("two")]);
+    assert_eq!(policies.to_try_again(), None, "their pauses are not over");
+    policies.set_time(UNIX_EPOCH + Duration::from_secs(30));
+    for runs in [3, 4] {
+        let tier = policies.to_try_again().unwrap();
+        policies.try_again(&tier);
+        assert_eq!(*endless_runs.0.lock().unwrap(), runs);
+    }
+    assert_eq!(policies.to_try_again(), None);
+}
+
+#[test]
+fn a_change_that_had_no_time_is_made_without_another() {
+    let (mut policies, _) = tested();
+    policies.allowance = Allowance { runs: 2, ..Allowance::default() };
+    policies.apply(&[endless("a"), good("p", 2)]);
+    assert_eq!(codes(&policies), ["test_limits", "test_budget"]);
+    let tier = policies.to_try_again().unwrap();
+    policies.try_again(&tier);
+    assert!(stands(&policies, "p"), "{:?}", policies.refusals());
+    assert_eq!(policies.to_try_again(), None);
+}
+
+#[test]
 fn nobody_has_more_than_the_allowance_and_everybody_has_a_turn() {
     let (mut policies, endless_runs) = tested();
     policies.allowance = Allowance { runs: 3, ..Allowance::default() };

@@ -7,7 +7,7 @@
 //! | [`resource`] | the versions of one resource |
 //! | [`choice`] | what administrators chose of resources |
 //! | `merge`, `testing` | which versions stand together in a tier, and what their tests say |
-//! | `allowance`, `postponed` | how much tests may take, and when those that did not end are tried again |
+//! | `allowance`, `postponed`, `again` | how much tests may take, and when those that did not end are tried again |
 //! | `room` | how large a tier may become |
 //! | `parts`, `documents` | what a version brings: modules, JSON documents, tests |
 //! | [`tier`] | one tier, checked and packed |
@@ -23,6 +23,7 @@
 //! published that an OPA would refuse.
 
 mod above;
+mod again;
 mod allowance;
 mod archive;
 pub mod bundle;

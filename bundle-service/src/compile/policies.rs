@@ -68,6 +68,8 @@ pub struct Policies {
     /// What the tests of a tier may take in one rebuild, and what is left of it in the one that goes on.
     pub(super) allowance: Allowance,
     pub(super) left: Allowance,
+    /// The tier that was last tried again without a change.
+    pub(super) tried_again: Option<TierKey>,
     /// What one tier may hold.
     pub(super) room: Room,
     /// The time by which bundles end, and pauses.
@@ -132,6 +134,7 @@ impl Policies {
             postponed: Postponed::default(),
             allowance: Allowance::default(),
             left: Allowance::default(),
+            tried_again: None,
             room: Room::default(),
             now: SystemTime::UNIX_EPOCH,
         }

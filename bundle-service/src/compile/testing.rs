@@ -25,6 +25,9 @@ const MAX_REMEMBERED: usize = 10_000;
 const ONE_MS: u64 = 1000;
 /// The code of refusals of what did not end within its limits.
 const LIMITS: &str = "test_limits";
+/// That of refusals of what was not tested: for lack of time, or of a child.
+const BUDGET: &str = "test_budget";
+const START: &str = "test_start";
 
 /// What the tests of a tier came to.
 #[derive(Debug, Clone)]
@@ -75,15 +78,14 @@ impl Policies {
                 (failures(&report, &parts.tests), Some(report.summary()))
             }
             Err(failure @ TestFailure::Limits(_)) => {
-                let advice =
-                    "make the tests smaller; the same are tried again after a pause, with the next change";
+                let advice = "make the tests smaller; the same are tried again after a pause";
                 let refusals = vec![Refusal::new(LIMITS, failure.to_string()).suggest(advice)];
                 self.postponed.put_off(content, refusals.clone(), self.now);
                 return refusals;
             }
-            // That there is no child is no property of the content: it is tried again with the next change.
+            // That there is no child is no property of the content: it is tried again soon.
             Err(failure @ TestFailure::Start(_)) => {
-                return vec![Refusal::new("test_start", failure.to_string()).suggest("try again")];
+                return vec![Refusal::new(START, failure.to_string())];
             }
             Err(failure) => (vec![Refusal::new("test", failure.to_string())], None),
         };
@@ -122,11 +124,16 @@ impl Policies {
     }
 }
 
+/// Whether a refusal says no more than that nothing is known yet.
+pub(super) fn is_untested(refusal: &Refusal) -> bool {
+    [LIMITS, BUDGET, START].contains(&refusal.code.as_str())
+}
+
 fn unrun() -> Refusal {
     let message =
         "its tests were not run: those of this tier have had all the time that a tier has in one change";
-    Refusal::new("test_budget", message)
-        .suggest("correct what is refused beside it because its tests do not end, or try again")
+    Refusal::new(BUDGET, message)
+        .suggest("correct what is refused beside it because its tests do not end, or wait: it is tried again")
 }
 
 /// What tests of a tier see: the tier, its documents, and no other tier.
