@@ -75,6 +75,16 @@ impl TierKey {
             Self::Client(_) => TierKind::Client,
         }
     }
+
+    /// The namespace that it is of; `None` for the global one.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Global => None,
+            Self::Namespace(namespace) => Some(namespace),
+            Self::Client(workload) => Some(&workload.namespace),
+        }
+    }
 }
 
 impl fmt::Display for TierKey {

@@ -122,6 +122,29 @@ fn tries_each_tier_again_in_its_turn_without_a_change() {
 }
 
 #[test]
+fn a_namespace_has_no_more_for_many_tiers() {
+    let (mut policies, endless_runs) = tested();
+    policies.allowance = Allowance { overruns: 2, ..Allowance::default() };
+    let client = |name: &str, test: &str| {
+        let test = format!("package authbridge.client.t_test\n\n{test} if true\n");
+        let policy = "package authbridge.client.inbound.request\n\nallow := true\n";
+        set(&format!("{name}:client"), &[("a.rego", policy), ("a_test.rego", &test)])
+    };
+    let mut changes: Vec<Change> =
+        ["team-a/a", "team-a/b", "team-a/c", "team-b/a"].map(|name| client(name, "test_endless")).into();
+    changes.push(client("team-a/good", "test_good"));
+    policies.apply(&changes);
+    assert_eq!(*endless_runs.0.lock().unwrap(), 3, "two of one namespace, one of the other");
+    assert!(!stands(&policies, "good"), "nothing is published untested");
+    // That of `c`, and then that of `good`.
+    for _ in 0..2 {
+        let tier = policies.to_try_again().unwrap();
+        policies.try_again(&tier);
+    }
+    assert!(stands(&policies, "good"), "{:?}", policies.refusals());
+}
+
+#[test]
 fn a_change_that_had_no_time_is_made_without_another() {
     let (mut policies, _) = tested();
     policies.allowance = Allowance { runs: 2, ..Allowance::default() };

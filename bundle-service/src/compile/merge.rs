@@ -27,7 +27,6 @@ impl Policies {
         members: &BTreeSet<ResourceKey>,
         moved: &mut BTreeSet<TierKey>,
     ) -> Result<BTreeMap<ResourceKey, Version>, String> {
-        self.left = self.allowance;
         let stood = self.stands(key, members);
         let fitting = self.fitting(key, members, moved);
         let kept = self.kept(key, members, &fitting);

@@ -333,12 +333,16 @@ impl Policies {
 
     pub(super) fn rebuild_all(&mut self, mut waiting: Touched) -> BTreeSet<TierKey> {
         let mut touched = BTreeSet::new();
+        let mut overruns = BTreeMap::new();
         self.unfit.clear();
         self.fitting.clear();
         while let Some((tier, causes)) = waiting.pop_first() {
             // A version that is refused in its new tier goes on standing in its old one.
             let before = self.content(&tier);
+            let left = overruns.entry(tier.namespace().map(str::to_owned)).or_insert(self.allowance.overruns);
+            self.left = Allowance { overruns: *left, ..self.allowance };
             let moved = self.rebuild(&tier, causes.clone());
+            *left = self.left.overruns;
             if self.content(&tier) != before {
                 for below in self.below_to_judge(&tier, &waiting) {
                     let mut why = Causes::default();

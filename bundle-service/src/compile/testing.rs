@@ -80,6 +80,7 @@ impl Policies {
             Err(failure @ TestFailure::Limits(_)) => {
                 let advice = "make the tests smaller; the same are tried again after a pause";
                 let refusals = vec![Refusal::new(LIMITS, failure.to_string()).suggest(advice)];
+                self.left.overrun();
                 self.postponed.put_off(content, refusals.clone(), self.now);
                 return refusals;
             }
@@ -131,7 +132,7 @@ pub(super) fn is_untested(refusal: &Refusal) -> bool {
 
 fn unrun() -> Refusal {
     let message =
-        "its tests were not run: those of this tier have had all the time that a tier has in one change";
+        "its tests were not run: those of its namespace have had all the time that they have in one change";
     Refusal::new(BUDGET, message)
         .suggest("correct what is refused beside it because its tests do not end, or wait: it is tried again")
 }
