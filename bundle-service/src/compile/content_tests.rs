@@ -299,6 +299,25 @@ fn tests_see_the_last_good_version_of_what_is_broken() {
     assert_eq!(tests.map(|tests| tests.passed), Some(1));
 }
 
+#[test]
+fn tests_of_the_last_good_version_of_what_is_broken_still_hold() {
+    let (mut policies, _) = tested();
+    let lib = |answer: u32| {
+        let text = format!("package authbridge.ns.lib\n\nanswer := {answer}\n");
+        set("team-a/lib:namespace", &[("lib.rego", &text)])
+    };
+    let user = |policy: &str| {
+        let test = "package authbridge.ns.x_test\n\ntest_answer if data.authbridge.ns.lib.answer == 42\n";
+        set("team-a/p:namespace", &[("inbound/request.rego", policy), ("x_test.rego", test)])
+    };
+    policies.apply(&[lib(42), user(ALLOW_GET)]);
+    policies.apply(&[user("package authbridge.ns.inbound.request\n\nallow if {\n")]);
+    policies.apply(&[lib(41)]);
+    let verdict = policies.verdict(&ResourceKey::new("team-a", "lib")).unwrap();
+    assert_eq!(verdict.refusals.len(), 1, "{:?}", verdict.refusals);
+    assert!(matches!(verdict.standing, Standing::Earlier { .. }), "{:?}", verdict.standing);
+}
+
 /// What goes can no longer be refused: the policy whose test was about it stays in force, and its author is told.
 #[test]
 fn what_goes_takes_no_other_with_it() {
@@ -317,6 +336,9 @@ fn what_goes_takes_no_other_with_it() {
         (1, crate::refusal::Severity::Warning),
         "{refusals:?}"
     );
+    let verdict = policies.verdict(&ResourceKey::new("team-a", "p")).unwrap();
+    let told: Vec<_> = verdict.warnings.iter().map(|warning| warning.code.as_str()).collect();
+    assert_eq!((verdict.refusals.len(), told), (0, vec!["test"]), "in its status, too");
     assert!(allowed(&mut policies, &id("team-a", "agent")));
 }
 

@@ -7,7 +7,11 @@ use super::{
     resource::{Pin, Resource, Version},
 };
 use crate::{
-    digest::Digest, policy::ResourceKey, policy_tests::TestSummary, refusal::Refusal, tiers::TierKey,
+    digest::Digest,
+    policy::ResourceKey,
+    policy_tests::TestSummary,
+    refusal::{Refusal, Severity},
+    tiers::TierKey,
 };
 
 /// What became of a resource.
@@ -80,7 +84,11 @@ impl Policies {
         let resource = self.resources.get(key)?;
         let refusals = if resource.is_refused() { resource.refusals.clone() } else { Vec::new() };
         let warnings = resource.warnings.iter().cloned().chain(resource.pinned(key));
-        let warnings = warnings.chain(resource.chosen_refusals.iter().cloned()).collect();
+        let warnings = warnings.chain(resource.chosen_refusals.iter().cloned());
+        // What its tests say since something of others went is told, although nothing of it is refused.
+        let told = resource.refusals.iter().filter(|refusal| refusal.severity == Severity::Warning);
+        let told = told.filter(|_| !resource.is_refused()).cloned();
+        let warnings = warnings.chain(told).collect();
         let standing = self.standing(resource);
         let tests = match &standing {
             Standing::Newest { tier, .. } => self.tier(tier).and_then(|tier| tier.tests),
