@@ -145,7 +145,12 @@ impl Before {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compile::tests::{id, policies, set};
+    use crate::compile::{
+        Standing,
+        policies::Remembered,
+        resource::RememberedResource,
+        tests::{id, object, policies, set},
+    };
 
     const BY: &str = "user 0: test";
     const BROKEN: &str = "package authbridge.ns.inbound.request\n\nallow if {\n";
@@ -219,6 +224,26 @@ mod tests {
         let last = good(&policies, "s");
         refuses_all_of_it(&mut policies, &choices);
         assert_eq!(good(&policies, "s"), last);
+    }
+
+    /// What an administrator went back from does not come into force by an upgrade.
+    #[test]
+    fn a_choice_that_is_not_accepted_any_more_leaves_the_resource_out() {
+        let stored = |text: &str| {
+            let policy = object("team-a/p:namespace", &[("a.rego", text)]).policy.unwrap();
+            let (tier, hash) = (TierKey::Namespace("team-a".to_owned()), policy.version());
+            StoredVersion { tier, policy, hash, origin: "a.yaml".into(), commit: None }
+        };
+        let of = stored(&allow_if(2)).hash;
+        let pin = Some(Pin { to: Some(stored(BROKEN)), of, by: BY.to_owned() });
+        let resources = BTreeMap::from([(key("p"), RememberedResource { good: None, pin })]);
+        let mut policies = policies();
+        policies.restore(Remembered { resources, ..Remembered::default() });
+        policies.take_in(&[set("team-a/p:namespace", &[("a.rego", &allow_if(2))])], &[]);
+        let verdict = policies.verdict(&key("p")).unwrap();
+        assert_eq!(verdict.standing, Standing::LeftOut { by: BY.to_owned() });
+        let told = verdict.warnings.iter().find(|warning| warning.code == "last_choice").unwrap();
+        assert!(told.message.contains(BY), "{told}");
     }
 
     #[test]

@@ -573,7 +573,8 @@ fn state(object: &Object) -> Digest {
     }
 }
 
-/// What stood before a start, checked as if it were new. The version that is there now need not be read twice.
+/// What stood before a start, checked as if it were new. The version that is there now need not be read twice. Of a
+/// choice whose version is not accepted any more, that the newest is not to stand is left.
 fn recall(
     gate: Gate,
     remembered: RememberedResource,
@@ -596,12 +597,23 @@ fn recall(
             version.ok()
         }
     };
-    let pin = match remembered.pin {
-        Some(Pin { to: Some(to), of, by }) => read(to).map(|to| Pin { to: Some(to), of, by }),
-        Some(Pin { to: None, of, by }) => Some(Pin { to: None, of, by }),
-        None => None,
+    let (pin, lost) = match remembered.pin {
+        Some(Pin { to: Some(to), of, by }) => {
+            let (key, to) = (to.policy.key.clone(), read(to));
+            let lost = to.is_none().then(|| (key, by.clone()));
+            (Some(Pin { to, of, by }), lost)
+        }
+        Some(Pin { to: None, of, by }) => (Some(Pin { to: None, of, by }), None),
+        None => (None, None),
     };
-    (remembered.good.and_then(&mut read), pin)
+    let good = remembered.good.and_then(&mut read);
+    if let Some((key, by)) = lost {
+        let message =
+            format!("the version that was chosen instead of the newest is not accepted any more: {by}");
+        let advice = "it is left out of its tier; choose another version, release it, or change it";
+        warnings.push(Refusal::new("last_choice", message).of(&key).warning().suggest(advice));
+    }
+    (good, pin)
 }
 
 /// Whether a file is the one of that name, or lies in the folder of that name.
