@@ -177,7 +177,7 @@ pub(super) async fn rollback(
             Target::Resource(key) => {
                 Ok((vec![(key.clone(), Choice::Version(history.version(key, &to)?))], Vec::new()))
             }
-            Target::Tier(tier) => Ok(back_to(state, tier, history.publication(tier, number(&to)?)?)),
+            Target::Tier(tier) => Ok(back_to(state, tier, history.standing(tier, number(&to)?)?)),
             Target::Identity(id) => {
                 let tier = own_tier(state, id)?;
                 let (choices, missing) = back_to(state, &tier, in_own_tier(state, history, id, &tier, &to)?);
@@ -245,7 +245,7 @@ fn in_own_tier(
     at: &str,
 ) -> Result<Vec<StoredVersion>, AdminFailure> {
     if at.len() < LEAST_DIGITS {
-        return Ok(history.publication(tier, number(at)?)?);
+        return Ok(history.standing(tier, number(at)?)?);
     }
     let mut versions = of_identity(state, history, id, at)?;
     versions.retain(|version| version.tier == *tier);

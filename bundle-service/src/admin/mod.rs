@@ -152,7 +152,7 @@ impl From<QueryError> for AdminFailure {
         match &error {
             QueryError::History(_) => Self::Unavailable(error.to_string()),
             QueryError::Unknown(_) => Self::NotFound(error.to_string()),
-            QueryError::Ambiguous(_) => Self::Malformed(error.to_string()),
+            QueryError::Ambiguous(_) | QueryError::Denied(_) => Self::Malformed(error.to_string()),
         }
     }
 }

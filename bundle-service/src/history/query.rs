@@ -25,6 +25,9 @@ pub enum QueryError {
     /// Several are kept under that name.
     #[error("`{0}` names several versions; give more of its digits")]
     Ambiguous(String),
+    /// It was not in force: its tier denied.
+    #[error("{0}")]
+    Denied(String),
 }
 
 impl History {
@@ -107,5 +110,25 @@ impl History {
             Ok(StoredVersion { tier, policy, hash, origin, commit })
         };
         published.members.iter().map(version).collect()
+    }
+
+    /// As [`History::publication`], for who wants to go back to it. What is listed of one that denied was not in force.
+    ///
+    /// # Errors
+    /// When it is not kept, or denied.
+    pub fn standing(&self, tier: &TierKey, number: u64) -> Result<Vec<StoredVersion>, QueryError> {
+        let all = self.of_tier(tier)?;
+        if !all.iter().any(|published| published.number == number && published.denied.is_some()) {
+            return self.publication(tier, number);
+        }
+        let standing = all.iter().filter(|published| published.denied.is_none());
+        let nearest = standing.map(|published| published.number).min_by_key(|other| other.abs_diff(number));
+        let instead = match nearest {
+            Some(nearest) => format!("the nearest that did not is {nearest}"),
+            None => "none is kept that did not".to_owned(),
+        };
+        let message =
+            format!("by publication {number} {tier} denied everything, and nothing in it was in force");
+        Err(QueryError::Denied(format!("{message}; {instead}")))
     }
 }

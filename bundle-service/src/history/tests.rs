@@ -315,6 +315,20 @@ async fn keeps_so_many_publications_and_what_is_in_force() {
 }
 
 #[tokio::test]
+async fn nobody_goes_back_to_a_publication_that_denied() {
+    let service = Restarted::new();
+    let catalog = service.start(vec![change("a.yaml", "a", "p", BROKEN)]).await;
+    catalog.apply(batch(vec![change("a.yaml", "a", "p", &version(2))])).await.unwrap();
+    drop(catalog);
+    let (history, _) = service.open();
+    let tier = TierKey::Namespace("a".to_owned());
+    let refused = history.standing(&tier, 1).unwrap_err().to_string();
+    assert!(refused.contains("the nearest that did not is 2"), "{refused}");
+    assert_eq!(history.standing(&tier, 2).unwrap().len(), 1);
+    assert!(history.standing(&tier, 3).unwrap_err().to_string().contains("not in the history"));
+}
+
+#[tokio::test]
 async fn forgets_a_namespace_in_which_nothing_has_been_in_force_for_long() {
     let service = Restarted::new();
     drop(service.start(vec![change("a.yaml", "a", "p", &version(1))]).await);
