@@ -18,6 +18,8 @@ start_ca
 register_service
 start_kubernetes
 install_rights
+# What needs nodes to run has the form at least that the API server takes.
+kubectl apply --dry-run=server -f "$DEPLOY/bundle-service.yaml"
 
 # ---- Without the definition ----
 
