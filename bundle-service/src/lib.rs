@@ -26,7 +26,8 @@
 //! let manifests = source::directory::read(Path::new("policies"), &source::SourceOptions::default())?;
 //! let id = SpiffeId::parse("spiffe://example.org/ns/travel/sa/booking")?;
 //! let settings = compile::Settings::new(id.trust_domain().clone());
-//! let compiled = compile::compile(&manifests.objects, &id, &settings);
+//! // Without a tester the tests that travel with policies are not run.
+//! let compiled = compile::compile(&manifests.objects, &id, &settings, None);
 //! for refusal in manifests.refusals.iter().chain(&compiled.refusals) {
 //!     eprintln!("{refusal}");
 //! }

@@ -176,7 +176,7 @@ impl Decider {
             directory::read(policies, &SourceOptions::default()).map_err(|error| vec![error.to_string()])?;
         // A file of tests may be about what is not in every bundle.
         let settings = Settings { envoy_adapter: true, ..Settings::new(id.trust_domain().clone()) };
-        let compiled = compile::compile(&manifests.objects, &id, &settings);
+        let compiled = compile::compile(&manifests.objects, &id, &settings, None);
         if !compiled.refusals.is_empty() {
             return Err(compiled.refusals.iter().map(ToString::to_string).collect());
         }

@@ -62,6 +62,41 @@ fn names_the_test_that_fails() {
     assert!(stdout.contains("p_test.rego:5") && stdout.contains("test_a"), "{stdout}");
 }
 
+/// What the service would not publish is in no bundle that is built, and nothing is decided by it.
+#[rstest]
+#[case::passing("1", true)]
+#[case::failing("2", false)]
+fn builds_and_decides_by_what_passes_its_tests(#[case] x: &str, #[case] passes: bool) {
+    let folder = folder(&format!("test_a if request.allow with input as {{\"x\": {x}}}"));
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (policies, bundle, input) = (path(""), path("bundle.tar.gz"), path("input.json"));
+    fs::write(&input, "{\"x\": 1}").unwrap();
+    let identity = "spiffe://example.org/ns/a/sa/b";
+
+    let (status, _, stderr) =
+        secctl(&["bundle", "build", "--policies", &policies, "--spiffe-id", identity, "--out", &bundle]);
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!(stderr.contains("policy check"), !passes, "it says that something is refused: {stderr}");
+    let (_, inspected, _) = secctl(&["--output", "json", "bundle", "inspect", &bundle, "--source"]);
+    assert_eq!(inspected.contains("input.y == 2"), passes, "{inspected}");
+
+    let (status, stdout, stderr) = secctl(&[
+        "policy",
+        "eval",
+        "--policies",
+        &policies,
+        "--spiffe-id",
+        identity,
+        "--decision",
+        "inbound/request",
+        "--input",
+        &input,
+    ]);
+    assert_eq!(status, 0, "{stderr}");
+    assert!(stdout.starts_with(if passes { "allow" } else { "deny" }), "{stdout}");
+    assert_eq!(stderr.contains("policy check"), !passes, "{stderr}");
+}
+
 #[rstest]
 #[case::time(
     "test_a if {\n\tsome a in numbers.range(1, 3000)\n\tsome b in numbers.range(1, 3000)\n\tsome c in numbers.range(1, 3000)\n\ta * b * c < 0\n}"

@@ -59,6 +59,7 @@ pub use read::Archive;
 pub use verdict::{Standing, Verdict};
 
 use crate::{
+    policy_tests::Tester,
     refusal::Refusal,
     source::{Change, Object},
     tiers::{Selection, TierKind},
@@ -104,10 +105,19 @@ pub struct Compiled {
     pub refusals: Vec<Refusal>,
 }
 
-/// Compiles the bundle of one identity from objects that were read once.
+/// Compiles the bundle of one identity from objects that were read once. With a tester nothing gets in that fails the
+/// tests which travel with it, as in the service; without one they are not run.
 #[must_use]
-pub fn compile(objects: &[Object], id: &SpiffeId, settings: &Settings) -> Compiled {
+pub fn compile(
+    objects: &[Object],
+    id: &SpiffeId,
+    settings: &Settings,
+    tester: Option<Arc<dyn Tester>>,
+) -> Compiled {
     let mut policies = Policies::new(settings.clone());
+    if let Some(tester) = tester {
+        policies = policies.with_tester(tester);
+    }
     let changes: Vec<Change> = objects.iter().cloned().map(|object| Change::Set(Arc::new(object))).collect();
     policies.apply(&changes);
     let mut refusals = policies.refusals();

@@ -366,10 +366,10 @@ fn tiers_that_do_not_fit_together_are_not_published() {
         object("secplane-system/g:global", &[("a.rego", global)]),
         object("team-a/p:namespace", &[("a.rego", namespace)]),
     ];
-    let compiled = compile(&objects, &id("team-a", "agent"), &settings());
+    let compiled = compile(&objects, &id("team-a", "agent"), &settings(), None);
     assert_eq!(compiled.refusals[0].resource, Some(ResourceKey::new("team-a", "p")));
     assert_eq!(decide(&compiled.bundle, "inbound.request.allow", &json!({})), Some(json!(false)));
-    let other = compile(&objects, &id("team-b", "agent"), &settings());
+    let other = compile(&objects, &id("team-b", "agent"), &settings(), None);
     assert_eq!(other.bundle.denied(), None);
 }
 
@@ -380,7 +380,7 @@ fn revision_and_tag_are_functions_of_the_content() {
         object("team-a/agent:client", &[("inbound/request.rego", CLIENT_ALLOW)]),
     ];
     let reversed: Vec<Object> = objects.iter().rev().cloned().collect();
-    let compile = |objects: &[Object]| compile(objects, &id("team-a", "agent"), &settings()).bundle;
+    let compile = |objects: &[Object]| compile(objects, &id("team-a", "agent"), &settings(), None).bundle;
     let (one, two) = (compile(&objects), compile(&reversed));
     assert_eq!((one.bytes(), one.etag()), (two.bytes(), two.etag()));
     let other = compile(&objects[..1]);
@@ -404,7 +404,7 @@ fn revision_and_tag_are_functions_of_the_content() {
 fn settings_are_part_of_the_content() {
     let objects = [object("team-a/p:namespace", &[("inbound/request.rego", NS_ALLOW)])];
     let other = Settings { require_client_policy: true, ..settings() };
-    let tag = |settings: &Settings| compile(&objects, &id("team-a", "agent"), settings).bundle.etag();
+    let tag = |settings: &Settings| compile(&objects, &id("team-a", "agent"), settings, None).bundle.etag();
     assert_ne!(tag(&settings()), tag(&other));
 }
 
@@ -413,7 +413,7 @@ fn the_shipped_policies_compile() {
     let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies"));
     let manifests = crate::source::directory::read(folder, &SourceOptions::default()).unwrap();
     assert_eq!(manifests.refusals, []);
-    let compiled = compile(&manifests.objects, &id("travel", "booking"), &settings());
+    let compiled = compile(&manifests.objects, &id("travel", "booking"), &settings(), None);
     assert_eq!(compiled.refusals, []);
     assert_eq!(compiled.bundle.denied(), None);
 }
@@ -448,7 +448,8 @@ fn ships_policies_that_every_engine_decides_alike() {
     let manifests = directory::read(&folder, &SourceOptions::default()).unwrap();
     assert!(!manifests.objects.is_empty());
     for object in &manifests.objects {
-        let compiled = compile(&manifests.objects, &id(&object.key.namespace, &object.key.name), &settings());
+        let compiled =
+            compile(&manifests.objects, &id(&object.key.namespace, &object.key.name), &settings(), None);
         assert_eq!(compiled.refusals, []);
         let archive = Archive::read(&compiled.bundle.bytes()).unwrap();
         assert_eq!(warnings(&archive.parsed(Gate::default()).unwrap()), []);

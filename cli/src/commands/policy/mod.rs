@@ -110,10 +110,7 @@ impl PolicyCommand {
 fn check(output: Output, args: &CheckArgs) -> Result<(), Failure> {
     let manifests = read_manifests(&args.policies)?;
     let settings = Settings { gate: Gate::new(args.opa_version), ..Settings::new(args.trust_domain.clone()) };
-    let mut policies = Policies::new(settings);
-    let tester = ChildTester::this_program(TestLimits::default())
-        .map_err(|error| Failure::from_io("find out which program this is", &error))?;
-    policies = policies.with_tester(Arc::new(tester));
+    let mut policies = Policies::new(settings).with_tester(Arc::new(tester()?));
     policies.apply(&changes(&manifests));
     let mut refusals: BTreeSet<Refusal> = manifests.refusals.iter().cloned().collect();
     refusals.extend(policies.refusals());
@@ -132,6 +129,12 @@ fn check(output: Output, args: &CheckArgs) -> Result<(), Failure> {
     let what = format!("pass the policies in `{}`", args.policies.display());
     Err(Failure::new(Kind::CheckFailed, what, format_args!("refused: {refused}"))
         .remedy("correct what is named above; until then the service keeps the last good version, or denies"))
+}
+
+/// What runs the tests that travel with policies.
+fn tester() -> Result<ChildTester, Failure> {
+    ChildTester::this_program(TestLimits::default())
+        .map_err(|error| Failure::from_io("find out which program this is", &error))
 }
 
 /// What was read, as if it were new.
@@ -202,7 +205,8 @@ fn compiled_in(folder: &Path, id: &SpiffeId) -> Result<Archive, Failure> {
 /// The bytes of the bundle that the service would serve to an identity.
 pub(crate) fn built(folder: &Path, id: &SpiffeId) -> Result<Vec<u8>, Failure> {
     let manifests = read_manifests(folder)?;
-    let compiled = compile(&manifests.objects, id, &Settings::new(id.trust_domain().clone()));
+    let settings = Settings::new(id.trust_domain().clone());
+    let compiled = compile(&manifests.objects, id, &settings, Some(Arc::new(tester()?)));
     let refused = manifests.refusals.iter().chain(&compiled.refusals);
     if refused.filter(|refusal| refusal.severity == Severity::Error).count() > 0 {
         let folder = folder.display();
@@ -214,7 +218,8 @@ pub(crate) fn built(folder: &Path, id: &SpiffeId) -> Result<Vec<u8>, Failure> {
 /// The bundle of an identity with all that may be in one, for tests.
 fn compiled(manifests: &Manifests, id: &SpiffeId) -> Result<Archive, Failure> {
     let settings = Settings { envoy_adapter: true, ..Settings::new(id.trust_domain().clone()) };
-    let compiled = compile(&manifests.objects, id, &settings);
+    // What travels with the policies is a suite of its own, which tells more than that it is refused.
+    let compiled = compile(&manifests.objects, id, &settings, None);
     Archive::read(&compiled.bundle.bytes())
         .map_err(|error| Failure::new(Kind::Other, format!("read the bundle of {id}"), error))
 }

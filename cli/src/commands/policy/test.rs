@@ -7,14 +7,14 @@ use std::{
 
 use bundle_service::{
     compile::{Archive, Policies, Settings},
-    policy_tests::{ChildTester, NamedModule, Outcome, TestEnd, TestLimits, TestReport, TestRequest, Tester},
+    policy_tests::{NamedModule, Outcome, TestEnd, TestReport, TestRequest, Tester},
     source::Manifests,
 };
 use clap::Args;
 use secplane_identity::{SpiffeId, TrustDomain};
 use serde::Serialize;
 
-use super::{changes, compiled, read_manifests};
+use super::{changes, compiled, read_manifests, tester};
 use crate::{
     failure::{Failure, Kind},
     files,
@@ -46,8 +46,7 @@ pub(crate) struct TestArgs {
 pub(super) fn test(output: Output, args: &TestArgs) -> Result<(), Failure> {
     let what = || format!("test the policies in `{}`", args.policies.display());
     let manifests = read_manifests(&args.policies)?;
-    let tester = ChildTester::this_program(TestLimits::default())
-        .map_err(|error| Failure::from_io("find out which program this is", &error))?;
+    let tester = tester()?;
     let mut suites: Vec<Suite> = traveling(&manifests, &args.trust_domain)
         .into_iter()
         .map(|(name, request)| Suite::run(&tester, name, &request, args.uncovered))
