@@ -273,7 +273,9 @@ fn local(listener: &TcpListener, key: &'static str, address: SocketAddr) -> Resu
     listener.local_addr().map_err(|source| StartError::Listen { key, address, source })
 }
 
-fn settings(config: &Config, trust_domain: TrustDomain) -> Settings {
+/// What compiling depends on, of a configuration.
+#[must_use]
+pub fn settings(config: &Config, trust_domain: TrustDomain) -> Settings {
     Settings {
         selection: Selection {
             trust_domain,

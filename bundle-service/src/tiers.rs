@@ -197,6 +197,21 @@ impl PathTemplate {
         }
         Some(Workload { namespace: namespace?, service_account: service_account? })
     }
+
+    /// The path by which an ID names a workload.
+    #[must_use]
+    pub fn path(&self, workload: &Workload) -> String {
+        let mut path = String::new();
+        for part in &self.0 {
+            path.push('/');
+            path.push_str(match part {
+                Part::Literal(literal) => literal,
+                Part::Namespace => &workload.namespace,
+                Part::ServiceAccount => &workload.service_account,
+            });
+        }
+        path
+    }
 }
 
 impl FromStr for PathTemplate {
@@ -380,6 +395,7 @@ mod tests {
         let template: PathTemplate = template.parse().unwrap();
         let workload = template.workload(&SpiffeId::parse(id).unwrap());
         let expected = Workload { namespace: "a".to_owned(), service_account: "b".to_owned() };
+        assert_eq!(id.ends_with(&template.path(&expected)), fits);
         assert_eq!(workload, fits.then_some(expected));
     }
 

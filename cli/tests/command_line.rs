@@ -44,6 +44,7 @@ fn helps(#[case] arguments: &[&str], #[case] expected: &str) {
 #[case(&["ca", "taint", "--upstream"])]
 #[case(&["ca", "revoke", "--upstream", "--jwt", "0a"])]
 #[case(&["trust-bundle", "show", "--fingerprint", "00"])]
+#[case(&["policy", "eval", "--bundle", "b", "--config", "c", "--decision", "inbound/request", "--input", "-"])]
 #[case(&["cert", "issue", "server", "--out", "/nonexistent/x"])]
 #[case(&["cert", "issue", "client", "--out", "/nonexistent/x"])]
 fn ends_with_2_for_a_wrong_command_line(#[case] arguments: &[&str]) {

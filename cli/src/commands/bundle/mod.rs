@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use secplane_identity::{SpiffeId, TrustDomain, tls::ExpectedServer};
 use serde::Serialize;
 
-use super::policy::built;
+use super::policy::{ServiceOptions, built};
 use crate::{
     bundle_client::{BundleAnswer, BundleRequest, MAX_ARCHIVE_BYTES, pull},
     client_identity::IdentityOptions,
@@ -37,6 +37,8 @@ pub(crate) enum BundleCommand {
     )]
     Pull(Box<PullArgs>),
     /// Build the bundle of an identity from a folder of manifests, as the service would serve it
+    ///
+    /// But for the end that `bundle_lifetime` gives to bundles: what is built has none.
     #[command(after_help = "Example:\n  secctl bundle build --policies policies --spiffe-id \
                             spiffe://example.org/ns/travel/sa/booking --out booking.tar.gz")]
     Build(BuildArgs),
@@ -105,6 +107,8 @@ pub(crate) struct BuildArgs {
     /// The identity whose bundle it is
     #[arg(long, value_name = "ID")]
     spiffe_id: SpiffeId,
+    #[command(flatten)]
+    service: ServiceOptions,
     /// The file for the archive; `-` for standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -138,10 +142,10 @@ impl BundleCommand {
 }
 
 async fn build(output: Output, args: BuildArgs) -> Result<(), Failure> {
-    let BuildArgs { policies, spiffe_id, out } = args;
+    let BuildArgs { policies, spiffe_id, service, out } = args;
     let id = spiffe_id.clone();
     // Compiling takes its time: it does not belong on the async runtime.
-    let archive = tokio::task::spawn_blocking(move || built(&policies, &id))
+    let archive = tokio::task::spawn_blocking(move || built(&policies, &id, &service))
         .await
         .map_err(|error| Failure::new(Kind::Other, "build the bundle", error))??;
     if out == Path::new("-") {

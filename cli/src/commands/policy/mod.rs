@@ -1,5 +1,6 @@
 //! `secctl policy`: checking and trying AuthorizationPolicy manifests before anybody depends on them.
 
+mod service_options;
 mod test;
 
 use std::{
@@ -12,7 +13,8 @@ use bundle_service::{
     compile::{Archive, Policies, Settings, compile},
     policy_tests::{ChildTester, TestLimits},
     refusal::{Refusal, Severity},
-    source::{Change, Manifests, SourceOptions, directory},
+    source::{Change, Manifests, directory},
+    tiers::{Selection, Workload},
 };
 use clap::{Args, Subcommand};
 use secplane_identity::{SpiffeId, TrustDomain};
@@ -20,6 +22,8 @@ use secplane_rego::{Gate, capabilities::OpaVersion};
 use serde::Serialize;
 use serde_json::Value;
 
+use self::service_options::Service;
+pub(crate) use self::service_options::ServiceOptions;
 use super::bundle::read_archive;
 use crate::{
     decision::{Decision, DecisionPoint, decide},
@@ -38,8 +42,10 @@ pub(crate) enum PolicyCommand {
     /// Check every manifest below a folder; exit status 7 when one is refused
     ///
     /// Names each refusal with its resource, file, line and reason. What passes here, the bundle service publishes.
-    #[command(after_help = "Examples:\n  secctl policy check policies\n  secctl --output json policy check \
-                            policies")]
+    #[command(
+        after_help = "Examples:\n  secctl policy check policies\n  secctl policy check policies --config \
+                            /etc/secplane/bundle-service.yaml\n  secctl --output json policy check policies"
+    )]
     Check(CheckArgs),
     /// Run the tests of policies; exit status 7 when one fails
     ///
@@ -64,12 +70,15 @@ pub(crate) struct CheckArgs {
     /// The folder, read with everything below it
     #[arg(value_name = "DIR", default_value = "./policies")]
     policies: PathBuf,
-    /// The trust domain of the identities that the policies are for
-    #[arg(long, value_name = "NAME", default_value = "example.org")]
-    trust_domain: TrustDomain,
-    /// The oldest OPA among the sidecars, `opa_version` of the bundle service: 1.18 to 1.22
-    #[arg(long, value_name = "VERSION", default_value_t)]
-    opa_version: OpaVersion,
+    #[command(flatten)]
+    service: ServiceOptions,
+    /// The trust domain of the identities that the policies are for; that of --config or example.org otherwise
+    #[arg(long, value_name = "NAME")]
+    trust_domain: Option<TrustDomain>,
+    /// The oldest OPA among the sidecars, `opa_version` of the bundle service: 1.18 to 1.22; that of --config or 1.18
+    /// otherwise
+    #[arg(long, value_name = "VERSION")]
+    opa_version: Option<OpaVersion>,
 }
 
 #[derive(Debug, Args)]
@@ -81,8 +90,10 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "ID", conflicts_with = "bundle")]
     spiffe_id: Option<SpiffeId>,
     /// Use this bundle's archive, as `secctl bundle pull` writes it
-    #[arg(long, value_name = "FILE", conflicts_with = "policies")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["policies", "config"])]
     bundle: Option<PathBuf>,
+    #[command(flatten)]
+    service: ServiceOptions,
     /// Where the decision is made
     #[arg(long, value_name = "POINT")]
     decision: DecisionPoint,
@@ -108,14 +119,19 @@ impl PolicyCommand {
 }
 
 fn check(output: Output, args: &CheckArgs) -> Result<(), Failure> {
-    let manifests = read_manifests(&args.policies)?;
-    let settings = Settings { gate: Gate::new(args.opa_version), ..Settings::new(args.trust_domain.clone()) };
+    let service = args.service.load()?;
+    let manifests = read_manifests(&args.policies, &service)?;
+    let mut settings = service.settings_in(args.trust_domain.as_ref())?;
+    if let Some(version) = args.opa_version {
+        settings.gate = Gate::new(version);
+    }
+    let selection = settings.selection.clone();
     let mut policies = Policies::new(settings).with_tester(Arc::new(tester()?));
     policies.apply(&changes(&manifests));
     let mut refusals: BTreeSet<Refusal> = manifests.refusals.iter().cloned().collect();
     refusals.extend(policies.refusals());
     // Tiers that are right by themselves may still not stand together.
-    for id in identities(&manifests, &args.trust_domain) {
+    for id in identities(&manifests, &selection) {
         if let Err(refused) = policies.bundle(&id) {
             refusals.extend(refused);
         }
@@ -143,28 +159,36 @@ fn changes(manifests: &Manifests) -> Vec<Change> {
 }
 
 /// Every identity that a client policy names, and one of each namespace that none names.
-fn identities(manifests: &Manifests, trust_domain: &TrustDomain) -> Vec<SpiffeId> {
+fn identities(manifests: &Manifests, selection: &Selection) -> Vec<SpiffeId> {
     const NOBODY: &str = "named-by-no-policy";
-    let namespaces = manifests.objects.iter().map(|object| (&object.key.namespace, NOBODY));
-    let named = manifests.objects.iter().map(|object| (&object.key.namespace, object.key.name.as_str()));
-    let pairs: BTreeSet<_> = namespaces.chain(named).collect();
-    // A name that no SPIFFE ID can hold is refused elsewhere.
-    let id =
-        |(namespace, name)| SpiffeId::from_parts(trust_domain, &format!("/ns/{namespace}/sa/{name}")).ok();
+    let pairs: BTreeSet<(&str, &str)> = manifests
+        .objects
+        .iter()
+        .flat_map(|object| {
+            // Whichever of the two names the client.
+            let names = [Some(NOBODY), Some(object.key.name.as_str()), object.client_id.as_deref()];
+            names.into_iter().flatten().map(move |name| (object.key.namespace.as_str(), name))
+        })
+        .collect();
+    let id = |(namespace, name): (&str, &str)| {
+        let workload = Workload { namespace: namespace.to_owned(), service_account: name.to_owned() };
+        // A name that no SPIFFE ID can hold is refused elsewhere.
+        SpiffeId::from_parts(&selection.trust_domain, &selection.path_template.path(&workload)).ok()
+    };
     pairs.into_iter().filter_map(id).collect()
 }
 
-fn read_manifests(folder: &Path) -> Result<Manifests, Failure> {
+fn read_manifests(folder: &Path, service: &Service) -> Result<Manifests, Failure> {
     let what = || format!("read the policies in `{}`", folder.display());
     // Otherwise a typing error would pass as a folder without faults.
     std::fs::metadata(folder).map_err(|error| Failure::from_io(what(), &error))?;
-    directory::read(folder, &SourceOptions::default()).map_err(|error| Failure::refused(what(), error))
+    directory::read(folder, &service.source_options()).map_err(|error| Failure::refused(what(), error))
 }
 
 fn eval(output: Output, args: &EvalArgs) -> Result<(), Failure> {
     let bundle = match (&args.bundle, &args.policies, &args.spiffe_id) {
         (Some(file), _, _) => read_archive(file)?,
-        (None, Some(folder), Some(id)) => compiled_in(folder, id)?,
+        (None, Some(folder), Some(id)) => compiled_in(folder, id, &args.service)?,
         _ => {
             return Err(Failure::usage("decide", "no bundle is given")
                 .remedy("give --bundle FILE, or --policies DIR with --spiffe-id ID"));
@@ -196,28 +220,28 @@ fn eval(output: Output, args: &EvalArgs) -> Result<(), Failure> {
 }
 
 /// The bundle that the service would serve to an identity, read back.
-fn compiled_in(folder: &Path, id: &SpiffeId) -> Result<Archive, Failure> {
-    let bytes = built(folder, id)?;
+fn compiled_in(folder: &Path, id: &SpiffeId, options: &ServiceOptions) -> Result<Archive, Failure> {
+    let bytes = built(folder, id, options)?;
     Archive::read(&bytes)
         .map_err(|error| Failure::new(Kind::Other, format!("read the bundle of {id}"), error))
 }
 
 /// The bytes of the bundle that the service would serve to an identity.
-pub(crate) fn built(folder: &Path, id: &SpiffeId) -> Result<Vec<u8>, Failure> {
-    let manifests = read_manifests(folder)?;
-    let settings = Settings::new(id.trust_domain().clone());
-    let compiled = compile(&manifests.objects, id, &settings, Some(Arc::new(tester()?)));
+pub(crate) fn built(folder: &Path, id: &SpiffeId, options: &ServiceOptions) -> Result<Vec<u8>, Failure> {
+    let service = options.load()?;
+    let manifests = read_manifests(folder, &service)?;
+    let compiled = compile(&manifests.objects, id, &service.settings_for(id), Some(Arc::new(tester()?)));
     let refused = manifests.refusals.iter().chain(&compiled.refusals);
     if refused.filter(|refusal| refusal.severity == Severity::Error).count() > 0 {
-        let folder = folder.display();
-        note(format_args!("note: some policies are refused; `secctl policy check {folder}` says which"));
+        let check = options.check_command(&folder.display().to_string());
+        note(format_args!("note: some policies are refused; `{check}` says which"));
     }
     Ok(compiled.bundle.bytes().to_vec())
 }
 
 /// The bundle of an identity with all that may be in one, for tests.
-fn compiled(manifests: &Manifests, id: &SpiffeId) -> Result<Archive, Failure> {
-    let settings = Settings { envoy_adapter: true, ..Settings::new(id.trust_domain().clone()) };
+fn compiled(manifests: &Manifests, id: &SpiffeId, service: &Service) -> Result<Archive, Failure> {
+    let settings = Settings { envoy_adapter: true, ..service.settings_for(id) };
     // What travels with the policies is a suite of its own, which tells more than that it is refused.
     let compiled = compile(&manifests.objects, id, &settings, None);
     Archive::read(&compiled.bundle.bytes())

@@ -14,7 +14,7 @@ use clap::Args;
 use secplane_identity::{SpiffeId, TrustDomain};
 use serde::Serialize;
 
-use super::{changes, compiled, read_manifests, tester};
+use super::{Service, ServiceOptions, changes, compiled, read_manifests, tester};
 use crate::{
     failure::{Failure, Kind},
     files,
@@ -35,9 +35,11 @@ pub(crate) struct TestArgs {
     /// The folder, read with everything below it
     #[arg(value_name = "DIR", default_value = "./policies")]
     policies: PathBuf,
-    /// The trust domain of the identities that the policies are for
-    #[arg(long, value_name = "NAME", default_value = "example.org")]
-    trust_domain: TrustDomain,
+    #[command(flatten)]
+    service: ServiceOptions,
+    /// The trust domain of the identities that the policies are for; that of --config or example.org otherwise
+    #[arg(long, value_name = "NAME")]
+    trust_domain: Option<TrustDomain>,
     /// Name the lines that no test went through
     #[arg(long)]
     uncovered: bool,
@@ -45,14 +47,16 @@ pub(crate) struct TestArgs {
 
 pub(super) fn test(output: Output, args: &TestArgs) -> Result<(), Failure> {
     let what = || format!("test the policies in `{}`", args.policies.display());
-    let manifests = read_manifests(&args.policies)?;
+    let service = args.service.load()?;
+    let manifests = read_manifests(&args.policies, &service)?;
+    let settings = service.settings_in(args.trust_domain.as_ref())?;
     let tester = tester()?;
-    let mut suites: Vec<Suite> = traveling(&manifests, &args.trust_domain)
+    let mut suites: Vec<Suite> = traveling(&manifests, settings)
         .into_iter()
         .map(|(name, request)| Suite::run(&tester, name, &request, args.uncovered))
         .collect();
     for path in test_files(&args.policies, 0)? {
-        let request = beside(&manifests, &path)?;
+        let request = beside(&manifests, &path, &service)?;
         suites.push(Suite::run(&tester, path.display().to_string(), &request, args.uncovered));
     }
     let tested = TestedPolicies::of(suites);
@@ -68,8 +72,8 @@ pub(super) fn test(output: Output, args: &TestArgs) -> Result<(), Failure> {
 }
 
 /// The tests in resources, a suite for each tier, as the service runs them before it publishes.
-fn traveling(manifests: &Manifests, trust_domain: &TrustDomain) -> Vec<(String, TestRequest)> {
-    let mut policies = Policies::new(Settings::new(trust_domain.clone()));
+fn traveling(manifests: &Manifests, settings: Settings) -> Vec<(String, TestRequest)> {
+    let mut policies = Policies::new(settings);
     policies.apply(&changes(manifests));
     policies.tests().into_iter().map(|(tier, request)| (tier.to_string(), request)).collect()
 }
@@ -95,7 +99,7 @@ fn test_files(folder: &Path, depth: usize) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// A file of tests with the bundle of the identity that its first line names.
-fn beside(manifests: &Manifests, path: &Path) -> Result<TestRequest, Failure> {
+fn beside(manifests: &Manifests, path: &Path, service: &Service) -> Result<TestRequest, Failure> {
     let what = || format!("read the tests in `{}`", path.display());
     let text = files::read_text(path, MAX_TEST_BYTES)?;
     let id = text.lines().next().and_then(|line| line.strip_prefix(IDENTITY)).ok_or_else(|| {
@@ -103,7 +107,7 @@ fn beside(manifests: &Manifests, path: &Path) -> Result<TestRequest, Failure> {
             .remedy("begin it with `# identity: spiffe://…`")
     })?;
     let id = SpiffeId::parse(id.trim()).map_err(|error| Failure::refused(what(), error))?;
-    let bundle: Archive = compiled(manifests, &id)?;
+    let bundle: Archive = compiled(manifests, &id, service)?;
     let data = bundle.documents();
     let named = |name: String, text: String| NamedModule { name, text };
     Ok(TestRequest {
