@@ -103,6 +103,24 @@ use() {
     export BUNDLE_SERVICE
 }
 
+# ---- Bundles ----
+
+# activates FILE...: whether the newest OPA and the oldest that sidecars run activate each of these bundles.
+activates() {
+    local file opa
+    for file in "$@"; do
+        for opa in opa "$OPA_OLDEST"; do
+            "$opa" eval --bundle "$file" --format raw true || return 1
+        done
+    done
+}
+
+# served_is_activated SVID_FOLDER: whether both activate the bundle that this identity is served now.
+served_is_activated() {
+    secctl bundle pull --bundle-service "$BUNDLE_SERVICE" --svid-dir "$1" --out "$WORK/served.tar.gz" &&
+        activates "$WORK/served.tar.gz"
+}
+
 # ---- Policies ----
 
 # policy NAMESPACE NAME SCOPE ALLOW [GROUP]: a policy for requests coming in. ALLOW is what stands behind `allow := `.

@@ -53,18 +53,21 @@ secctl svid issue --spiffe-id "$AGENT" --out "$WORK/agent"
 start_opa opa "$WORK/agent" authz=bundles/self.tar.gz
 
 await "$START_SECONDS" "the folder's policy decides" decides_alone folder
+expect "every OPA activates the folder's" served_is_activated "$WORK/agent"
 await "$ARRIVE_SECONDS" "the author in the cluster is told" is_passed_over_for directory:agent.yaml
 expect "the history says where it was read" is_read_at team-a/agent "directory:agent.yaml -"
 await "$ARRIVE_SECONDS" "what the cluster alone has is published" settled team-a all Published True
 
 rm -- "$FOLDER_OF_POLICIES/agent.yaml"
 await "$FOLLOWED_SECONDS" "the repository's takes its place" decides_alone git
+expect "every OPA activates the repository's" served_is_activated "$WORK/agent"
 await "$ARRIVE_SECONDS" "the author in the cluster is told" is_passed_over_for git:agent.yaml
 expect "the history names the commit" is_read_at team-a/agent "git:agent.yaml $REPOSITORY_OF_POLICIES@$git_commit"
 
 in_repository rm --quiet agent.yaml
 commit gone
 await "$FOLLOWED_SECONDS" "the cluster's takes its place" decides_alone cluster
+expect "every OPA activates the cluster's" served_is_activated "$WORK/agent"
 await "$ARRIVE_SECONDS" "the author is told that it counts" settled team-a agent Published True
 expect "the history names the definition" is_read_at team-a/agent \
     "kubernetes:authorizationpolicies.agent.kagenti.dev -"
@@ -77,6 +80,7 @@ commit back
 await "$FOLLOWED_SECONDS" "the repository's counts again" decides_alone git
 for_path /folder >"$FOLDER_OF_POLICIES/agent.yaml"
 await "$FOLLOWED_SECONDS" "and the folder's before it" decides_alone folder
+expect "every OPA activates the bundle without the cluster" served_is_activated "$WORK/agent"
 start_api_server
 await "$API_SECONDS" "the author in the cluster is told once it is back" is_passed_over_for directory:agent.yaml
 expect "what the cluster alone has stayed published" settled team-a all Published True

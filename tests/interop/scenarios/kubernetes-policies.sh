@@ -59,10 +59,12 @@ use bundle-service
 start_opa opa "$WORK/agent" authz=bundles/self.tar.gz
 await "$START_SECONDS" "OPA has activated its bundle" is_active opa authz
 expect "without a policy nothing is allowed" decides opa inbound/request/allow "$WORK/input.json" false
+expect "every OPA activates the bundle without a policy" served_is_activated "$WORK/agent"
 
 policy team-a all namespace true | kubectl apply -f -
 policy team-a agent client true | kubectl apply -f -
 await "$ARRIVE_SECONDS" "the policies decide" decides opa inbound/request/allow "$WORK/input.json" true
+expect "every OPA activates the bundle with them" served_is_activated "$WORK/agent"
 kubectl wait --for condition=Accepted --timeout "${ARRIVE_SECONDS}s" --namespace team-a ap/all ap/agent
 kubectl wait --for condition=Published --timeout "${ARRIVE_SECONDS}s" --namespace team-a ap/all ap/agent
 expect "an accepted policy has no Event" has_events team-a all Refused 0
@@ -77,6 +79,7 @@ policy team-a all namespace 'no_such(1)' | kubectl apply -f -
 kubectl wait --for condition=Accepted=False --timeout "${ARRIVE_SECONDS}s" --namespace team-a ap/all
 await "$ARRIVE_SECONDS" "the author is told once" has_events team-a all Refused 1
 expect "the last good version decides" decides opa inbound/request/allow "$WORK/input.json" true
+expect "every OPA activates the bundle of the last good version" served_is_activated "$WORK/agent"
 expect "what is in force has its hash still" test "$good_hash" = \
     "$(kubectl get ap -n team-a all -o 'jsonpath={.status.bundleHash}')"
 
@@ -122,6 +125,7 @@ YAML
 tested 3
 await "$ARRIVE_SECONDS" "a policy that passes its test is published" settled team-a tested Published True
 await "$ARRIVE_SECONDS" "OPA has it" decides opa ns/limits/most "$WORK/input.json" 3
+expect "every OPA activates the bundle of what was tested" served_is_activated "$WORK/agent"
 tested 30
 await "$ARRIVE_SECONDS" "one that fails it is refused" settled team-a tested Accepted False
 expect "by its reason" test "$(condition team-a tested Accepted reason)" = Test
@@ -131,6 +135,7 @@ has "the test that fails, and where it is" \
 has "its line" '3 \| test_few_calls if ' "$WORK/described"
 has "what is in force instead" 'Reason: +LastGoodVersion' "$WORK/described"
 expect "what passed its test decides" decides opa ns/limits/most "$WORK/input.json" 3
+expect "every OPA activates the bundle without what fails its test" served_is_activated "$WORK/agent"
 kubectl delete ap --namespace team-a tested
 
 # A policy that never stood, and reaches beyond its tier.
@@ -138,6 +143,8 @@ policy team-b agent client true | sed 's/authbridge.client/authbridge/' | kubect
 await "$ARRIVE_SECONDS" "it is refused" settled team-b agent Accepted False
 expect "by its reason" test "$(condition team-b agent Accepted reason)" = Confinement
 expect "it denies" test "$(condition team-b agent Published reason)" = Denied
+secctl svid issue --spiffe-id "spiffe://$TRUST_DOMAIN/ns/team-b/sa/agent" --out "$WORK/denied"
+expect "every OPA activates the bundle that denies" served_is_activated "$WORK/denied"
 policy team-b everyone global true | kubectl apply -f -
 await "$ARRIVE_SECONDS" "a global policy elsewhere is refused" settled team-b everyone Accepted False
 expect "by its reason" test "$(condition team-b everyone Accepted reason)" = Scope
@@ -172,6 +179,7 @@ await "$ARRIVE_SECONDS" "the second group's policy is passed over" passed_over
 expect "the first group's decides" decides opa inbound/request/allow "$WORK/input.json" true
 kubectl delete authorizationpolicies.agent.kagenti.dev --namespace team-a agent
 await "$ARRIVE_SECONDS" "the second group's takes its place" decides opa inbound/request/allow "$WORK/input.json" false
+expect "every OPA activates the bundle of the second group" served_is_activated "$WORK/agent"
 policy team-a agent client true agent.rossoctl.dev | kubectl apply -f -
 await "$ARRIVE_SECONDS" "and is followed" decides opa inbound/request/allow "$WORK/input.json" true
 
@@ -197,6 +205,7 @@ await "$ARRIVE_SECONDS" "policies are followed by the new definition" \
     decides opa inbound/request/allow "$WORK/input.json" false
 policy team-a agent client true agent.rossoctl.dev | kubectl apply -f -
 await "$ARRIVE_SECONDS" "as they were before" decides opa inbound/request/allow "$WORK/input.json" true
+expect "every OPA activates the bundle by the new definition" served_is_activated "$WORK/agent"
 
 # ---- The API server dies ----
 
@@ -206,6 +215,7 @@ health bundle-service
 curl --silent --fail --cacert "$WORK/agent/bundle.pem" --cert "$WORK/agent/svid.pem" --key "$WORK/agent/key.pem" \
     "https://$BUNDLE_SERVICE/bundles/self.tar.gz" --output "$WORK/while-down.tar.gz"
 expect "bundles are served on" test -s "$WORK/while-down.tar.gz"
+expect "every OPA activates what is served then" activates "$WORK/while-down.tar.gz"
 start_api_server
 policy team-a agent client false agent.rossoctl.dev | kubectl apply -f -
 await "$ARRIVE_SECONDS" "what changed since arrives" decides opa inbound/request/allow "$WORK/input.json" false
@@ -230,5 +240,6 @@ mv -- "$WORK/backup" "$WORK/etcd"
 start_etcd
 start_api_server
 await "$ARRIVE_SECONDS" "the restored state decides" decides opa inbound/request/allow "$WORK/input.json" false
+expect "every OPA activates the bundle of the restored state" served_is_activated "$WORK/agent"
 policy team-a agent client true agent.rossoctl.dev | kubectl apply -f -
 await "$ARRIVE_SECONDS" "and is followed" decides opa inbound/request/allow "$WORK/input.json" true

@@ -51,6 +51,7 @@ for name in one two; do
     secctl bundle pull --bundle-service "$BUNDLE_SERVICE" --svid-dir "$WORK/agent" --out "$WORK/$name.tar.gz"
 done
 expect "both serve the same bundle" cmp "$WORK/one.tar.gz" "$WORK/two.tar.gz"
+expect "every OPA activates it" activates "$WORK/one.tar.gz" "$WORK/two.tar.gz"
 
 # The writer dies; the other one goes on where it was.
 before=$(holder)
@@ -61,6 +62,8 @@ expect "it says so" writes "$other"
 expect "the lease has changed hands" test "$before" != "$(holder)"
 await "$ARRIVE_SECONDS" "the author is told" has_events team-a bad Recovered 1
 expect "what was told is not told again" has_events team-a bad Refused 1
+use "$other"
+expect "every OPA activates what it publishes alone" served_is_activated "$WORK/agent"
 
 # One that ends gives the lease back at once.
 start_replica three
@@ -68,3 +71,5 @@ await "$ARRIVE_SECONDS" "a third is ready" health three
 stop "$other"
 policy team-a good namespace 'no_such(1)' | kubectl apply -f -
 await 14 "the third writes, before the lease would have run out" settled team-a good Accepted False
+use three
+expect "every OPA activates what the third publishes" served_is_activated "$WORK/agent"

@@ -25,15 +25,19 @@ install_definition agent.kagenti.dev
 kubectl create namespace team-a
 start_replica bundle-service "data_dir: $WORK/bundles" "admin_socket: $SECCTL_BUNDLE_ADMIN_SOCKET"
 await "$ARRIVE_SECONDS" "the service is ready" health bundle-service
+use bundle-service
+secctl svid issue --spiffe-id "spiffe://$TRUST_DOMAIN/ns/team-a/sa/agent" --out "$WORK/agent"
 
 policy team-a first namespace true | kubectl apply -f -
 await "$ARRIVE_SECONDS" "the first version is published" is_published first Published
 first_hash=$(hash_of first)
+expect "every OPA activates the bundle of the first version" served_is_activated "$WORK/agent"
 policy team-a first namespace false | kubectl apply -f -
 await "$ARRIVE_SECONDS" "the second version is published" is_published first Published
 policy team-a later namespace true | sed 's/inbound.request/later/' | kubectl apply -f -
 await "$ARRIVE_SECONDS" "another policy is published beside it" is_published later Published
 expect "it is another tier than at first" test "$first_hash" != "$(hash_of first)"
+expect "every OPA activates the bundle with both" served_is_activated "$WORK/agent"
 
 kubectl describe ap --namespace team-a first >"$WORK/described"
 has "that it is accepted" 'Message: +this version passed every check' "$WORK/described"
@@ -46,6 +50,7 @@ await "$ARRIVE_SECONDS" "the author of the first is told" is_published first Rol
 await "$ARRIVE_SECONDS" "the author of what was not there then is told" is_published later LeftOut
 expect "what is in force has its hash" test "$first_hash" = "$(hash_of first)"
 expect "what is left out has none" test -z "$(hash_of later)"
+expect "every OPA activates the bundle that is rolled back" served_is_activated "$WORK/agent"
 expect "nothing is wrong with it" status_is team-a first Accepted True
 
 kubectl get ap --namespace team-a -o wide >"$WORK/wide"
@@ -67,4 +72,5 @@ has "that it is left out" 'Reason: +LeftOut' "$WORK/described"
 secctl bundle release --tier "$TIER" --reason over
 await "$ARRIVE_SECONDS" "the newest version counts" is_published first Published
 await "$ARRIVE_SECONDS" "what was left out is back" is_published later Published
+expect "every OPA activates the bundle that is released" served_is_activated "$WORK/agent"
 expect "there is nothing to warn of" test -z "$(condition team-a first Warning status)"

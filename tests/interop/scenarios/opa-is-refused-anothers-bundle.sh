@@ -23,6 +23,7 @@ secctl svid issue --spiffe-id "$PLANNER" --out "$WORK/planner"
 # The control: the same certificate gets its own bundle, named in the same way.
 start_opa opa "$WORK/planner" "own=bundles?spiffe=$PLANNER" "stolen=bundles?spiffe=$BOOKING"
 await "$START_SECONDS" "OPA has activated the planner's bundle" is_active opa own
+expect "the oldest does, too" served_is_activated "$WORK/planner"
 await "$START_SECONDS" "booking's bundle is refused with 403" was_refused
 
 expect "OPA's log says so" grep -q 'server replied with Forbidden' "$WORK/opa.log"

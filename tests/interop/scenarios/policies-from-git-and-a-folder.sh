@@ -45,6 +45,7 @@ await "$START_SECONDS" "the repository's policy decides" decides_path opa /first
 expect "the folder's does not" decides_path opa /folder false
 expect "the log names both" logged "team-a/agent is also there in git:agent.yaml, which takes precedence"
 expect "the log says which is passed over" logged "directory:agent.yaml: team-a/agent: "
+expect "every OPA activates the bundle of the first commit" served_is_activated "$WORK/agent"
 
 # ---- The ref moves ----
 
@@ -63,6 +64,7 @@ expect "the history says in which commit it was read" is_read_at team-a/agent \
     "git:agent.yaml $REPOSITORY_OF_POLICIES@$second"
 expect "what the commit left alone is of the one before" is_read_at team-a/all \
     "git:all.yaml $REPOSITORY_OF_POLICIES@$first"
+expect "every OPA activates it" activates "$WORK/pulled.tar.gz"
 revision=$(opa eval --stdin-input --format raw input.revision <<<"$pulled")
 await "$START_SECONDS" "OPA has that very bundle" has_revision "$revision"
 expect "and the history ends with it" test "$revision" = "$(secctl --output json bundle history --identity "$AGENT" |
@@ -78,6 +80,7 @@ expect "the folder's does not take its place" decides_path opa /folder false
 expect "nothing new is published" test "$revision" = "$(revision_of opa authz)"
 expect "what is in force is of the commit before" is_read_at team-a/agent \
     "git:agent.yaml $REPOSITORY_OF_POLICIES@$second"
+expect "every OPA activates the bundle of the last good version" served_is_activated "$WORK/agent"
 
 # ---- A repository that cannot be read ----
 
@@ -94,6 +97,7 @@ await "$FOLLOWED_SECONDS" "all is well again" healthy
 in_repository rm --quiet agent.yaml
 commit gone
 await "$FOLLOWED_SECONDS" "the folder's takes its place" decides_path opa /folder true
+expect "every OPA activates the folder's" served_is_activated "$WORK/agent"
 expect "the history says where it was read" is_read_at team-a/agent "directory:agent.yaml -"
 for_path /back >"$REPOSITORY_OF_POLICIES/agent.yaml"
 back=$(commit back)
@@ -109,8 +113,10 @@ expect "the last good version decides" decides_path opa /back true
 stop bundle-service
 serve_bundles
 await "$FOLLOWED_SECONDS" "the last good version is served after a restart" serves /back true
+expect "every OPA activates it" activates "$WORK/pulled.tar.gz"
 expect "the folder's policy does not take the place of one that cannot be read" serves /folder false
 expect "the history knows its commit still" is_read_at team-a/agent "git:agent.yaml $REPOSITORY_OF_POLICIES@$back"
 for_path /mended >"$REPOSITORY_OF_POLICIES/agent.yaml"
 commit mended
 await "$FOLLOWED_SECONDS" "what is mended is served" serves /mended true
+expect "every OPA activates what is mended" served_is_activated "$WORK/agent"

@@ -30,6 +30,7 @@ for folder in "$REPOSITORY"/policies/*/; do
         identity=$(identity_of "$test")
         work=$WORK/$(basename "$folder").$(basename "$test" .rego)
         pull "$identity" "$work"
+        expect "every OPA activates the bundle of $identity" activates "$work/bundle.tar.gz"
         for opa in opa "$OPA_OLDEST"; do
             expect "the bundle of $identity is strict Rego" "$opa" check --strict --bundle "$work/bundle.tar.gz"
             expect "$test is strict Rego" "$opa" check --strict "$work/bundle" "$test"
