@@ -1,5 +1,6 @@
 //! `secctl policy`: checking and trying AuthorizationPolicy manifests before anybody depends on them.
 
+mod eval;
 mod service_options;
 mod test;
 
@@ -20,20 +21,13 @@ use clap::{Args, Subcommand};
 use secplane_identity::{SpiffeId, TrustDomain};
 use secplane_rego::{Gate, capabilities::OpaVersion};
 use serde::Serialize;
-use serde_json::Value;
 
 use self::service_options::Service;
 pub(crate) use self::service_options::ServiceOptions;
-use super::bundle::read_archive;
 use crate::{
-    decision::{Decision, DecisionPoint, decide},
     failure::{Failure, Kind},
-    files,
     output::{Output, Report, note, visible},
 };
-
-/// The largest input document.
-const MAX_INPUT_BYTES: usize = 8 * 1024 * 1024;
 
 /// Policies: check manifests, try decisions
 #[derive(Debug, Subcommand)]
@@ -62,7 +56,7 @@ pub(crate) enum PolicyCommand {
                             spiffe://example.org/ns/travel/sa/booking --decision inbound/request --input \
                             policies/agent-to-agent/inputs/planner-calls-booking.json\n  secctl policy eval \
                             --bundle web.tar.gz --decision outbound/request --input - --fail")]
-    Eval(EvalArgs),
+    Eval(eval::EvalArgs),
 }
 
 #[derive(Debug, Args)]
@@ -81,37 +75,13 @@ pub(crate) struct CheckArgs {
     opa_version: Option<OpaVersion>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct EvalArgs {
-    /// Compile the bundle from the manifests below this folder
-    #[arg(long, value_name = "DIR", requires = "spiffe_id", required_unless_present = "bundle")]
-    policies: Option<PathBuf>,
-    /// The identity whose bundle it is
-    #[arg(long, value_name = "ID", conflicts_with = "bundle")]
-    spiffe_id: Option<SpiffeId>,
-    /// Use this bundle's archive, as `secctl bundle pull` writes it
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["policies", "config"])]
-    bundle: Option<PathBuf>,
-    #[command(flatten)]
-    service: ServiceOptions,
-    /// Where the decision is made
-    #[arg(long, value_name = "POINT")]
-    decision: DecisionPoint,
-    /// The input document (JSON) that a sidecar would send; `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    input: PathBuf,
-    /// End with status 7 when the request is denied
-    #[arg(long)]
-    fail: bool,
-}
-
 impl PolicyCommand {
     pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
         // Parsing, compiling and evaluating take their time: none of it belongs on the async runtime.
         tokio::task::spawn_blocking(move || match self {
             Self::Check(args) => check(output, &args),
             Self::Test(args) => test::test(output, &args),
-            Self::Eval(args) => eval(output, &args),
+            Self::Eval(args) => eval::eval(output, &args),
         })
         .await
         .map_err(|error| Failure::new(Kind::Other, "check the policies", error))?
@@ -185,47 +155,6 @@ fn read_manifests(folder: &Path, service: &Service) -> Result<Manifests, Failure
     directory::read(folder, &service.source_options()).map_err(|error| Failure::refused(what(), error))
 }
 
-fn eval(output: Output, args: &EvalArgs) -> Result<(), Failure> {
-    let bundle = match (&args.bundle, &args.policies, &args.spiffe_id) {
-        (Some(file), _, _) => read_archive(file)?,
-        (None, Some(folder), Some(id)) => compiled_in(folder, id, &args.service)?,
-        _ => {
-            return Err(Failure::usage("decide", "no bundle is given")
-                .remedy("give --bundle FILE, or --policies DIR with --spiffe-id ID"));
-        }
-    };
-    let text = files::read_text(&args.input, MAX_INPUT_BYTES)?;
-    let input: Value = serde_json::from_str(&text)
-        .map_err(|error| Failure::refused(format!("read the input `{}`", args.input.display()), error))?;
-    let Decision { allow, reason, missing_builtins, opa_may_differ } =
-        decide(&bundle, args.decision, &input)?;
-    if !missing_builtins.is_empty() {
-        note(format_args!(
-            "note: this engine lacks {}; a rule that calls it fails here and may hold at a sidecar",
-            missing_builtins.join(", ")
-        ));
-    }
-    if !opa_may_differ.is_empty() {
-        note("WARNING: at a sidecar the decision may differ from the one printed here");
-        opa_may_differ.iter().for_each(|place| note(visible(&format!("WARNING: {place}"))));
-    }
-    let result = if allow { Verdict::Allow } else { Verdict::Deny };
-    let decided = DecidedRequest { decision: args.decision, result, reason: reason.clone(), opa_may_differ };
-    output.report(&decided)?;
-    if allow || !args.fail {
-        return Ok(());
-    }
-    let why = reason.unwrap_or_else(|| "the policy gives no reason".to_owned());
-    Err(Failure::new(Kind::CheckFailed, format!("allow the request at {}", args.decision), why))
-}
-
-/// The bundle that the service would serve to an identity, read back.
-fn compiled_in(folder: &Path, id: &SpiffeId, options: &ServiceOptions) -> Result<Archive, Failure> {
-    let bytes = built(folder, id, options)?;
-    Archive::read(&bytes)
-        .map_err(|error| Failure::new(Kind::Other, format!("read the bundle of {id}"), error))
-}
-
 /// The bytes of the bundle that the service would serve to an identity.
 pub(crate) fn built(folder: &Path, id: &SpiffeId, options: &ServiceOptions) -> Result<Vec<u8>, Failure> {
     let service = options.load()?;
@@ -274,34 +203,5 @@ impl Report for CheckedPolicies {
             refused => format!("{} policies, refused: {refused}", self.resources),
         };
         shown.chain([end]).collect::<Vec<_>>().join("\n")
-    }
-}
-
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Allow,
-    Deny,
-}
-
-#[derive(Serialize)]
-struct DecidedRequest {
-    decision: DecisionPoint,
-    result: Verdict,
-    reason: Option<String>,
-    /// Where in the policies OPA may take something otherwise; empty when no such place is known.
-    opa_may_differ: Vec<secplane_rego::Refusal>,
-}
-
-impl Report for DecidedRequest {
-    fn table(&self) -> String {
-        let result = match self.result {
-            Verdict::Allow => "allow",
-            Verdict::Deny => "deny",
-        };
-        match &self.reason {
-            Some(reason) => format!("{result}: {}", visible(reason)),
-            None => result.to_owned(),
-        }
     }
 }
