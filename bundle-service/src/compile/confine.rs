@@ -27,7 +27,7 @@ const IDENTITY: [&str; 2] = ["authbridge", "identity"];
 
 /// Functions that reach outside, tell of the sidecar, leak to logs, or cost without bound. A name that ends in `.`
 /// stands for all below it.
-const FORBIDDEN_BUILTINS: [&str; 15] = [
+const FORBIDDEN_BUILTINS: [&str; 17] = [
     "http.send",
     "net.",
     "opa.runtime",
@@ -43,6 +43,8 @@ const FORBIDDEN_BUILTINS: [&str; 15] = [
     "crypto.x509.parse_keypair",
     "crypto.x509.parse_rsa_private_key",
     "graphql.",
+    "json.match_schema",
+    "json.verify_schema",
 ];
 
 /// Functions below a forbidden name that only calculate: they reach nothing, and no short argument gives a large result.
@@ -445,6 +447,9 @@ mod tests {
     #[case("x := uuid.rfc4122(\"a\")")]
     #[case("x := crypto.x509.parse_keypair(\"a\", \"b\")")]
     #[case("x := graphql.is_valid(\"a\", \"b\")")]
+    #[case("x := json.match_schema(input, {\"$ref\": \"file:///etc/passwd\"})")]
+    #[case("x := json[\"verify_schema\"]({\"$ref\": \"http://a\"})")]
+    #[case("f(y) := y\nx if f({}) with f as json.verify_schema")]
     #[case("x := [y | y := http.send({})]")]
     #[case("f(y) := y\nx if f({}) with f as http.send")]
     #[case("f(y) := y\nx if f({}) with data.authbridge.client.a.f as opa.runtime")]
@@ -452,6 +457,18 @@ mod tests {
     fn a_tenant_may_not_call(#[case] rule: &str) {
         let found = codes(TierKind::Client, &format!("package authbridge.client.a\n{rule}"));
         assert!(found.contains(&Code::ForbiddenBuiltin), "{found:?}");
+    }
+
+    #[rstest]
+    #[case("test_x if json.match_schema({}, {})[0]")]
+    #[case("test_x if time.now_ns() > 1 with time.now_ns as json.verify_schema")]
+    fn a_test_of_a_tenant_may_not_call_either(#[case] rule: &str) {
+        let gate = Gate::default();
+        let text = format!("package authbridge.client.a_test\n{rule}");
+        let module = gate.parse("a_test.rego", text.as_bytes()).unwrap();
+        let refusals = confine(TierKind::Client, &module, gate.capabilities(), Replacing::Functions);
+        assert!(refusals.iter().all(|refusal| refusal.code == Code::ForbiddenBuiltin), "{refusals:?}");
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
     }
 
     #[test]
