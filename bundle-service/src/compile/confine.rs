@@ -27,13 +27,15 @@ const IDENTITY: [&str; 2] = ["authbridge", "identity"];
 
 /// Functions that reach outside, tell of the sidecar, leak to logs, or cost without bound. A name that ends in `.`
 /// stands for all below it.
-const FORBIDDEN_BUILTINS: [&str; 17] = [
+const FORBIDDEN_BUILTINS: [&str; 18] = [
     "http.send",
     "net.",
     "opa.runtime",
     "rego.",
     "trace",
     "print",
+    // What the compiler writes in the place of `print` and of operators; nobody has to spell it.
+    "internal.",
     "io.jwt.encode_sign",
     "io.jwt.encode_sign_raw",
     "providers.aws.sign_req",
@@ -253,7 +255,8 @@ impl Reach<'_> {
     /// A reference of `data` begins inside the tier. What an import brings does: others are refused.
     fn reference(&mut self, path: Terms, at: Offset) {
         let (kind, module) = (self.kind, self.module);
-        if let Some(name) = builtin(module, path, self.functions).filter(|_| path.len() > 1) {
+        let is_name = path.len() > 1 && !is_operator(module.tree(), path);
+        if let Some(name) = builtin(module, path, self.functions).filter(|_| is_name) {
             self.spelled(name.name, at);
         }
         if module.tree().root(path) == Some(Name::DATA) && !is_inside(kind, module, path) {
@@ -303,6 +306,17 @@ impl Reach<'_> {
             let refusal = self.module.refuse(tree.term(target).at, Code::ForbiddenBuiltin, message);
             self.refusals.push(refusal.suggest("replace documents of the own tier, or `input`"));
         }
+    }
+}
+
+/// Whether the parser put a path in the place of an operator, as `internal.member_2` for `in`: both of its steps are
+/// where the operator is. Those of a path that somebody wrote are where each is written.
+fn is_operator(tree: &Tree, path: Terms) -> bool {
+    match *tree.terms(path) {
+        [first, second] => {
+            tree.root(path) == Some(Name::INTERNAL) && tree.term(first).at == tree.term(second).at
+        }
+        _ => false,
     }
 }
 
@@ -384,6 +398,12 @@ mod tests {
     #[case("package authbridge.ns.a\nx if net.cidr_intersects(\"10.0.0.0/8\", input.net)")]
     #[case("package authbridge.ns.a\nx if net.cidr_is_valid(input.net)")]
     #[case("package authbridge.ns.a\nx := net.cidr_merge(input.nets)")]
+    #[case("package authbridge.ns.a\nx if input.user in input.users")]
+    #[case("package authbridge.ns.a\nx if 0, input.user in input.users")]
+    #[case("package authbridge.ns.a\nx if not input.user in input.users")]
+    #[case("package authbridge.ns.a\nx if { some user in input.users; user in [\"ann\"] }")]
+    #[case("package authbridge.ns.a\nx if every user in input.users { user in [\"ann\"] }")]
+    #[case("package authbridge.ns.a\nx := $\"{input.user} of {count(input.users)}\"")]
     #[case("package authbridge.ns.inbound.request\nimport data.authbridge.ns.lib\nallow if lib.f(input.x)")]
     #[case("package authbridge.ns.inbound.request\nallow if { trace := input.trace; trace == 1 }")]
     #[case("package authbridge.ns.inbound.request\nallow := {\"allow\": true, \"reason\": \"x\"}")]
@@ -442,6 +462,15 @@ mod tests {
     #[case("x := rego.metadata.rule()")]
     #[case("x if trace(\"a\")")]
     #[case("x if print(input)")]
+    #[case("x if internal.print([{input}])")]
+    #[case("x if internal[\"print\"]([{input}])")]
+    #[case("x := [y | y := internal.print([{input}])]")]
+    #[case("f(y) := y\nx if f([{input}]) with f as internal.print")]
+    #[case("x if internal.member_2(1, [1])")]
+    #[case("x if internal[\"member_3\"](0, 1, [1])")]
+    #[case("f(y, z) := y\nx if f(1, [1]) with f as internal.member_2")]
+    #[case("x := internal.template_string([{\"a\"}])")]
+    #[case("x if internal.test_case([{\"a\"}])")]
     #[case("x := io.jwt.encode_sign({}, {}, {})")]
     #[case("x := rand.intn(\"a\", 2)")]
     #[case("x := uuid.rfc4122(\"a\")")]
