@@ -43,7 +43,7 @@ const fn between(
 }
 
 /// Every shape.
-pub const SHAPES: [Shape; 16] = [
+pub const SHAPES: [Shape; 19] = [
     rules("nested_brackets", |n| format!("x{n} := {}1{}\n", "[".repeat(30), "]".repeat(30))),
     Shape { is_rego: false, ..rules("open_brackets", |_| "[".to_owned()) },
     between("one_long_string", "x := \"", |_| "a".repeat(1_000), "\"\n"),
@@ -61,6 +61,9 @@ pub const SHAPES: [Shape; 16] = [
     between("statements", "p if {\n", |n| format!("\tinput.x{n} > {n}\n"), "}\n"),
     between("statements_that_wait", "p if {\n", |n| format!("\tx{} = x{n}\n", n + 1), "\tx0 = 1\n}\n"),
     rules("comprehensions", |n| format!("r{n} := [x | some x in input.a; x > {n}]\n")),
+    between("objects_of_one_rule", "x if r\n", |n| format!("r := {{\"k{n}\": {n}}} if input.x == {n}\n"), ""),
+    between("objects_of_one_set", "x if r\n", |n| format!("r contains {{\"k{n}\": {n}}}\n"), ""),
+    between("objects_of_one_function", "x if f(1)\n", |n| format!("f({n}) := {{\"k{n}\": {n}}}\n"), ""),
     rules("replacements", |n| format!("r{n} if input.x with input as {{\"x\": {n}}}\n")),
 ];
 

@@ -56,7 +56,34 @@ impl Type {
     /// A value of one of these types.
     #[must_use]
     pub fn one_of(types: impl IntoIterator<Item = Self>) -> Unknown {
-        types.into_iter().fold(None, |all, each| Self::union(all, Some(each)))
+        Self::union_of(types.into_iter().map(Some))
+    }
+
+    /// The same as one [`union`](Self::union) after the other, without a copy of all before for each.
+    #[must_use]
+    pub fn union_of(types: impl IntoIterator<Item = Unknown>) -> Unknown {
+        let types: Vec<Self> = types.into_iter().flatten().collect();
+        let functions: Vec<&Function> = types.iter().filter_map(Self::as_function).collect();
+        if let Some(first) = functions.first() {
+            if functions.len() == types.len() && functions.iter().all(|each| each.takes_as_many_as(first)) {
+                return Some(Function::union_of(&functions));
+            }
+            return types.iter().cloned().fold(None, |all, each| Self::union(all, Some(each)));
+        }
+        if types.iter().any(|each| matches!(each, Self::Any)) {
+            return Some(Self::Any);
+        }
+        let mut all: Vec<Self> = types.iter().flat_map(Self::alternatives).cloned().collect();
+        all.sort_by(compare);
+        all.dedup_by(|later, earlier| compare(later, earlier).is_eq());
+        if all.len() < 2 { all.pop() } else { Some(Self::Union(all.into())) }
+    }
+
+    fn as_function(&self) -> Option<&Function> {
+        match self {
+            Self::Function(function) => Some(function),
+            _ => None,
+        }
     }
 
     fn alternatives(&self) -> &[Self] {
@@ -87,13 +114,11 @@ impl Type {
     #[must_use]
     pub fn values(&self) -> Unknown {
         match self {
-            Self::Array(array) => {
-                array.first.iter().cloned().chain([array.rest.clone()]).fold(None, Self::union)
-            }
+            Self::Array(array) => Self::union_of(array.first.iter().cloned().chain([array.rest.clone()])),
             Self::Object(object) => {
                 let named = object.named.iter().map(|(_, value)| value.clone());
                 let others = object.others.iter().map(|others| others.value.clone());
-                named.chain(others).fold(None, Self::union)
+                Self::union_of(named.chain(others))
             }
             Self::Set(set) => set.of.clone(),
             Self::Any => Some(Self::Any),
@@ -174,13 +199,28 @@ impl Object {
 
 impl Function {
     fn union(a: &Self, b: &Self) -> Unknown {
-        if a.arguments.len() != b.arguments.len() || a.variadic.is_some() != b.variadic.is_some() {
+        if !a.takes_as_many_as(b) {
             return None;
         }
         let pairs = a.arguments.iter().zip(&b.arguments);
         let arguments = pairs.map(|(a, b)| Type::union(a.clone(), b.clone())).collect();
         let variadic = Type::union(a.variadic.clone(), b.variadic.clone());
         Some(Type::function(arguments, variadic, Type::union(a.result.clone(), b.result.clone())))
+    }
+
+    /// The same for several that take equally many arguments.
+    fn union_of(functions: &[&Self]) -> Type {
+        let count = functions.first().map_or(0, |first| first.arguments.len());
+        let argument = |index: usize| {
+            Type::union_of(functions.iter().map(|each| each.arguments.get(index).cloned().flatten()))
+        };
+        let variadic = Type::union_of(functions.iter().map(|each| each.variadic.clone()));
+        let result = Type::union_of(functions.iter().map(|each| each.result.clone()));
+        Type::function((0..count).map(argument).collect(), variadic, result)
+    }
+
+    fn takes_as_many_as(&self, other: &Self) -> bool {
+        self.arguments.len() == other.arguments.len() && self.variadic.is_some() == other.variadic.is_some()
     }
 }
 

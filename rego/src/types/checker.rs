@@ -132,7 +132,8 @@ impl Checker<'_> {
                 if let Some(kind) = kind {
                     // The variables of a function's path are part of it.
                     let path = if is_function { path.whole } else { path.ground };
-                    documents.insert(&path, self.built(kind), self.names);
+                    let effort = documents.insert(&path, self.built(kind), self.names);
+                    self.charge(effort);
                 }
                 Vec::new()
             }

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use super::{Constant, Dynamic, Object, Type, Unknown};
+use super::{Constant, Dynamic, Object, Type, Unknown, merge::Merged};
 use crate::syntax::{Name, Names};
 
 /// One step to a document.
@@ -29,8 +29,8 @@ impl Step {
 /// A document, or what lies on the way to one.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// What is known of it as a whole. `None`: it is only on the way to others.
-    pub(super) value: Unknown,
+    /// What is known of it as a whole. Nothing: it is only on the way to others.
+    value: RefCell<Merged>,
     below: BTreeMap<Step, Self>,
     /// See [`Self::extent`].
     extent: RefCell<Unknown>,
@@ -41,10 +41,20 @@ impl Document {
         self.below.get(step)
     }
 
+    /// Whether something is known of it as a whole.
+    pub(super) fn is_known(&self) -> bool {
+        self.value.borrow().is_known()
+    }
+
+    /// What is known of it as a whole. `None`: it is only on the way to others.
+    pub(super) fn value(&self) -> Unknown {
+        self.value.borrow_mut().get().clone()
+    }
+
     /// The type of the whole document, with those below it.
     pub(super) fn extent(&self, names: &Names) -> Unknown {
-        if self.value.is_some() {
-            return self.value.clone();
+        if self.is_known() {
+            return self.value();
         }
         let known = self.extent.borrow().clone();
         known.or_else(|| {
@@ -69,29 +79,38 @@ impl Document {
     /// Sets the type at a path, whatever was known of it.
     pub(super) fn put(&mut self, path: &[Step], value: Type) {
         let document = path.iter().fold(self, |at, step| at.enter(step));
-        document.value = Some(value);
+        document.value.get_mut().set(value);
         document.extent.take();
     }
 
-    /// Adds a type at a path: it becomes part of the objects on the way, and of what is known of the path.
-    pub(super) fn insert(&mut self, path: &[Step], value: Type, names: &Names) {
-        let mut at = self;
+    /// Adds a type at a path: it becomes part of the objects on the way, and of what is known of the path. Says how much
+    /// is looked at for that.
+    pub(super) fn insert(&mut self, path: &[Step], value: Type, names: &Names) -> u64 {
+        let (mut at, mut effort) = (self, path.len() as u64);
         for (index, step) in path.iter().enumerate() {
             at = at.enter(step);
             let rest = &path[index + 1..];
-            if let (Some(Type::Object(object)), false) = (&at.value, rest.is_empty()) {
-                at.value = Some(with_property(object, rest, &value, names));
+            // What is known of the end of the path is not asked for, so that it can wait for more.
+            if !rest.is_empty()
+                && let Some(Type::Object(object)) = at.value()
+            {
+                effort = effort.saturating_add(object.extent.parts);
+                at.value.get_mut().set(with_property(&object, rest, &value, names));
             }
         }
-        let mut merged = merge(at.value.take(), value.clone());
-        if let Type::Object(_) = value {
-            for (rest, leaf) in at.leaves() {
-                if let Type::Object(object) = &merged {
-                    merged = with_property(object, &rest, &leaf, names);
-                }
+        let is_object = matches!(value, Type::Object(_));
+        effort = effort.saturating_add(at.value.get_mut().add(value));
+        if !is_object {
+            return effort;
+        }
+        for (rest, leaf) in at.leaves() {
+            effort = effort.saturating_add(1);
+            if let Some(Type::Object(object)) = at.value() {
+                effort = effort.saturating_add(object.extent.parts);
+                at.value.get_mut().set(with_property(&object, &rest, &leaf, names));
             }
         }
-        at.value = Some(merged);
+        effort
     }
 
     fn enter(&mut self, step: &Step) -> &mut Self {
@@ -105,8 +124,8 @@ impl Document {
         while let Some((path, document)) = waiting.pop() {
             for (step, below) in &document.below {
                 let path: Vec<Step> = path.iter().chain([step]).cloned().collect();
-                match &below.value {
-                    Some(value) => found.push((path, value.clone())),
+                match below.value() {
+                    Some(value) => found.push((path, value)),
                     None => waiting.push((path, below)),
                 }
             }
@@ -136,55 +155,4 @@ fn with_property(object: &Object, path: &[Step], value: &Type, names: &Names) ->
         None => Dynamic { key: kind, value: below },
     };
     Type::object(object.named.to_vec(), Some(others))
-}
-
-/// What two rules of one name define together.
-fn merge(a: Unknown, b: Type) -> Type {
-    let Some(a) = a else { return b };
-    match (&a, &b) {
-        (Type::Object(left), Type::Object(right)) if left.named.is_empty() && right.named.is_empty() => {
-            match (&left.others, &right.others) {
-                (None, _) => b,
-                (_, None) => a,
-                (Some(left), Some(right)) => {
-                    let value = match (left.value.clone(), right.value.clone()) {
-                        (left, Some(right)) => Some(merge(left, right)),
-                        (left, None) => left,
-                    };
-                    let key = Type::union(left.key.clone(), right.key.clone());
-                    Type::object(Vec::new(), Some(Dynamic { key, value }))
-                }
-            }
-        }
-        (Type::Set(left), Type::Set(right)) => Type::set(Type::union(left.of.clone(), right.of.clone())),
-        (Type::Object(object), Type::Union(of)) | (Type::Union(of), Type::Object(object)) => {
-            match merge_into_union(object, of) {
-                Some(merged) => merged,
-                None => united(a, b),
-            }
-        }
-        _ => united(a, b),
-    }
-}
-
-fn united(a: Type, b: Type) -> Type {
-    // A function beside a value was refused before, as were functions that do not take equally many arguments.
-    Type::union(Some(a), Some(b)).unwrap_or(Type::Any)
-}
-
-/// Objects without named properties become one.
-fn merge_into_union(object: &Object, of: &[Type]) -> Option<Type> {
-    let others = object.others.as_ref().filter(|_| object.named.is_empty())?;
-    let (index, present) = of.iter().enumerate().find_map(|(index, each)| match each {
-        Type::Object(each) if each.named.is_empty() => Some((index, each.others.as_ref()?)),
-        _ => None,
-    })?;
-    let merged = Dynamic {
-        key: Type::union(present.key.clone(), others.key.clone()),
-        value: Type::union(present.value.clone(), others.value.clone()),
-    };
-    let merged = Type::object(Vec::new(), Some(merged));
-    Type::one_of(
-        of.iter().enumerate().map(|(at, each)| if at == index { merged.clone() } else { each.clone() }),
-    )
 }

@@ -10,6 +10,7 @@
 //! | [`references`] | whether paths lead anywhere |
 //! | [`terms`] | the types of terms, and what follows for their variables |
 //! | [`documents`] | what is known of the documents that rules define |
+//! | [`merge`] | what the rules of one name define together |
 //! | [`scope`] | what is known at a place |
 //!
 //! A type may be unknown: the value of a variable that nothing was said about yet. That is `None`, never a variant,
@@ -24,6 +25,7 @@ mod checker;
 mod constant;
 mod documents;
 mod kind;
+mod merge;
 mod mistake;
 mod references;
 mod scope;

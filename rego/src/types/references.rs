@@ -141,8 +141,8 @@ impl Checker<'_> {
     fn walk(&self, scope: &Scope<'_>, path: Terms, root: &Document) -> Walk {
         let mut at = root;
         for (index, &step) in self.tree.terms(path).iter().enumerate().skip(1) {
-            if at.value.is_some() {
-                return Walk::Ends(self.check_steps(scope, path, at.value.clone(), index));
+            if at.is_known() {
+                return Walk::Ends(self.check_steps(scope, path, at.value(), index));
             }
             let variable = match self.tree.value(step) {
                 Value::Var(name) => Some(name),

@@ -99,8 +99,8 @@ impl Checker<'_> {
         loop {
             let Some((&step, rest)) = tail.split_first() else { return Some(at.extent(self.names)) };
             let below = self.step(step).and_then(|step| at.child(&step));
-            if at.value.is_some() {
-                let Some(below) = below else { return Some(self.select(at.value.clone(), tail)) };
+            if at.is_known() {
+                let Some(below) = below else { return Some(self.select(at.value(), tail)) };
                 at = below;
             } else if self.tree.is_constant(step) {
                 at = below?;
