@@ -43,7 +43,7 @@ const fn between(
 }
 
 /// Every shape.
-pub const SHAPES: [Shape; 19] = [
+pub const SHAPES: [Shape; 20] = [
     rules("nested_brackets", |n| format!("x{n} := {}1{}\n", "[".repeat(30), "]".repeat(30))),
     Shape { is_rego: false, ..rules("open_brackets", |_| "[".to_owned()) },
     between("one_long_string", "x := \"", |_| "a".repeat(1_000), "\"\n"),
@@ -60,6 +60,10 @@ pub const SHAPES: [Shape; 19] = [
     between("else_branches", "p if input.x", |_| " else if input.y".to_owned(), "\n"),
     between("statements", "p if {\n", |n| format!("\tinput.x{n} > {n}\n"), "}\n"),
     between("statements_that_wait", "p if {\n", |n| format!("\tx{} = x{n}\n", n + 1), "\tx0 = 1\n}\n"),
+    Shape {
+        is_rego: false,
+        ..between("unused_variables", "p if {\n\tsome ", |n| format!("v{n}, "), "z\n\tinput.x\n}\n")
+    },
     rules("comprehensions", |n| format!("r{n} := [x | some x in input.a; x > {n}]\n")),
     between("objects_of_one_rule", "x if r\n", |n| format!("r := {{\"k{n}\": {n}}} if input.x == {n}\n"), ""),
     between("objects_of_one_set", "x if r\n", |n| format!("r contains {{\"k{n}\": {n}}}\n"), ""),

@@ -58,6 +58,7 @@ fn refuses_what_is_not_rego(#[case] rules: &str) {
 #[rstest]
 #[case::rules_without_if("package a\n\np { true }\n\nq := 1\n\n  r { false }\n", Code::Parse, &[(3, 1), (7, 3)])]
 #[case::unknown_functions("package a\n\np if {\n\tnothing(1)\n}\n\nq if {\n\tno_more(2)\n}\n", Code::Type, &[(4, 2), (8, 2)])]
+#[case::unused_variables("package a\n\np if {\n\tsome x, y\n\tsome z\n\tinput.a\n}\n", Code::Compile, &[(4, 2), (4, 2), (5, 2)])]
 fn names_each_fault_of_a_module_with_its_place(
     #[case] text: &str,
     #[case] code: Code,

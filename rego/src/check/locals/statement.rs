@@ -1,5 +1,7 @@
 //! Variables in statements: what declares them, and what opens a scope.
 
+use hashbrown::HashMap;
+
 use crate::{
     Code,
     syntax::{
@@ -362,11 +364,13 @@ impl Rewriter<'_> {
         declared.sort_unstable_by_key(|&(_, local)| local);
         let mut known = vars::of_body(self.tree(), after, Skip::NOTHING);
         known.extend(used.iter().map(|&name| self.scopes.declared(name).unwrap_or(name)));
+        let first = before.first().map_or(Offset(0), |&id| self.tree().expression(id).at);
+        let places = self.declarations(before);
         for (name, local) in declared {
             if known.contains(&local) || used.contains(&local) || self.program.is_generated(name) {
                 continue;
             }
-            let at = self.declared_at(before, name);
+            let at = places.get(&name).copied().unwrap_or(first);
             let text = self.text(name);
             let message = format!("the variable `{text}` is declared and never used");
             let refusal = self.program.refuse(self.module, at, Code::Compile, message);
@@ -374,15 +378,18 @@ impl Rewriter<'_> {
         }
     }
 
-    /// The statement that declares a variable.
-    fn declared_at(&self, body: &[ExpressionId], name: Name) -> Offset {
-        let declares = |id: &&ExpressionId| match self.tree().expression(**id).kind {
-            ExpressionKind::Some(list) => {
-                self.tree().terms(list).iter().any(|&term| self.tree().var(term) == Some(name))
+    /// Where each variable of the `some` statements of a body is declared first.
+    fn declarations(&self, body: &[ExpressionId]) -> HashMap<Name, Offset> {
+        let mut places = HashMap::new();
+        for &id in body {
+            let expression = self.tree().expression(id);
+            let ExpressionKind::Some(list) = expression.kind else { continue };
+            for &term in self.tree().terms(list) {
+                if let Some(name) = self.tree().var(term) {
+                    places.entry(name).or_insert(expression.at);
+                }
             }
-            _ => false,
-        };
-        let statement = body.iter().find(declares).or(body.first());
-        statement.map_or(Offset(0), |&id| self.tree().expression(id).at)
+        }
+        places
     }
 }
