@@ -31,6 +31,11 @@ impl OpaVersion {
     /// All versions, the oldest first.
     pub const ALL: [Self; 5] = [Self::V1_18, Self::V1_19, Self::V1_20, Self::V1_21, Self::V1_22];
 
+    /// What to do about something that this version is the first to have.
+    pub(crate) fn advice(self) -> String {
+        format!("this needs OPA {self} or newer; set `opa_version` once every sidecar runs it")
+    }
+
     fn minor(self) -> &'static str {
         match self {
             Self::V1_18 => "1.18",

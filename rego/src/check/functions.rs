@@ -2,6 +2,7 @@
 
 use crate::{
     Code,
+    capabilities::Capabilities,
     syntax::{
         Name,
         ast::{ExpressionId, ExpressionKind, Terms},
@@ -49,9 +50,12 @@ fn refusal(program: &Program, placed: &PlacedRule, id: ExpressionId) -> Option<F
     let Some(arity) = program.arity(path) else {
         let name = function();
         let refusal = refuse(Code::Type, format!("there is no function `{name}`"));
-        return Some(match similar(program, &name) {
-            Some(similar) => refusal.suggest(format!("did you mean `{similar}`?")),
-            None => refusal.suggest("define it, import it, or correct its name"),
+        let newer =
+            Capabilities::first_with_builtin(&name).filter(|first| *first > program.capabilities.version());
+        return Some(match (newer, similar(program, &name)) {
+            (Some(first), _) => refusal.suggest(first.advice()),
+            (None, Some(similar)) => refusal.suggest(format!("did you mean `{similar}`?")),
+            (None, None) => refusal.suggest("define it, import it, or correct its name"),
         });
     };
     // A call that was taken out of a term has one more argument: its result.

@@ -155,13 +155,31 @@ fn accepts_what_opa_activates(#[case] texts: &[&str]) {
 }
 
 #[rstest]
-#[case("import rego.v2\np := 1")]
-#[case("import future.keywords.and\np if input.a and input.b")]
-fn refuses_what_the_target_does_not_have(#[case] rules: &str) {
+#[case("import rego.v2\np := 1", "1.22")]
+#[case("import future.keywords.and\np if input.a and input.b", "1.20")]
+#[case("import future.keywords.or\np if input.a or input.b", "1.20")]
+fn refuses_what_the_target_does_not_have(#[case] rules: &str, #[case] first: &str) {
     let text = format!("package a\n{rules}");
     assert!(gate().parse("a.rego", text.as_bytes()).is_ok());
     let refused = Gate::new(OpaVersion::V1_18).parse("a.rego", text.as_bytes()).unwrap_err();
     assert!(refused[0].message.contains("newer than the OPA"), "{refused:?}");
+    assert_eq!(refused[0].suggestion, Some(needed(first)));
+}
+
+fn needed(first: &str) -> String {
+    format!("this needs OPA {first} or newer; set `opa_version` once every sidecar runs it")
+}
+
+#[test]
+fn says_which_opa_has_a_function() {
+    let suggestion = |call: &str| {
+        let old = Gate::new(OpaVersion::V1_18);
+        let module = old.parse("a.rego", format!("package a\np := {call}").as_bytes()).unwrap();
+        old.check(&[module])[0].suggestion.clone()
+    };
+    assert_eq!(suggestion("strings.split_n(\"a b\", \" \", 1)"), Some(needed("1.19")));
+    let unknown = Some("define it, import it, or correct its name".to_owned());
+    assert_eq!(suggestion("strings.split_into_many(\"a b\")"), unknown);
 }
 
 #[rstest]

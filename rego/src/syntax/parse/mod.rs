@@ -28,6 +28,7 @@ use super::{
     position::Offset,
     token::{Kind, Token},
 };
+use crate::capabilities::OpaVersion;
 pub(crate) use module::{Shape, parse, shape_of};
 
 /// How deep terms may lie in one another.
@@ -268,6 +269,13 @@ impl<'a> Parser<'a> {
     fn suggest(&mut self, suggestion: impl Into<Cow<'static, str>>) {
         if let Some(error) = self.errors.last_mut() {
             error.suggestion = Some(suggestion.into());
+        }
+    }
+
+    /// What to do about something that a later OPA is the first to have.
+    fn suggest_version(&mut self, first: Option<OpaVersion>) {
+        if let Some(first) = first {
+            self.suggest(first.advice());
         }
     }
 

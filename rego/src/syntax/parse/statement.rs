@@ -9,6 +9,7 @@ use super::{
     },
     Parser,
 };
+use crate::capabilities::{Capabilities, Feature};
 
 impl Parser<'_> {
     /// Whether the keyword begins a reference, as in `import.x`.
@@ -171,7 +172,7 @@ impl Parser<'_> {
         };
         if second && !self.language.rego_v2 {
             self.error(at, "`rego.v2` is newer than the OPA that this is checked for");
-            self.suggest("import `future.keywords.not`, `.and` or `.or`, if that OPA has them");
+            self.suggest_version(Capabilities::first_with_feature(Feature::RegoV2Import));
             return;
         }
         if import.alias.is_some() {
@@ -209,8 +210,13 @@ impl Parser<'_> {
             Some(Name::NOT) if language.keyword_not => self.not_bodies = true,
             Some(Name::INTERSECTION) if language.keyword_and => self.and_keyword = true,
             Some(Name::UNION) if language.keyword_or => self.or_keyword = true,
-            Some(Name::NOT | Name::INTERSECTION | Name::UNION) => {
+            Some(keyword @ (Name::NOT | Name::INTERSECTION | Name::UNION)) => {
                 self.error(at, "this keyword is newer than the OPA that this is checked for");
+                self.suggest_version(Capabilities::first_with_future_keyword(match keyword {
+                    Name::NOT => "not",
+                    Name::INTERSECTION => "and",
+                    _ => "or",
+                }));
             }
             Some(_) => {
                 self.error(at, "there is no such keyword");

@@ -9,13 +9,14 @@ use super::{
     },
     Parser,
 };
+use crate::capabilities::{Capabilities, Feature};
 
 impl Parser<'_> {
     /// A template string, up to its last part, which stays the current token.
     pub(super) fn template(&mut self, at: Offset) -> Option<TermId> {
         if !self.language.template_strings {
             self.error(at.0, "template strings are newer than the OPA that this is checked for");
-            self.suggest("use `sprintf` or `concat`");
+            self.suggest_version(Capabilities::first_with_feature(Feature::TemplateStrings));
             return None;
         }
         let before = self.open_parts.len();
