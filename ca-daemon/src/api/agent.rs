@@ -308,9 +308,9 @@ impl AgentApi {
         Ok(id)
     }
 
-    /// What is written with an agent's end: everybody refuses its SVIDs from then on.
+    /// What is written with an agent's end: everybody refuses its SVIDs and its workloads' from then on.
     fn with_revocation(&self, id: &SpiffeId, reason: &str, event: Event) -> Commit {
-        Commit { changes: vec![self.0.revoker.revocation_of(id, reason)], events: vec![event] }
+        Commit { changes: self.0.revoker.revocations_of_agent(id, reason), events: vec![event] }
     }
 
     /// The agent is out, whatever becomes of this; its calls are refused by its row.

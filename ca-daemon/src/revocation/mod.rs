@@ -201,12 +201,15 @@ impl Revoker {
         Ok(found.into_iter().next().map(|ca| ca.row))
     }
 
-    /// What a commit has to hold that takes the trust from all certificates of a SPIFFE ID until now, together with
-    /// something else. When it is on disk, [`Revoker::heed`] is to be called.
+    /// What a commit has to hold that takes the trust from all certificates of an agent until now, together with
+    /// something else: from its own, from those that it asked for on behalf of its workloads, whose keys it knows, and
+    /// from whatever renewed them. When it is on disk, [`Revoker::heed`] is to be called.
     #[must_use]
-    pub fn revocation_of(&self, id: &SpiffeId, reason: &str) -> Change {
-        let target = RevocationTarget::SpiffeId(id.to_string());
-        Change::Revoke(Revocation { target, at: unix(self.clock.now()), reason: reason.to_owned() })
+    pub fn revocations_of_agent(&self, id: &SpiffeId, reason: &str) -> Vec<Change> {
+        let at = unix(self.clock.now());
+        [RevocationTarget::SpiffeId(id.to_string()), RevocationTarget::Requester(id.to_string())]
+            .map(|target| Change::Revoke(Revocation { target, at, reason: reason.to_owned() }))
+            .into()
     }
 
     /// Refuses what was revoked in the database together with something else, and has the lists renewed.

@@ -35,11 +35,15 @@ pub(crate) enum AgentCommand {
     )]
     Show(OneArgs),
     /// Shut an agent out: it can neither act nor prove itself again until it is evicted
+    ///
+    /// Its X.509-SVIDs are revoked, and so are those that it was given for its workloads, with all that renewed them.
     #[command(
         after_help = "Example:\n  secctl agent ban spiffe://example.org/spire/agent/join_token/0123456789abcdef"
     )]
     Ban(OneArgs),
     /// Forget an agent: it has to prove itself again
+    ///
+    /// Its X.509-SVIDs are revoked, and so are those that it was given for its workloads, with all that renewed them.
     #[command(
         after_help = "Example:\n  secctl agent evict spiffe://example.org/spire/agent/join_token/0123456789abcdef"
     )]

@@ -1,13 +1,22 @@
 //! Certificates whose trust was taken away.
 
+use secplane_identity::PrivateKey;
 use secplane_proto::{
     secplane::ca::v1::RevokeCertificateRequest,
-    spire::api::{server::bundle::v1::GetBundleRequest, types},
+    spire::api::{
+        server::{
+            agent::v1::{BanAgentRequest, DeleteAgentRequest},
+            bundle::v1::GetBundleRequest,
+            svid::v1::{BatchNewX509svidRequest, NewX509svidParams},
+        },
+        types,
+    },
 };
 use secplane_tests::{
+    agents::Agent,
     authority::Ca,
     clients::Clients,
-    entries::{entry, entry_for_this_process},
+    entries::{entry, entry_for_this_process, id},
     holder::Holder,
     workload,
 };
@@ -110,4 +119,48 @@ async fn gives_a_workload_another_svid_for_a_revoked_one() {
     let fresh = workload::holder(&svids.next_svid().await);
     assert_ne!(fresh.leaf().serial, stolen.leaf().serial);
     ca.connect_as(&fresh).await.renew().await.unwrap();
+}
+
+/// What an agent is given for a workload.
+async fn svid_of_workload(ca: &Ca, agent: &Agent) -> Holder {
+    let entry = ca.admin().create_entry(agent.entry("/workload")).await;
+    let key = PrivateKey::generate().unwrap();
+    let params = vec![NewX509svidParams { entry_id: entry.id, csr: key.bare_request().unwrap() }];
+    let answer = agent.clients.svid().batch_new_x509svid(BatchNewX509svidRequest { params }).await.unwrap();
+    let svid = answer.into_inner().results.remove(0).svid.unwrap();
+    Holder::new(key, svid.cert_chain)
+}
+
+#[tokio::test]
+async fn refuses_the_workloads_of_an_agent_that_was_shut_out() {
+    let ca = Ca::start().await;
+    let (banned, evicted) = (Agent::attest(&ca).await, Agent::attest(&ca).await);
+    let spared = svid_of_workload(&ca, &Agent::attest(&ca).await).await;
+    let mut refused = Vec::new();
+    for agent in [&banned, &evicted] {
+        let first = svid_of_workload(&ca, agent).await;
+        // From here on the workload keeps its identity without the agent.
+        let second = ca.connect_as(&first).await.renew().await.unwrap();
+        let third = ca.connect_as(&second).await.renew().await.unwrap();
+        for holder in [first, second, third] {
+            refused.push((ca.connect_as(&holder).await, holder));
+        }
+    }
+    for (clients, _) in &refused {
+        clients.bundle().get_bundle(GetBundleRequest::default()).await.unwrap();
+    }
+
+    let request = BanAgentRequest { id: Some(id(&banned.path)) };
+    ca.admin().agent().ban_agent(request).await.unwrap();
+    let request = DeleteAgentRequest { id: Some(id(&evicted.path)) };
+    ca.admin().agent().delete_agent(request).await.unwrap();
+    for (clients, holder) in &refused {
+        is_refused(&ca, clients, holder).await;
+        let record = ca.admin().record(holder.leaf().serial).await.unwrap();
+        assert!(record.revocation_reason.starts_with("the agent was"), "{record:?}");
+    }
+
+    // The same workload on another node is not harmed.
+    assert_eq!(spared.leaf().uris, refused[0].1.leaf().uris);
+    ca.connect_as(&spared).await.renew().await.unwrap();
 }
