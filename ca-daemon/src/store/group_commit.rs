@@ -223,38 +223,43 @@ impl Committer {
         }
     }
 
+    /// What the database refuses is halved and tried again, so that whoever is in the way is found in a few steps, and
+    /// the others are not harmed and still share. After any other failure nothing is tried twice: it may have been made.
     async fn carry_out_together(&mut self, batch: Vec<Pending>) {
-        let mut may_be_made = false;
-        if batch.len() > 1 {
-            let together: Vec<_> = batch.iter().map(|(commit, _)| commit).collect();
+        if batch.is_empty() {
+            return;
+        }
+        // The next one is the last: changes keep their order.
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            let together: Vec<_> = part.iter().map(|(commit, _)| commit).collect();
             match self.commit(&together).await {
-                // A caller that went away no longer waits; its change stands all the same.
-                Ok(()) => {
-                    return batch.into_iter().for_each(|(commit, done)| {
-                        self.count(&commit, &Ok(()));
-                        let _ = done.send(Ok(()));
-                    });
+                Err(error) if part.len() > 1 && is_refusal(&error) => {
+                    tracing::debug!(%error, "a shared commit was refused; its halves are tried apart");
+                    let later = part.split_off(part.len() / 2);
+                    parts.extend([later, part]);
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "a shared commit failed; each change gets its own");
-                    may_be_made = matches!(error, StoreError::Unsure(_));
-                }
+                result => self.tell_all(part, result).await,
             }
         }
-        // Whoever caused a failure is told, and the others are not harmed.
-        for (commit, done) in batch {
-            let mut result = self.commit(&[&commit]).await;
-            if may_be_made {
-                // What stands in its way may be what it made itself.
-                result = result.map_err(StoreError::unsure);
-            }
-            self.count(&commit, &result);
-            if matches!(result, Err(StoreError::Unsure(_))) {
-                // Whoever is told looks at the database next.
-                self.unsure.settle(&self.pools).await;
-            }
-            let _ = done.send(result);
+    }
+
+    async fn tell_all(&mut self, mut part: Vec<Pending>, result: Result<(), StoreError>) {
+        if matches!(result, Err(StoreError::Unsure(_))) {
+            // Whoever is told looks at the database next.
+            self.unsure.settle(&self.pools).await;
         }
+        let Some(last) = part.pop() else { return };
+        for pending in part {
+            self.tell(pending, result.as_ref().copied().map_err(shared));
+        }
+        self.tell(last, result);
+    }
+
+    fn tell(&self, (commit, done): Pending, result: Result<(), StoreError>) {
+        self.count(&commit, &result);
+        // A caller that went away no longer waits; its change stands all the same.
+        let _ = done.send(result);
     }
 
     /// Certificates count as issued once they are on record.
@@ -300,9 +305,9 @@ impl Committer {
             // Refused, not failed.
             Err(_) => {}
         }
-        // What was refused was not committed, and the log ends where it did.
-        let is_refused = matches!(result, Err(StoreError::Conflict(_) | StoreError::Refused(_)));
-        if let (Err(_), false, Some(log)) = (&result, is_refused, &mut self.log) {
+        if let (Err(error), Some(log)) = (&result, &mut self.log)
+            && !is_refusal(error)
+        {
             // Whether it was committed after all may not be known.
             log.tail = None;
         }
@@ -387,6 +392,24 @@ impl AuditLog {
         transaction.commit().await?;
         self.has_become(tail);
         Ok(())
+    }
+}
+
+/// What was refused was not committed, and the log ends where it did.
+fn is_refusal(error: &StoreError) -> bool {
+    matches!(error, StoreError::Conflict(_) | StoreError::Refused(_))
+}
+
+/// The error of a commit that several share, for one more of them.
+fn shared(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::AuditLog { log_id, reason } => {
+            StoreError::AuditLog { log_id: log_id.clone(), reason: reason.clone() }
+        }
+        // The driver's errors cannot be copied. This one says what it is given, and nothing else.
+        StoreError::Sql(error) => StoreError::Sql(sqlx::Error::InvalidArgument(error.to_string())),
+        StoreError::Unsure(error) => shared(error).unsure(),
+        other => StoreError::Sql(sqlx::Error::InvalidArgument(other.to_string())),
     }
 }
 

@@ -25,17 +25,24 @@ async fn committer(folder: &Path) -> Committer {
     }
 }
 
-fn addition(name: &str) -> Commit {
-    let change = Change::AddSecret { name: name.to_owned(), sealed: vec![1] };
+fn addition(name: &str) -> Change {
+    Change::AddSecret { name: name.to_owned(), sealed: vec![1] }
+}
+
+fn commit(change: Change) -> Commit {
     Commit { changes: vec![change], events: Vec::new() }
 }
 
 /// What waits for the writer when it begins, and where each is answered. Nothing is handed in after.
 fn waiting(names: impl IntoIterator<Item = String>) -> (mpsc::Receiver<Job>, Vec<Answer>) {
+    handed_in(names.into_iter().map(|name| addition(&name)))
+}
+
+fn handed_in(changes: impl IntoIterator<Item = Change>) -> (mpsc::Receiver<Job>, Vec<Answer>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let answers = names.into_iter().map(|name| {
+    let answers = changes.into_iter().map(|change| {
         let (done, answer) = oneshot::channel();
-        sender.try_send(Job::Commit(addition(&name), done)).unwrap();
+        sender.try_send(Job::Commit(commit(change), done)).unwrap();
         answer
     });
     let answers = answers.collect();
@@ -43,8 +50,16 @@ fn waiting(names: impl IntoIterator<Item = String>) -> (mpsc::Receiver<Job>, Vec
 }
 
 fn commits(metrics: &Metrics) -> usize {
+    counted(metrics, "secplane_ca_database_commit_changes_count ")
+}
+
+fn failures(metrics: &Metrics) -> usize {
+    counted(metrics, "secplane_ca_database_errors_total ")
+}
+
+fn counted(metrics: &Metrics, prefix: &str) -> usize {
     let text = metrics.encode().unwrap();
-    let count = text.lines().find_map(|line| line.strip_prefix("secplane_ca_database_commit_changes_count "));
+    let count = text.lines().find_map(|line| line.strip_prefix(prefix));
     count.unwrap().parse().unwrap()
 }
 
@@ -95,23 +110,43 @@ async fn refuses_who_is_in_the_way_and_no_one_who_shares_with_them() {
     let refused = answers.next().unwrap();
     assert!(matches!(refused, Err(StoreError::Conflict(Conflict::Taken))), "{refused:?}");
     assert!(answers.next().unwrap().is_ok());
-    assert_eq!(commits(&metrics), 3, "each of the others got its own");
+    assert_eq!(commits(&metrics), 2, "who came before shared one");
     assert_eq!(kept(folder.path()).await, ["a", "b", "c"]);
 }
 
-/// It was made, so on its own each of them finds that its place is taken.
+/// One that is in the way, the last of 64, costs the others no durable write each: 32, 16, 8, 4, 2 and 1 share.
 #[tokio::test]
-async fn refuses_nobody_for_what_may_be_their_own() {
+async fn shares_on_although_one_is_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = committer(folder.path()).await;
+    let metrics = Arc::clone(&committer.metrics);
+    let names = (0..63).map(|number| number.to_string()).chain(["0".to_owned()]);
+    let (receiver, answers) = waiting(names);
+    committer.commit_all(receiver).await;
+    let mut results: Vec<_> = join_all(answers).await.into_iter().map(Result::unwrap).collect();
+    let refused = results.pop().unwrap();
+    assert!(matches!(refused, Err(StoreError::Conflict(Conflict::Taken))), "{refused:?}");
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(commits(&metrics), 6);
+    assert_eq!(kept(folder.path()).await.len(), 63);
+}
+
+/// It was made. Each of them could be made once more, and is not.
+#[tokio::test]
+async fn makes_nothing_twice_whose_end_nobody_heard() {
     let folder = tempfile::tempdir().unwrap();
     let committer = committer(folder.path()).await;
     committer.unheard.store(true, Ordering::Relaxed);
-    let (receiver, answers) = waiting(["a", "b"].map(str::to_owned));
+    let metrics = Arc::clone(&committer.metrics);
+    let changes = ["a", "b", "c"].map(|name| Change::PutSecret { name: name.to_owned(), sealed: vec![1] });
+    let (receiver, answers) = handed_in(changes);
     committer.commit_all(receiver).await;
     for answer in answers {
         let answer = answer.await.unwrap();
         assert!(matches!(answer, Err(StoreError::Unsure(_))), "{answer:?}");
     }
-    assert_eq!(kept(folder.path()).await, ["a", "b"]);
+    assert_eq!((commits(&metrics), failures(&metrics)), (0, 1));
+    assert_eq!(kept(folder.path()).await, ["a", "b", "c"]);
 }
 
 /// The same from outside: on one thread, all of them have handed in before the writer's turn comes.
@@ -121,7 +156,7 @@ async fn makes_fewer_commits_than_there_are_concurrent_callers() {
     let folder = tempfile::tempdir().unwrap();
     let store = testing::open(folder.path(), Clock::system()).await;
     let before = commits(store.metrics());
-    let calls = (0..CALLERS).map(|number| store.commit(addition(&number.to_string())));
+    let calls = (0..CALLERS).map(|number| store.commit(commit(addition(&number.to_string()))));
     for result in join_all(calls).await {
         result.unwrap();
     }
