@@ -223,8 +223,9 @@ impl Committer {
         }
     }
 
-    /// What the database refuses is halved and tried again, so that whoever is in the way is found in a few steps, and
-    /// the others are not harmed and still share. After any other failure nothing is tried twice: it may have been made.
+    /// What the database refuses or fails to do is halved and tried again, so that whoever is in the way is found in a
+    /// few steps, and the others are not harmed and still share. After any other failure nothing is tried twice: it may
+    /// have been made, or the database is out of reach for all of them.
     async fn carry_out_together(&mut self, batch: Vec<Pending>) {
         if batch.is_empty() {
             return;
@@ -234,8 +235,8 @@ impl Committer {
         while let Some(mut part) = parts.pop() {
             let together: Vec<_> = part.iter().map(|(commit, _)| commit).collect();
             match self.commit(&together).await {
-                Err(error) if part.len() > 1 && is_refusal(&error) => {
-                    tracing::debug!(%error, "a shared commit was refused; its halves are tried apart");
+                Err(error) if part.len() > 1 && is_undone(&error) => {
+                    tracing::debug!(%error, "a shared commit failed; its halves are tried apart");
                     let later = part.split_off(part.len() / 2);
                     parts.extend([later, part]);
                 }
@@ -398,6 +399,12 @@ impl AuditLog {
 /// What was refused was not committed, and the log ends where it did.
 fn is_refusal(error: &StoreError) -> bool {
     matches!(error, StoreError::Conflict(_) | StoreError::Refused(_))
+}
+
+/// Whether nothing was made for certain: the database answered that a statement failed. A commit that failed is
+/// [`StoreError::Unsure`].
+fn is_undone(error: &StoreError) -> bool {
+    is_refusal(error) || matches!(error, StoreError::Sql(sqlx::Error::Database(_)))
 }
 
 /// The error of a commit that several share, for one more of them.

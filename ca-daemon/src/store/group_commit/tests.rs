@@ -131,6 +131,20 @@ async fn shares_on_although_one_is_in_the_way() {
     assert_eq!(kept(folder.path()).await.len(), 63);
 }
 
+#[tokio::test]
+async fn fails_whose_statement_fails_and_no_one_who_shares_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = committer(folder.path()).await;
+    // Too large a number comes of a name of two letters; both databases refuse to make one.
+    let statement = "CREATE INDEX failing ON secrets (abs(-9223372036854775806 - length(name)))";
+    testing::change(folder.path(), statement).await;
+    let (receiver, answers) = waiting(["a", "bb", "c"].map(str::to_owned));
+    committer.commit_all(receiver).await;
+    let results: Vec<_> = join_all(answers).await.into_iter().map(Result::unwrap).collect();
+    assert!(matches!(results[..], [Ok(()), Err(StoreError::Sql(_)), Ok(())]), "{results:?}");
+    assert_eq!(kept(folder.path()).await, ["a", "c"]);
+}
+
 /// It was made. Each of them could be made once more, and is not.
 #[tokio::test]
 async fn makes_nothing_twice_whose_end_nobody_heard() {
