@@ -42,6 +42,7 @@ pub use federation::{FederationRow, FederationTable};
 pub use group_commit::Commit;
 pub use join_tokens::JoinTokenRow;
 pub use leases::Lease;
+pub use listen::Patience;
 pub use notices::Notice;
 pub use open::StoreLocation;
 pub(crate) use open::make_postgres_schema;

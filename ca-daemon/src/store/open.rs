@@ -9,7 +9,12 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Store, StoreError, database::Pools, group_commit::Writer, listen::Listener};
+use super::{
+    Store, StoreError,
+    database::Pools,
+    group_commit::Writer,
+    listen::{Listener, Patience},
+};
 use crate::{instant::Clock, operations::Metrics};
 
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
@@ -26,7 +31,7 @@ const WRITER_CACHE: &str = "-4000";
 const POSTGRES_READERS: u32 = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection to PostgreSQL may take, and how long callers wait for a free one.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the database is.
 #[derive(Debug, Clone)]
@@ -85,6 +90,20 @@ impl Store {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
+        Self::open_with(location, replica, clock, metrics, Patience::default()).await
+    }
+
+    /// As [`Store::open`], with another patience with the connection over which other replicas are heard.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with(
+        location: &StoreLocation,
+        replica: &str,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        patience: Patience,
+    ) -> Result<Self, StoreError> {
         let (readers, writing, listener) = match location {
             StoreLocation::Sqlite(path) => {
                 let (readers, writing) = open_sqlite(path.clone(), location).await?;
@@ -92,7 +111,8 @@ impl Store {
             }
             StoreLocation::Postgres(options) => {
                 let (readers, writing) = open_postgres(options, replica, location).await?;
-                let listener = Listener::start(readers.clone(), replica.to_owned());
+                let options = PgConnectOptions::clone(&readers.connect_options());
+                let listener = Listener::start(options, replica.to_owned(), patience);
                 (Pools::Postgres(readers), Pools::Postgres(writing), listener)
             }
         };

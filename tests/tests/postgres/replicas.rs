@@ -3,6 +3,7 @@
 mod killed;
 mod notices;
 mod propagation;
+mod silence;
 mod steps;
 
 use std::time::Duration;
