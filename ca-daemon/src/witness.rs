@@ -131,12 +131,7 @@ impl Witness {
     }
 
     /// Never waits.
-    fn note(
-        &self,
-        repeats: &Mutex<Repeats>,
-        event: Event,
-        take: fn(&mut Repeats, Event) -> Option<Event>,
-    ) {
+    fn note(&self, repeats: &Mutex<Repeats>, event: Event, take: fn(&mut Repeats, Event) -> Option<Event>) {
         // It is kept for a while, and callers say what is in it.
         let event = event.cut();
         let mut repeats = lock(repeats);

@@ -77,10 +77,9 @@ impl Policies {
         };
         let first = match changed {
             TierKey::Global => TierKey::Namespace(String::new()),
-            TierKey::Namespace(namespace) => TierKey::Client(Workload {
-                namespace: namespace.clone(),
-                service_account: String::new(),
-            }),
+            TierKey::Namespace(namespace) => {
+                TierKey::Client(Workload { namespace: namespace.clone(), service_account: String::new() })
+            }
             TierKey::Client(_) => return Vec::new(),
         };
         let below = self.members.range(first..).map(|(key, _)| key).take_while(|key| is_below(key));

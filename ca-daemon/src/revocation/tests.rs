@@ -401,7 +401,7 @@ async fn keeps_revoked_what_somebody_cleared_in_the_database(#[case] statement: 
 }
 
 #[rstest::rstest]
-#[case("UPDATE revocation_lists SET crl = '\\x3000'")]
+#[case("UPDATE revocation_lists SET crl = (SELECT public FROM authorities ORDER BY key_id LIMIT 1)")]
 #[case("UPDATE revocation_lists SET number = number + 5")]
 #[case("DELETE FROM revocation_lists")]
 #[tokio::test]

@@ -69,7 +69,13 @@ impl Upkeep {
     #[must_use]
     pub fn new(revoker: Arc<Revoker>, signers: Signers, validity: Duration) -> Self {
         revoker.set_list_validity(validity);
-        Self { revoker, signers, max_entries: MAX_ENTRIES, overfull: Mutex::default(), look_every: LOOK_EVERY }
+        Self {
+            revoker,
+            signers,
+            max_entries: MAX_ENTRIES,
+            overfull: Mutex::default(),
+            look_every: LOOK_EVERY,
+        }
     }
 
     /// Brings the lists up to date once, before the first of them is asked for, and takes from them what the database
