@@ -79,7 +79,8 @@ impl Policies {
             let mut tried = standing.clone();
             tried.insert(name.clone(), newest.clone());
             let mut refusals = self.conflicts_of(key, tried.values());
-            if refusals.is_empty() {
+            let passed = refusals.is_empty();
+            if passed {
                 refusals = self.failures_with(key.kind(), &newest, &tried);
             }
             if !refusals.is_empty() {
@@ -88,6 +89,9 @@ impl Policies {
                 refusals.retain(|refusal| !anyway.contains(refusal));
             }
             if let Some(resource) = self.resources.get_mut(name) {
+                if passed {
+                    resource.look_at_newest();
+                }
                 resource.refusals = refusals.into_iter().map(|refusal| refusal.of(name)).collect();
             }
         }
@@ -280,6 +284,10 @@ impl Policies {
     fn accept(&mut self, name: &ResourceKey, version: &Version, moved: &mut BTreeSet<TierKey>) {
         let Some(resource) = self.resources.get_mut(name) else { return };
         resource.accepted = true;
+        // Nothing was chosen instead of it.
+        if resource.pin.is_none() {
+            resource.look_at_newest();
+        }
         resource.wanted_refusals_mut().clear();
         let before = resource.good.replace(version.clone());
         moved.extend(before.map(|before| before.tier().clone()).filter(|tier| tier != version.tier()));

@@ -21,7 +21,7 @@ use super::{
     resource::{Pin, RememberedResource, Resource, StoredVersion, Version},
     room::Room,
     testing::Tested,
-    tier::{Tier, completed, warnings_of},
+    tier::{Tier, completed},
 };
 use crate::{
     digest::Digest,
@@ -224,9 +224,8 @@ impl Policies {
                 None
             }
         };
-        let parts = newest.as_ref().map(|newest| newest.parts.modules.as_slice());
-        let mut warnings: Vec<Refusal> = parts.map(warnings_of).unwrap_or_default();
-        warnings.extend(selection.disagreement(key, object.scope, client_id));
+        let mut warnings: Vec<Refusal> =
+            selection.disagreement(key, object.scope, client_id).into_iter().collect();
 
         let before = self.resources.remove(key);
         self.unread.remove(key);
@@ -262,6 +261,7 @@ impl Policies {
             pin,
             refusals,
             chosen_refusals: Vec::new(),
+            advice: None,
             warnings,
         };
         self.enlist(key, resource, &cause, touched);
@@ -304,6 +304,7 @@ impl Policies {
             pin,
             refusals: vec![refusal],
             chosen_refusals: Vec::new(),
+            advice: None,
             warnings,
         };
         self.enlist(&key, resource, &format!("{key} is kept: its file cannot be read"), touched);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use secplane_rego::Gate;
 
-use super::parts::Parts;
+use super::{parts::Parts, tier::warnings_of};
 use crate::{
     digest::Digest,
     policy::{AuthorizationPolicy, ResourceKey},
@@ -85,7 +85,10 @@ pub(super) struct Resource {
     pub(super) refusals: Vec<Refusal>,
     /// What is wrong with the version that an administrator chose instead.
     pub(super) chosen_refusals: Vec<Refusal>,
-    /// What its author should look at, although it takes effect.
+    /// What its author should look at in the modules of the newest version, although they take effect. Unknown until they
+    /// have passed the gate: the engine that finds some of it reads nothing else.
+    pub(super) advice: Option<Vec<Refusal>>,
+    /// What its author should know besides.
     pub(super) warnings: Vec<Refusal>,
 }
 
@@ -143,6 +146,18 @@ impl Resource {
         }
     }
 
+    /// Finds what the author of the newest version should look at, now that it has passed the gate.
+    pub(super) fn look_at_newest(&mut self) {
+        if self.advice.is_none() {
+            self.advice = self.newest.as_ref().map(|newest| warnings_of(&newest.parts.modules));
+        }
+    }
+
+    /// What its author should look at, although it takes effect.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = &Refusal> {
+        self.advice.iter().flatten().chain(&self.warnings)
+    }
+
     /// What is wrong with the version that it should have: the chosen one, or its newest.
     pub(super) fn wanted_refusals(&self) -> &[Refusal] {
         if self.pin.is_some() { &self.chosen_refusals } else { &self.refusals }
@@ -196,7 +211,7 @@ impl Resource {
 
     /// All that its author should know, each with the file that it is about.
     pub(super) fn findings(&self, name: &ResourceKey) -> Vec<Refusal> {
-        let all = self.refusals.iter().chain(&self.chosen_refusals).chain(&self.warnings).cloned();
+        let all = self.refusals.iter().chain(&self.chosen_refusals).chain(self.warnings()).cloned();
         let all = all.chain(self.pinned(name));
         let file = |refusal: Refusal| Refusal {
             file: Some(refusal.file.clone().unwrap_or_else(|| self.file.to_string())),

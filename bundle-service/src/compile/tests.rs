@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     policy::ResourceKey,
-    refusal::Severity,
+    refusal::{Refusal, Severity},
     source::{SourceOptions, directory, manifests::FileContent},
     tiers::TierKey,
 };
@@ -45,7 +45,7 @@ pub(super) fn policies() -> Policies {
 }
 
 /// What is refused of a namespace policy of this one module, `a.rego`.
-pub(super) fn ns_refusals(content: &str) -> Vec<crate::refusal::Refusal> {
+pub(super) fn ns_refusals(content: &str) -> Vec<Refusal> {
     let mut policies = policies();
     policies.apply(&[set("team-a/p:namespace", &[("a.rego", content)])]);
     policies.refusals()
@@ -440,6 +440,24 @@ fn publishes_what_only_has_a_warning() {
         &[("inbound/request.rego", "package authbridge.client.inbound.request\n\nallow := true\n")],
     )]);
     assert_eq!(policies.refusals(), [], "the warning goes with its cause");
+}
+
+/// The engine that finds warnings reads only what has passed the gate.
+#[test]
+fn looks_for_warnings_only_in_what_passed() {
+    let warned = "package authbridge.client.inbound.request\n\nallow if not input.user in {\"eve\"}\n";
+    let refused = format!("{warned}\nseen if nothing(input.user)\n");
+    let codes = |found: Vec<Refusal>| found.into_iter().map(|refusal| refusal.code).collect::<Vec<_>>();
+    let key = ResourceKey::new("travel", "web");
+    let mut policies = policies();
+    for (text, expected) in [(refused.as_str(), "rego_type_error"), (warned, "undefined_negation")] {
+        let newest = object("travel/web:client", &[("inbound/request.rego", text)]);
+        assert_eq!(codes(policies.preview(newest).judge()), [expected]);
+        policies.apply(&[set("travel/web:client", &[("inbound/request.rego", text)])]);
+        assert_eq!(codes(policies.refusals()), [expected]);
+        let verdict = policies.verdict(&key).unwrap();
+        assert_eq!(codes([verdict.refusals, verdict.warnings].concat()), [expected]);
+    }
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Policies {
     pub fn verdict(&self, key: &ResourceKey) -> Option<Verdict> {
         let resource = self.resources.get(key)?;
         let refusals = if resource.is_refused() { resource.refusals.clone() } else { Vec::new() };
-        let warnings = resource.warnings.iter().cloned().chain(resource.pinned(key));
+        let warnings = resource.warnings().cloned().chain(resource.pinned(key));
         let warnings = warnings.chain(resource.chosen_refusals.iter().cloned());
         // What its tests say since something of others went is told, although nothing of it is refused.
         let told = resource.refusals.iter().filter(|refusal| refusal.severity == Severity::Warning);
