@@ -81,7 +81,7 @@ impl Type {
 
     fn as_function(&self) -> Option<&Function> {
         match self {
-            Self::Function(function) => Some(function),
+            Self::Function(function) => Some(function.as_ref()),
             _ => None,
         }
     }
