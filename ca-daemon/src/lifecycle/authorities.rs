@@ -175,7 +175,7 @@ impl Authorities {
             tainted: row.tainted,
         };
         let keys = self.trusted(AuthorityKind::Jwt, now).into_iter().map(|row| (row, key(row))).collect();
-        Ok(TrustBundle::new(trust_domain.clone(), &fitting(AuthorityKind::Root, roots))?
+        Ok(TrustBundle::new(trust_domain.clone(), fitting(AuthorityKind::Root, roots))?
             .with_tainted_roots(&tainted)
             .with_jwt_authorities(fitting(AuthorityKind::Jwt, keys))?
             .with_sequence(self.sequence()))
