@@ -4,4 +4,7 @@ package a
 
 p := 1
 
-allow if data.a[1] == 1
+allow if {
+	p == 1
+	data.a[1] == 1
+}
