@@ -44,12 +44,13 @@ async fn refuses_a_folder_that_a_restore_left_half_done() {
     let folder = CaFolder::new();
     let waiting = folder.config.data_dir.join("restoring");
     fs::create_dir_all(waiting.join("keys")).unwrap();
+    fs::write(waiting.join("keys/a.key"), "sealed").unwrap();
     let refusal = folder.refusal().await;
     assert!(matches!(&refusal, StartError::HalfRestored(files) if *files == waiting), "{refusal}");
     assert!(!folder.database().exists() && !folder.config.data_dir.join("keys").exists());
 
-    // Killed when all of them were.
-    fs::remove_dir(waiting.join("keys")).unwrap();
+    // Killed when all of them were in their places, or refused before there was any.
+    fs::remove_file(waiting.join("keys/a.key")).unwrap();
     folder.start().await.admin().mint("/a", 0).await.unwrap();
 }
 

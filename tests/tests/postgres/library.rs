@@ -33,8 +33,8 @@ async fn passes_on_postgres_as_in_a_file() {
     let itself = env::current_exe().unwrap();
     let profile = itself.parent().and_then(|deps| deps.parent()).unwrap();
     let mut tests = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    // Both packages: so cargo chooses the same features for what they depend on as it does for the daemon's program.
-    tests.args(["test", "--quiet", "--locked", "-p", "ca-daemon", "-p", "secplane-tests", "--lib"]);
+    // The whole workspace: so cargo chooses the same features as for the other tests, and builds nothing twice.
+    tests.args(["test", "--quiet", "--locked", "--workspace", "--lib"]);
     if profile.ends_with("release") {
         tests.arg("--release");
     }

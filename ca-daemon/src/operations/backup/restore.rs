@@ -133,7 +133,9 @@ fn occupied(data_dir: &Path) -> io::Result<bool> {
 /// the data folder is an authority, and none may begin there.
 pub(crate) fn half_restored(data_dir: &Path) -> Option<PathBuf> {
     let staging = data_dir.join(STAGING);
-    ["keys", "ca.db"].iter().any(|name| staging.join(name).exists()).then_some(staging)
+    // A restore that was refused leaves an empty folder.
+    let holds_keys = fs::read_dir(staging.join("keys")).is_ok_and(|mut keys| keys.next().is_some());
+    (holds_keys || staging.join("ca.db").exists()).then_some(staging)
 }
 
 fn move_aside(data_dir: &Path, now: i64) -> io::Result<()> {

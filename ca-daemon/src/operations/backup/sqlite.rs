@@ -103,7 +103,7 @@ pub(super) async fn identity(
 }
 
 /// The authorities that are nothing without their keys, where those are files. An issuing CA is none of them: whoever is
-/// restored makes one of their own.
+/// restored makes one of their own. Nor is one that signs no more: it is trusted without its key.
 pub(super) async fn keys_in_files(connection: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
     // The first schema does not say where keys are: in files.
     let says_where: bool = sqlx::query_scalar(
@@ -113,7 +113,7 @@ pub(super) async fn keys_in_files(connection: &mut SqliteConnection) -> Result<V
     .await?;
     let keys = if says_where {
         "SELECT key_id FROM authorities
-         WHERE kind IN ('root', 'jwt') AND state <> 'revoked' AND key_storage = 'file' ORDER BY key_id"
+         WHERE kind IN ('root', 'jwt') AND state IN ('active', 'prepared') AND key_storage = 'file' ORDER BY key_id"
     } else {
         "SELECT key_id FROM authorities WHERE kind = 'root' ORDER BY key_id"
     };
