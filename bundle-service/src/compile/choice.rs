@@ -84,6 +84,7 @@ impl Policies {
             };
             touch(&mut touched, resource.tiers().cloned(), &cause);
             resource.pin = pin;
+            resource.lost = None;
             // What stood by the choice before says nothing of what is wanted now.
             resource.accepted = false;
             resource.chosen_refusals.clear();
@@ -145,11 +146,14 @@ impl Before {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compile::{
-        Standing,
-        policies::Remembered,
-        resource::RememberedResource,
-        tests::{id, object, policies, set},
+    use crate::{
+        compile::{
+            Standing,
+            policies::Remembered,
+            resource::RememberedResource,
+            tests::{id, object, policies, set},
+        },
+        digest::Digest,
     };
 
     const BY: &str = "user 0: test";
@@ -226,9 +230,9 @@ mod tests {
         assert_eq!(good(&policies, "s"), last);
     }
 
-    /// What an administrator went back from does not come into force by an upgrade.
+    /// What an administrator went back from does not come into force by an upgrade, and what it denied is denied.
     #[test]
-    fn a_choice_that_is_not_accepted_any_more_leaves_the_resource_out() {
+    fn a_choice_that_is_not_accepted_any_more_denies() {
         let stored = |text: &str| {
             let policy = object("team-a/p:namespace", &[("a.rego", text)]).policy.unwrap();
             let (tier, hash) = (TierKey::Namespace("team-a".to_owned()), policy.version());
@@ -241,9 +245,41 @@ mod tests {
         policies.restore(Remembered { resources, ..Remembered::default() });
         policies.take_in(&[set("team-a/p:namespace", &[("a.rego", &allow_if(2))])], &[]);
         let verdict = policies.verdict(&key("p")).unwrap();
-        assert_eq!(verdict.standing, Standing::LeftOut { by: BY.to_owned() });
+        assert!(matches!(verdict.standing, Standing::Denied { .. }), "{:?}", verdict.standing);
         let told = verdict.warnings.iter().find(|warning| warning.code == "last_choice").unwrap();
         assert!(told.message.contains(BY), "{told}");
+        policies.choose(&[(key("p"), Choice::Newest)], BY).unwrap();
+        let verdict = policies.verdict(&key("p")).unwrap();
+        assert!(matches!(verdict.standing, Standing::Newest { .. }), "{:?}", verdict.standing);
+    }
+
+    /// Its denials would go with it, while what others allow stays.
+    #[test]
+    fn what_stood_and_is_not_accepted_any_more_denies_until_it_is_corrected() {
+        let stored = |name: &str, text: &str| {
+            let policy = object(&format!("team-a/{name}:namespace"), &[("a.rego", text)]).policy.unwrap();
+            let (tier, hash) = (TierKey::Namespace("team-a".to_owned()), policy.version());
+            StoredVersion { tier, policy, hash, origin: "a.yaml".into(), commit: None }
+        };
+        let good = |version: &StoredVersion| RememberedResource { good: Some(version.clone()), pin: None };
+        let (p, q) = (stored("p", BROKEN), stored("q", &allow_if(2)));
+        let resources = BTreeMap::from([(key("p"), good(&p)), (key("q"), good(&q))]);
+        let stood = [(&key("p"), p.hash), (&key("q"), q.hash)];
+        let tier = PublishedTier::of(Some(Digest::of(&[b"a tier"])), false, stood);
+        let tiers = BTreeMap::from([(p.tier.clone(), tier)]);
+        let mut policies = policies();
+        policies.restore(Remembered { resources, tiers });
+        let q = set("team-a/q:namespace", &[("a.rego", &allow_if(2))]);
+        policies.take_in(&[set("team-a/p:namespace", &[("a.rego", BROKEN)]), q], &[]);
+        for name in ["p", "q"] {
+            let standing = policies.verdict(&key(name)).unwrap().standing;
+            assert!(matches!(standing, Standing::Denied { .. }), "{name}: {standing:?}");
+        }
+        policies.apply(&[set("team-a/p:namespace", &[("a.rego", "package authbridge.ns.b\n\ny := 1\n")])]);
+        for name in ["p", "q"] {
+            let standing = policies.verdict(&key(name)).unwrap().standing;
+            assert!(matches!(standing, Standing::Newest { .. }), "{name}: {standing:?}");
+        }
     }
 
     #[test]

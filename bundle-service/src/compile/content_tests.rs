@@ -407,3 +407,25 @@ fn tests_alone_make_no_tier() {
     assert_eq!(policies.tiers_of(&id("team-a", "agent")), [TierKind::Global]);
     assert_eq!(object("team-a/p:namespace", &[("a_test.rego", test)]).key.name, "p");
 }
+
+/// The last good version may have stood below another tier than there is now.
+#[test]
+fn a_last_good_version_comes_back_only_where_it_still_fits() {
+    let by = |test: &str| format!("package authbridge.inbound.request\n\nallow if {test}\n");
+    let global = |test: &str| set("secplane-system/g:global", &[("a.rego", &by(test))]);
+    let helper = |value: &str| format!("package authbridge.ns\n\nhelper := {value}\n");
+    let fails = "package authbridge.ns_test\n\ntest_helper if false\n".replace("ns_test", "ns.helper_test");
+    let (mut policies, _) = tested();
+    policies.apply(&[
+        global("data.authbridge.ns.helper == 1"),
+        set("team-a/p:namespace", &[("a.rego", &helper("1"))]),
+    ]);
+    assert!(allowed(&mut policies, &id("team-a", "agent")));
+    policies.apply(&[
+        global("lower(data.authbridge.ns.helper) == \"a\""),
+        set("team-a/p:namespace", &[("a.rego", &helper("\"A\"")), ("a_test.rego", &fails)]),
+    ]);
+    let standing = policies.verdict(&ResourceKey::new("team-a", "p")).unwrap().standing;
+    assert!(matches!(standing, crate::compile::Standing::Denied { .. }), "{standing:?}");
+    assert!(policies.bundle(&id("team-a", "agent")).is_ok(), "what denies fits");
+}

@@ -33,7 +33,12 @@ impl Policies {
         let mut standing = self.passing(key, kept, fitting, moved);
         let fallen_back = self.fall_back(key, members, stood, &mut standing);
         self.judge_passed_over(key, members, &standing);
-        fallen_back.map(|()| standing)
+        fallen_back?;
+        // Whatever came before: what an OPA would not take is not published.
+        match self.conflicts_of(key, standing.values()).first() {
+            Some(first) => Err(format!("the {} policies do not stand together: {first}", key.kind())),
+            None => Ok(standing),
+        }
     }
 
     /// Adds those whose wanted version does not stand in a tier: their last good one, or a denial.
@@ -53,6 +58,7 @@ impl Policies {
                 Fallback::Elsewhere => {}
                 Fallback::Broken if stood => {}
                 Fallback::Broken => return Err(reason),
+                Fallback::Lost => return Err(lost(name, key.kind())),
                 Fallback::Good(version) => {
                     if !self.conflicts_of(key, standing.values().chain([&version])).is_empty() {
                         return Err(reason);
@@ -159,7 +165,7 @@ impl Policies {
         let without = members.iter().filter(|name| !wanted.contains_key(*name));
         let good = without.filter_map(|name| match self.resources.get(name)?.fallback_in(key) {
             Fallback::Good(version) => Some((name.clone(), version)),
-            Fallback::Elsewhere | Fallback::Broken => None,
+            Fallback::Elsewhere | Fallback::Broken | Fallback::Lost => None,
         });
         let kept: BTreeMap<ResourceKey, Version> = good.collect();
         if kept.is_empty() || self.conflicts_of(key, kept.values()).is_empty() {
@@ -199,12 +205,15 @@ impl Policies {
             self.tell(&failures);
             return standing;
         }
-        for name in changed.keys() {
-            if let Some(Fallback::Good(good)) =
-                self.resources.get(name).map(|resource| resource.fallback_in(key))
-            {
-                standing.insert(name.clone(), good);
-            }
+        let good = changed.keys().filter_map(|name| match self.resources.get(name)?.fallback_in(key) {
+            Fallback::Good(good) => Some((name.clone(), good)),
+            Fallback::Elsewhere | Fallback::Broken | Fallback::Lost => None,
+        });
+        let mut ground = standing.clone();
+        ground.extend(good.collect::<Vec<_>>());
+        // What is above may have changed since they stood; then each is looked at by itself when nothing better came.
+        if self.conflicts_of(key, ground.values()).is_empty() {
+            standing = ground;
         }
         loop {
             let before = changed.len();
@@ -289,6 +298,7 @@ impl Policies {
             resource.look_at_newest();
         }
         resource.wanted_refusals_mut().clear();
+        moved.extend(resource.lost.take().filter(|tier| tier != version.tier()));
         let before = resource.good.replace(version.clone());
         moved.extend(before.map(|before| before.tier().clone()).filter(|tier| tier != version.tier()));
     }
@@ -307,6 +317,14 @@ impl Policies {
         let good = resource.good.as_ref().map(|good| good.tier().clone());
         moved.extend(good.filter(|tier| first_time && tier != key));
     }
+}
+
+/// Why a tier denies of which a part is lost.
+fn lost(name: &ResourceKey, kind: TierKind) -> String {
+    format!(
+        "what was in force of the {kind} policy {name} is not accepted any more: correct it, or choose what is to be in \
+         force instead"
+    )
 }
 
 fn together<'a>(kind: TierKind, versions: impl Iterator<Item = &'a Version>) -> Parts {

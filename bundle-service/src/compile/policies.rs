@@ -151,8 +151,6 @@ impl Policies {
     pub fn restore(&mut self, remembered: Remembered) {
         for (key, mut resource) in remembered.resources {
             resource.good = resource.good.filter(|good| self.is_still_in_its_tier(good));
-            let still = |to: &StoredVersion| self.is_still_in_its_tier(to);
-            resource.pin = resource.pin.filter(|pin| pin.to.as_ref().is_none_or(still));
             self.remembered.insert(key, resource);
         }
         self.published = remembered.tiers;
@@ -232,15 +230,13 @@ impl Policies {
         let remembered = self.remembered.remove(key);
         let what = if before.is_none() && remembered.is_none() { "is new" } else { "changed" };
         let cause = format!("{key} {what}");
-        let (good, pin) = match (before, remembered) {
+        let Recalled { good, pin, lost } = match (before, remembered) {
             (Some(before), _) => {
                 touch(touched, before.tiers().cloned(), &cause);
-                (before.good, before.pin)
+                Recalled { good: before.good, pin: before.pin, lost: before.lost }
             }
-            (None, Some(remembered)) => {
-                recall(self.settings.gate, remembered, newest.as_ref(), &mut warnings)
-            }
-            (None, None) => (None, None),
+            (None, Some(remembered)) => self.recall(remembered, newest.as_ref(), &mut warnings),
+            (None, None) => Recalled::default(),
         };
         // An administrator chose instead of the version that was there then.
         let (pin, outlived) = match pin {
@@ -259,6 +255,7 @@ impl Policies {
             accepted: false,
             good,
             pin,
+            lost,
             refusals,
             chosen_refusals: Vec::new(),
             advice: None,
@@ -290,18 +287,19 @@ impl Policies {
         touched: &mut Touched,
     ) {
         let mut warnings = Vec::new();
-        let (good, pin) = recall(self.settings.gate, remembered, None, &mut warnings);
+        let Recalled { good, pin, lost } = self.recall(remembered, None, &mut warnings);
         let message = "the file that it was in cannot be read, so its last good version stays in force";
         let refusal = Refusal::new("unreadable", message).of(&key).in_file(&file, 0, 0);
         let resource = Resource {
             file,
             generation: None,
             state: Digest::of(&[b"unread"]),
-            tier: good.as_ref().map(|good| good.tier().clone()),
+            tier: good.as_ref().map(|good| good.tier().clone()).or_else(|| lost.clone()),
             newest: None,
             accepted: false,
             good,
             pin,
+            lost,
             refusals: vec![refusal],
             chosen_refusals: Vec::new(),
             advice: None,
@@ -574,47 +572,63 @@ fn state(object: &Object) -> Digest {
     }
 }
 
-/// What stood before a start, checked as if it were new. The version that is there now need not be read twice. Of a
-/// choice whose version is not accepted any more, that the newest is not to stand is left.
-fn recall(
-    gate: Gate,
-    remembered: RememberedResource,
-    newest: Option<&Version>,
-    warnings: &mut Vec<Refusal>,
-) -> (Option<Version>, Option<Pin<Version>>) {
-    let mut read = |stored: StoredVersion| match newest {
-        Some(newest) if newest.stored.hash == stored.hash && *newest.tier() == stored.tier => {
-            Some(newest.clone())
-        }
-        _ => {
-            let (key, hash) = (stored.policy.key.clone(), stored.hash);
-            let version = Version::read(gate, stored);
-            if let Err(refusals) = &version {
-                let first = refusals.first().map(ToString::to_string).unwrap_or_default();
-                let message =
-                    format!("version {hash:.12}, which was in force, is not accepted any more: {first}");
-                warnings.push(Refusal::new("last_good", message).of(&key).warning());
+/// What stood before a start, as far as it still may.
+#[derive(Default)]
+struct Recalled {
+    good: Option<Version>,
+    pin: Option<Pin<Version>>,
+    /// The tier of what may not stand any more.
+    lost: Option<TierKey>,
+}
+
+impl Policies {
+    /// What stood before a start, checked as if it were new. The version that is there now need not be read twice. Of a
+    /// choice whose version is not accepted any more, that the newest is not to stand is left.
+    fn recall(
+        &self,
+        remembered: RememberedResource,
+        newest: Option<&Version>,
+        warnings: &mut Vec<Refusal>,
+    ) -> Recalled {
+        let mut lost = None;
+        let mut read = |stored: StoredVersion| match newest {
+            Some(newest) if newest.stored.hash == stored.hash && *newest.tier() == stored.tier => {
+                Some(newest.clone())
             }
-            version.ok()
+            _ => {
+                let (key, hash, tier) = (stored.policy.key.clone(), stored.hash, stored.tier.clone());
+                let version = Version::read(self.settings.gate, stored);
+                if let Err(refusals) = &version {
+                    let first = refusals.first().map(ToString::to_string).unwrap_or_default();
+                    let message =
+                        format!("version {hash:.12}, which was in force, is not accepted any more: {first}");
+                    warnings.push(Refusal::new("last_good", message).of(&key).warning());
+                    lost = Some(tier);
+                }
+                version.ok()
+            }
+        };
+        let good = remembered.good.and_then(&mut read);
+        let (mut pin, mut lost_choice) = (None, None);
+        if let Some(Pin { to, of, by }) = remembered.pin {
+            let chosen = to.clone().filter(|to| self.is_still_in_its_tier(to)).and_then(&mut read);
+            lost_choice = to.filter(|_| chosen.is_none()).map(|to| (to, by.clone()));
+            pin = Some(Pin { to: chosen, of, by });
         }
-    };
-    let (pin, lost) = match remembered.pin {
-        Some(Pin { to: Some(to), of, by }) => {
-            let (key, to) = (to.policy.key.clone(), read(to));
-            let lost = to.is_none().then(|| (key, by.clone()));
-            (Some(Pin { to, of, by }), lost)
+        if let Some((to, by)) = lost_choice {
+            let message =
+                format!("the version that was chosen instead of the newest may not stand any more: {by}");
+            let advice =
+                "its tier denies until you choose another version, leave it out, release it, or change it";
+            let key = &to.policy.key;
+            warnings.push(Refusal::new("last_choice", message).of(key).warning().suggest(advice));
+            lost = Some(newest.map_or(to.tier, |newest| newest.tier().clone()));
+        } else if pin.is_some() {
+            // An administrator's choice says what is to stand, whatever stood before.
+            lost = None;
         }
-        Some(Pin { to: None, of, by }) => (Some(Pin { to: None, of, by }), None),
-        None => (None, None),
-    };
-    let good = remembered.good.and_then(&mut read);
-    if let Some((key, by)) = lost {
-        let message =
-            format!("the version that was chosen instead of the newest is not accepted any more: {by}");
-        let advice = "it is left out of its tier; choose another version, release it, or change it";
-        warnings.push(Refusal::new("last_choice", message).of(&key).warning().suggest(advice));
+        Recalled { good, pin, lost }
     }
-    (good, pin)
 }
 
 /// Whether a file is the one of that name, or lies in the folder of that name.

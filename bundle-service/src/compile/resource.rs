@@ -81,6 +81,9 @@ pub(super) struct Resource {
     /// The last version that stood in a tier.
     pub(super) good: Option<Version>,
     pub(super) pin: Option<Pin<Version>>,
+    /// The tier in which something of it stood before the start, or was chosen to, that is not accepted any more. Without it
+    /// the tier would be another one, so it denies until something of the resource stands, or an administrator chooses.
+    pub(super) lost: Option<TierKey>,
     /// What is wrong with the newest version.
     pub(super) refusals: Vec<Refusal>,
     /// What is wrong with the version that an administrator chose instead.
@@ -97,6 +100,8 @@ pub(super) enum Fallback {
     Elsewhere,
     /// It has no good version, and this tier is its own.
     Broken,
+    /// What it had in this tier is not accepted any more.
+    Lost,
     Good(Version),
 }
 
@@ -105,7 +110,7 @@ impl Resource {
     pub(super) fn tiers(&self) -> impl Iterator<Item = &TierKey> {
         let good = self.good.as_ref().map(Version::tier);
         let pinned = self.pin.as_ref().and_then(|pin| pin.to.as_ref()).map(Version::tier);
-        self.tier.iter().chain(good).chain(pinned)
+        self.tier.iter().chain(good).chain(pinned).chain(&self.lost)
     }
 
     /// The version that it should have in a tier: the chosen one, or its newest.
@@ -125,6 +130,9 @@ impl Resource {
 
     /// What stands for it in a tier where the version that it should have does not.
     pub(super) fn fallback_in(&self, tier: &TierKey) -> Fallback {
+        if self.lost.as_ref() == Some(tier) {
+            return Fallback::Lost;
+        }
         if let Some(pin) = &self.pin
             && pin.to.as_ref().map(Version::tier) != Some(tier)
         {

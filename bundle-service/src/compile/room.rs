@@ -86,7 +86,7 @@ impl Policies {
     fn places(&self, key: &TierKey, members: &BTreeSet<ResourceKey>) -> Places {
         let place = |name: &ResourceKey| match self.resources.get(name)?.fallback_in(key) {
             Fallback::Good(good) => Some((name.clone(), bytes_of(&good.stored.policy))),
-            Fallback::Elsewhere | Fallback::Broken => None,
+            Fallback::Elsewhere | Fallback::Broken | Fallback::Lost => None,
         };
         Places(members.iter().filter_map(place).collect())
     }

@@ -106,6 +106,13 @@ impl Policies {
 
     fn standing(&self, resource: &Resource) -> Standing {
         let good = resource.good.as_ref();
+        let lost = resource.lost.as_ref().and_then(|key| Some((key, self.tier(key)?)));
+        if let Some((key, tier)) = lost
+            && let Some(reason) = &tier.denied
+        {
+            let hash = *tier.member.digest.as_bytes();
+            return Standing::Denied { tier: key.clone(), hash, reason: reason.clone() };
+        }
         let (key, good) = match &resource.pin {
             Some(Pin { to: None, by, .. }) => return Standing::LeftOut { by: by.clone() },
             // Under a choice, something of it is in the chosen version's tier or nowhere.
