@@ -14,7 +14,7 @@ use crate::{
     Config,
     agents::{AgentFilter, Agents, AgentsError},
     audit::{Action, Event},
-    instant::{Clock, Moment, unix},
+    instant::{Clock, Moment},
     registry::{Registry, RegistryError},
     store::{Lease, Store, StoreError},
 };
@@ -95,15 +95,7 @@ impl Pruning {
     /// When the database fails.
     pub async fn once(&self) -> Result<Option<Pruned>, PruningError> {
         let now = self.clock.now();
-        let lease = Lease {
-            name: LEASE.to_owned(),
-            holder: self.replica.clone(),
-            at: unix(now),
-            // One that dies is followed by another after it missed a turn.
-            until: unix(now + EVERY + EVERY / 2),
-            // By a clock that was wrong.
-            absurd: unix(now + EVERY * 3),
-        };
+        let lease = Lease::for_turns(LEASE, &self.replica, now, EVERY);
         if !self.store.take_lease(lease).await? {
             return Ok(None);
         }

@@ -122,6 +122,16 @@ install_rights() {
     kubeconfig "$WORK/service.kubeconfig" "tokenFile: $WORK/token"
 }
 
+# start_all_of_kubernetes: what a replica of the bundle service needs to serve the namespace team-a.
+start_all_of_kubernetes() {
+    start_ca
+    register_service
+    start_kubernetes
+    install_rights
+    install_definition agent.kagenti.dev
+    kubectl create namespace team-a
+}
+
 # definition GROUP: the resource's definition, applied and served.
 install_definition() {
     kubectl apply --server-side -f "$DEPLOY/crds/$1.yaml"

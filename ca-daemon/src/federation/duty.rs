@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::{
-    instant::{Clock, unix},
+    instant::Clock,
     store::{Lease, Store},
 };
 
@@ -11,8 +11,6 @@ use crate::{
 const LEASE: &str = "federation";
 /// How often it is kept, or asked for.
 pub(super) const ASK_EVERY: Duration = Duration::from_secs(60);
-/// How long it lasts: who dies is followed by another after it missed a turn.
-pub(super) const LASTS: Duration = Duration::from_secs(90);
 
 /// A replica's part in fetching.
 pub struct Duty {
@@ -46,14 +44,7 @@ impl Duty {
         if let Some(told) = before.filter(is_fresh) {
             return told;
         }
-        let lease = Lease {
-            name: LEASE.to_owned(),
-            holder: self.replica.clone(),
-            at: unix(now),
-            until: unix(now + LASTS),
-            // By a clock that was wrong.
-            absurd: unix(now + LASTS * 2),
-        };
+        let lease = Lease::for_turns(LEASE, &self.replica, now, ASK_EVERY);
         let taken = self.store.take_lease(lease).await;
         let is_ours = taken.unwrap_or_else(|error| {
             tracing::warn!(%error, "it cannot be told which replica fetches foreign trust bundles; asked again");

@@ -10,16 +10,12 @@ use secplane_proto::spire::api::types::{
     FederationRelationship, federation_relationship::BundleEndpointProfile,
 };
 
-use super::{
-    duty::{ASK_EVERY, LASTS},
-    refresh::Turns,
-    *,
-};
+use super::{duty::ASK_EVERY, refresh::Turns, *};
 use crate::{
     access::LocalPeer,
     instant::Clock,
     keys::WrappingKey,
-    store::{FederationRow, testing},
+    store::{FederationRow, Lease, testing},
 };
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -223,7 +219,7 @@ async fn is_fetched_by_one_replica_until_that_is_silent() {
     other.turn(&mut others).await;
     assert!(!has_fetched(&others, clock.now()), "the other one has kept it");
 
-    later(LASTS);
+    later(Lease::lasts(ASK_EVERY));
     other.turn(&mut others).await;
     assert!(has_fetched(&others, clock.now()), "the other one was silent");
     ones.due.insert(of, clock.now());

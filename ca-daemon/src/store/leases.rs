@@ -1,10 +1,13 @@
 //! Who of several replicas does the work that is done once.
 
+use std::time::{Duration, SystemTime};
+
 use super::{
     Conflict, Store, StoreError,
     change::Change,
     database::{Transaction, within},
 };
+use crate::instant::unix;
 
 /// The right to some work for a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,26 @@ pub struct Lease {
     pub until: i64,
     /// Whoever has it until later than this, in Unix seconds, took it by a wrong clock, and does not have it.
     pub absurd: i64,
+}
+
+impl Lease {
+    /// The right to work that is looked at in turns: whoever dies is followed by another after it missed one.
+    #[must_use]
+    pub fn for_turns(name: &str, holder: &str, now: SystemTime, every: Duration) -> Self {
+        Self {
+            name: name.to_owned(),
+            holder: holder.to_owned(),
+            at: unix(now),
+            until: unix(now + Self::lasts(every)),
+            absurd: unix(now + every * 3),
+        }
+    }
+
+    /// How long the right to work in such turns lasts.
+    #[must_use]
+    pub fn lasts(every: Duration) -> Duration {
+        every + every / 2
+    }
 }
 
 impl Store {

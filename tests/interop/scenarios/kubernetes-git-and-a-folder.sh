@@ -31,12 +31,7 @@ is_passed_over_for() {
     [[ $(condition team-a agent Published message) == *"is also there in $1, which takes precedence"* ]]
 }
 
-start_ca
-register_service
-start_kubernetes
-install_rights
-install_definition agent.kagenti.dev
-kubectl create namespace team-a
+start_all_of_kubernetes
 make_sources
 for_path /cluster | kubectl apply -f -
 for_path /git >"$REPOSITORY_OF_POLICIES/agent.yaml"

@@ -10,12 +10,7 @@ source "${BASH_SOURCE[0]%/*}/../kubernetes.sh"
 
 LEASE=secplane-bundle-service
 
-start_ca
-register_service
-start_kubernetes
-install_rights
-install_definition agent.kagenti.dev
-kubectl create namespace team-a
+start_all_of_kubernetes
 policy team-a good namespace true | kubectl apply -f -
 policy team-a bad client 'no_such(1)' | kubectl apply -f -
 

@@ -17,12 +17,7 @@ hash_of() { kubectl get ap --namespace team-a "$1" -o 'jsonpath={.status.bundleH
 # is_published NAME REASON
 is_published() { is_judged team-a "$1" && [[ $(condition team-a "$1" Published reason) == "$2" ]]; }
 
-start_ca
-register_service
-start_kubernetes
-install_rights
-install_definition agent.kagenti.dev
-kubectl create namespace team-a
+start_all_of_kubernetes
 start_replica bundle-service "data_dir: $WORK/bundles" "admin_socket: $SECCTL_BUNDLE_ADMIN_SOCKET"
 await "$ARRIVE_SECONDS" "the service is ready" health bundle-service
 use bundle-service

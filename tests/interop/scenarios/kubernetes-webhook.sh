@@ -15,12 +15,7 @@ start_with_webhook() {
     start_replica "$1" "webhook: {listen: '127.0.0.1:$WEBHOOK_PORT', configuration: $CONFIGURATION, failure_policy: $2}"
 }
 
-start_ca
-register_service
-start_kubernetes
-install_rights
-install_definition agent.kagenti.dev
-kubectl create namespace team-a
+start_all_of_kubernetes
 WEBHOOK_PORT=$(free_port)
 start_with_webhook bundle-service Fail
 await "$ARRIVE_SECONDS" "the service is ready" health bundle-service
