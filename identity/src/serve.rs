@@ -5,6 +5,7 @@
 //! that a client which rotated its certificate comes back with the new one. Whoever presents no certificate has less of
 //! everything, and nothing that a peer with one needs: see [`AnonymousLimits`].
 
+mod in_turn;
 mod limits;
 mod places;
 pub mod plain;
@@ -37,7 +38,10 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use self::places::{Holder, Place, Places};
+use self::{
+    in_turn::InTurn,
+    places::{Holder, Place, Places},
+};
 pub use self::{
     limits::{AnonymousLimits, ConnectionLimits, OpenConnections, Quota},
     places::{Share, Shares},
@@ -287,14 +291,15 @@ impl Server {
             builder.http1().max_buf_size(LONGEST_HEAD);
             builder.http2().initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
         }
-        let mut http = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
+        let http = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
+        let mut http = InTurn::new(http);
 
         tokio::select! {
-            result = http.as_mut() => return result.map_err(ConnectionError::Http),
+            result = &mut http => return result.map_err(ConnectionError::Http),
             error = self.trust_lost(vouched.clone()) => {
                 // Whoever takes trust from themselves still hears that it was done.
                 http.as_mut().graceful_shutdown();
-                let _ = timeout(LAST_WORDS, http.as_mut()).await;
+                let _ = timeout(LAST_WORDS, &mut http).await;
                 return Err(error);
             }
             () = sleep_until(graceful_at) => {}
@@ -303,7 +308,7 @@ impl Server {
         http.as_mut().graceful_shutdown();
         let end_at = end_at.min(Instant::now() + self.limits.drain);
         tokio::select! {
-            result = http.as_mut() => result.map_err(ConnectionError::Http),
+            result = &mut http => result.map_err(ConnectionError::Http),
             error = self.trust_lost(vouched) => Err(error),
             () = sleep_until(end_at) => Ok(()),
         }

@@ -3,7 +3,7 @@
 //! Of a bundle only its tiers take memory, and those are shared by all who have them. The first member of the archive,
 //! which is the identity's own, is made anew each time that the archive is sent.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::body::Bytes;
 use secplane_identity::SpiffeId;
@@ -52,8 +52,10 @@ impl Combination {
 
     /// Checks the tiers together.
     pub(super) fn check(&self, gate: Gate, checked: &mut Checked) -> Vec<Refusal> {
-        let adapter = ParsedModule::envoy_adapter(ENVOY_ADAPTER).filter(|_| self.envoy_adapter);
-        checked.check(gate, self.tiers().flat_map(|tier| &tier.modules).chain(&adapter))
+        static ADAPTER: LazyLock<Option<ParsedModule>> =
+            LazyLock::new(|| ParsedModule::envoy_adapter(ENVOY_ADAPTER));
+        let adapter = ADAPTER.iter().filter(|_| self.envoy_adapter);
+        checked.check(gate, self.tiers().flat_map(|tier| &tier.modules).chain(adapter))
     }
 }
 
