@@ -7,7 +7,13 @@ use std::{
 };
 
 use schemars::JsonSchema;
-use secplane_configuration::{LoadError, load, logging::LogConfig, to_yaml};
+use secplane_configuration::{
+    LoadError,
+    connections::{self, ConnectionsConfig},
+    load,
+    logging::LogConfig,
+    to_yaml,
+};
 use secplane_identity::{SpiffeId, TrustDomain};
 use secplane_rego::capabilities::OpaVersion;
 use serde::{Deserialize, Serialize};
@@ -99,6 +105,9 @@ pub struct Config {
     /// The largest bundle that is served, in bytes.
     #[serde(default = "default_bundle_size_limit")]
     pub bundle_size_limit: usize,
+    /// How many connections over TCP there may be at once.
+    #[serde(default)]
+    pub connections: ConnectionsConfig,
     /// What is logged and how.
     #[serde(default)]
     pub log: LogConfig,
@@ -223,6 +232,7 @@ impl Config {
             bundle_lifetime: None,
             opa_version: OpaVersion::default(),
             bundle_size_limit: default_bundle_size_limit(),
+            connections: ConnectionsConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -276,6 +286,9 @@ impl Config {
         }
         if let Some(lifetime) = self.bundle_lifetime.filter(|lifetime| *lifetime < SHORTEST_LIFETIME) {
             return refuse("bundle_lifetime", format!("{lifetime:?} is shorter than {SHORTEST_LIFETIME:?}"));
+        }
+        if let Some(fault) = self.connections.fault() {
+            return refuse(connections::SECTION, fault);
         }
         if let Err(error) = self.log.check() {
             return refuse("log.filter", error.to_string());
@@ -343,6 +356,8 @@ mod tests {
     #[case("opa_version: v1.17\n", "1.18 to 1.22")]
     #[case("health_listen: 0.0.0.0:1\n", "health_listen")]
     #[case("bundle_size_limit: 0\n", "bundle_size_limit")]
+    #[case("connections: {peers: 0}\n", "connections` is not usable: `peers`")]
+    #[case("connections: {handshakes_of_one_address: 1000001}\n", "handshakes_of_one_address")]
     #[case("log: {filter: 'a=b=c'}\n", "log.filter")]
     #[case("system_namespace: ''\n", "system_namespace")]
     #[case("webhook: {listen: '127.0.0.1:0'}\n", "source.kubernetes")]

@@ -1,12 +1,13 @@
 //! What is counted, in the exposition format that Prometheus reads.
 
-use std::fmt;
+use std::{fmt, sync::atomic::Ordering};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use secplane_identity::serve::ReachedLimits;
 
 use crate::source::SourceKind;
 
@@ -28,6 +29,8 @@ pub(crate) struct Metrics {
     pub(crate) updates: Counter,
     /// 1 for a folder or a repository that cannot be read now.
     pub(crate) source_failing: Family<OfSource, Gauge>,
+    /// Times that there was no place for a connection.
+    limits_reached: Family<OfLimit, Counter>,
 }
 
 /// The label of what is of one source.
@@ -35,6 +38,12 @@ pub(crate) struct Metrics {
 pub(crate) struct OfSource {
     /// The source.
     pub(crate) source: String,
+}
+
+/// The label of what is of one limit on connections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfLimit {
+    limit: &'static str,
 }
 
 /// The labels of an answer.
@@ -55,6 +64,7 @@ impl Metrics {
             identities: Gauge::default(),
             updates: Counter::default(),
             source_failing: Family::default(),
+            limits_reached: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -80,6 +90,11 @@ impl Metrics {
             "1 for a folder or a repository that cannot be read now",
             metrics.source_failing.clone(),
         );
+        registry.register(
+            "connection_limits_reached",
+            "Times that there was no place for a connection, by limit",
+            metrics.limits_reached.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -87,6 +102,14 @@ impl Metrics {
     pub(crate) fn failing(&self, kind: SourceKind) -> Gauge {
         let label = OfSource { source: kind.name().to_owned() };
         self.source_failing.get_or_create(&label).clone()
+    }
+
+    /// How often limits on connections were reached, which are counted where connections are accepted.
+    pub(crate) fn set_limits_reached(&self, reached: &ReachedLimits) {
+        for (limit, times) in reached.counts() {
+            let limit = OfLimit { limit: limit.name() };
+            self.limits_reached.get_or_create(&limit).inner().store(times, Ordering::Relaxed);
+        }
     }
 
     /// All of them as text.

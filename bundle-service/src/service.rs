@@ -9,9 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use secplane_configuration::connections;
 use secplane_identity::{
     IdentitySource, TrustDomain,
-    serve::{ConnectionLimits, plain, serve},
+    serve::{ConnectionLimits, Quotas, ReachedLimits, plain, serve},
     tls::ClientPolicy,
     workload_api::{WorkloadApiFailure, WorkloadApiOptions, follow},
 };
@@ -61,6 +62,7 @@ pub struct BundleService {
     bundles: Bundles,
     admin: Option<AdminSocket>,
     bundle_lifetime: Option<Duration>,
+    quotas: Quotas,
     /// Ends the tasks that were started before `run`.
     stop: DropGuard,
 }
@@ -180,6 +182,7 @@ impl BundleService {
             bundles,
             admin,
             bundle_lifetime: config.bundle_lifetime,
+            quotas: config.connections.quotas(),
             stop,
         })
     }
@@ -214,7 +217,7 @@ impl BundleService {
     /// When a listener fails for good.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
         let Self { listener, health_listener, identity, identity_task, sources, cluster, bundles, .. } = self;
-        let Self { admin, bundle_lifetime, stop, .. } = self;
+        let Self { admin, bundle_lifetime, quotas, stop, .. } = self;
         // Whatever ends first ends the rest.
         let ending = shutdown.child_token();
         let reaches = sources.reaches();
@@ -222,21 +225,24 @@ impl BundleService {
         let judged = cluster.as_ref().map(Cluster::shared);
         let applying = tokio::spawn(apply(bundles.clone(), batches, judged.clone()));
         let administered = Administered { catalog: bundles.catalog.clone(), judged };
+        let reached = ReachedLimits::set_in(connections::SECTION);
         let health = Health {
             catalog: bundles.catalog.clone(),
             identity: identity.clone(),
             cluster: cluster.as_ref().map(Cluster::health),
             reaches,
             metrics: Arc::clone(&bundles.metrics),
+            reached: reached.clone(),
         };
         let health = health_router(health);
-        let limits = plain::Limits::default();
+        let limits =
+            plain::Limits { connections: quotas.plain, reached: reached.clone(), ..plain::Limits::default() };
         let health = tokio::spawn(plain::serve(health_listener, health, limits, || (), ending.clone()));
         let cluster = cluster.map(|cluster| cluster.start(&bundles.catalog, &identity, &ending));
         let admin = tokio::spawn(serve_admin(admin, administered, ending.clone()));
         let renewing = tokio::spawn(renew(bundles.catalog.clone(), bundle_lifetime, ending.clone()));
 
-        let limits = ConnectionLimits { drain: DRAIN, ..ConnectionLimits::default() };
+        let limits = ConnectionLimits { drain: DRAIN, reached, ..ConnectionLimits::of(&quotas) };
         let served =
             serve(listener, identity, ClientPolicy::Svid, limits, router(bundles), ending.clone()).await;
         ending.cancel();

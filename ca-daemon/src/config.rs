@@ -11,7 +11,12 @@ use std::{
 };
 
 use schemars::JsonSchema;
-use secplane_configuration::{LoadError, load, logging::LogConfig};
+use secplane_configuration::{
+    LoadError,
+    connections::{self, ConnectionsConfig},
+    load,
+    logging::LogConfig,
+};
 use secplane_identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +78,9 @@ pub struct Config {
     /// How much one caller may ask for.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// How many connections over TCP there may be at once.
+    #[serde(default)]
+    pub connections: ConnectionsConfig,
     /// What is cleared away.
     #[serde(default)]
     pub pruning: PruningConfig,
@@ -187,6 +195,7 @@ impl Config {
             rotation: RotationConfig::default(),
             jwt: JwtConfig::default(),
             limits: LimitsConfig::default(),
+            connections: ConnectionsConfig::default(),
             pruning: PruningConfig::default(),
             insecure: false,
             insecure_beyond_loopback: false,
@@ -216,6 +225,9 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |key: &'static str, reason: String| Err(ConfigError::Invalid { key, reason });
         self.check_listeners()?;
+        if let Some(fault) = self.connections.fault() {
+            return refuse(connections::SECTION, fault);
+        }
         if let Err(error) = self.log.check() {
             return refuse("log.filter", error.to_string());
         }

@@ -7,9 +7,10 @@ mod serving;
 use std::{future::Future, net::SocketAddr, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
+use secplane_configuration::connections;
 use secplane_identity::{
     Fingerprint, IdentityPublisher, IdentitySource, TrustDomain,
-    serve::{ConnectionLimits, OpenConnections},
+    serve::{ConnectionLimits, OpenConnections, ReachedLimits, plain},
 };
 use tokio::{net::TcpListener, sync::broadcast, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -185,6 +186,7 @@ impl CaDaemon {
             settings,
             metrics,
             connections: OpenConnections::default(),
+            reached: ReachedLimits::set_in(connections::SECTION),
             readiness,
             identity: identity.clone(),
             witness,
@@ -354,14 +356,23 @@ impl CaDaemon {
             stop.clone(),
             workloads,
         ));
+        let quotas = config.connections.quotas();
         if let Some((listener, _)) = operations {
-            tasks.spawn(serve_operations(listener, Arc::clone(&services), stop.clone()));
+            let limits = plain::Limits {
+                connections: quotas.plain,
+                reached: services.reached.clone(),
+                ..plain::Limits::default()
+            };
+            tasks.spawn(serve_operations(listener, Arc::clone(&services), limits, stop.clone()));
         }
         if config.insecure {
             tasks.spawn(serve_insecure(grpc, services.routes(), counted(Listener::Grpc), stop.clone()));
         } else {
-            let limits =
-                ConnectionLimits { open: services.connections.clone(), ..ConnectionLimits::default() };
+            let limits = ConnectionLimits {
+                open: services.connections.clone(),
+                reached: services.reached.clone(),
+                ..ConnectionLimits::of(&quotas)
+            };
             let witness = services.witness.clone();
             tasks.spawn(serve_tls(grpc, identity, services.routes(), limits, stop.clone(), witness));
         }

@@ -1,6 +1,9 @@
 //! Where somebody without an identity comes from.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
 /// Where a caller without an identity comes from: an IPv4 address, or the /64 network of an IPv6 address, for a host
 /// has a whole one.
@@ -21,6 +24,16 @@ impl Origin {
     }
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(IpAddr::V4(ip)) => write!(f, "{ip}"),
+            Some(IpAddr::V6(network)) => write!(f, "{network}/64"),
+            None => f.write_str("no address"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -36,5 +49,12 @@ mod tests {
     fn tells_origins_apart(#[case] a: &str, #[case] b: &str, #[case] same: bool) {
         let of = |text: &str| Origin::of(Some(text.parse().unwrap()));
         assert_eq!(of(a) == of(b), same);
+    }
+
+    #[rstest]
+    #[case("10.0.0.1:1", "10.0.0.1")]
+    #[case("[2001:db8::1]:1", "2001:db8::/64")]
+    fn shows_itself(#[case] address: &str, #[case] shown: &str) {
+        assert_eq!(Origin::of(Some(address.parse().unwrap())).to_string(), shown);
     }
 }

@@ -9,6 +9,7 @@ mod in_turn;
 mod limits;
 mod places;
 pub mod plain;
+mod reached;
 
 use std::{
     future::Future,
@@ -31,7 +32,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::OwnedSemaphorePermit,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -43,8 +44,9 @@ use self::{
     places::{Holder, Place, Places},
 };
 pub use self::{
-    limits::{AnonymousLimits, ConnectionLimits, OpenConnections, Quota},
+    limits::{AnonymousLimits, ConnectionLimits, OpenConnections, Quota, Quotas},
     places::{Share, Shares},
+    reached::{Limit, ReachedLimits},
 };
 use crate::{
     IdentitySnapshot, IdentitySource,
@@ -133,9 +135,17 @@ pub async fn serve_watched(
         acceptor,
         source,
         policy,
-        handshakes: Places::new(limits.handshakes),
-        peers: Places::new(limits.peers),
-        strangers: Places::new(limits.anonymous.connections),
+        handshakes: Places::new(
+            limits.handshakes,
+            (Limit::Handshakes, Limit::HandshakesOfOneAddress),
+            &limits.reached,
+        ),
+        peers: Places::new(limits.peers, (Limit::Peers, Limit::PeersOfOneIdentity), &limits.reached),
+        strangers: Places::new(
+            limits.anonymous.connections,
+            (Limit::Anonymous, Limit::AnonymousOfOneAddress),
+            &limits.reached,
+        ),
         limits,
         app,
         shutdown,
@@ -145,7 +155,7 @@ pub async fn serve_watched(
     loop {
         let accepted = tokio::select! {
             () = server.shutdown.cancelled() => break,
-            accepted = accept(&listener, server.handshakes.all()) => accepted,
+            accepted = accept(&listener, &server.handshakes) => accepted,
         };
         let Some((stream, address, place)) = accepted else { continue };
         let Some(place) = server.handshakes.fill(place, Holder::stranger(address)) else {
@@ -175,9 +185,9 @@ pub async fn serve_watched(
 /// Waits for a place, then for a connection to fill it. `None` after a failure to accept, and a moment's pause.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    places: &Places,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    let place = places.for_whoever_comes().await?;
     match listener.accept().await {
         Ok((stream, address)) => Some((stream, address, place)),
         Err(error) => {
@@ -320,9 +330,7 @@ impl Server {
         let holder = Holder::of(peer, address);
         let place = match peer {
             Peer::Anonymous => self.strangers.take(holder),
-            Peer::Svid(_) | Peer::Certificate(_) => {
-                timeout(self.limits.handshake, self.peers.wait(holder)).await.ok().flatten()
-            }
+            Peer::Svid(_) | Peer::Certificate(_) => self.peers.wait(holder, self.limits.handshake).await,
         };
         place.ok_or(ConnectionError::NoPlace)
     }

@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 use http::{StatusCode, header};
-use secplane_identity::IdentitySource;
+use secplane_identity::{IdentitySource, serve::ReachedLimits};
 use serde_json::json;
 
 use crate::{catalog::Catalog, kubernetes::SourceHealth, metrics::Metrics, source::reach::Reach};
@@ -27,6 +27,8 @@ pub(crate) struct Health {
     /// Of the folder and the repository that policies come from.
     pub(crate) reaches: Vec<Reach>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Of connections to every listener over TCP, the webhook's apart.
+    pub(crate) reached: ReachedLimits,
 }
 
 /// The router of the health listener.
@@ -63,6 +65,7 @@ fn fine(notes: impl Iterator<Item = String>) -> Response {
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
+    health.metrics.set_limits_reached(&health.reached);
     match health.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -17,7 +17,7 @@ use rstest::rstest;
 use secplane_identity::{
     IdentitySnapshot, IdentitySource, PrivateKey, SpiffeId, TrustBundle, TrustDomain, X509Identity,
     connect::connect,
-    serve::{Connection, ConnectionLimits, serve},
+    serve::{Connection, ConnectionLimits, ReachedLimits, serve},
     tls::{ClientPolicy, ExpectedServer, Peer, client_config, verify_client},
 };
 use tokio::{
@@ -374,6 +374,7 @@ async fn health_tells_and_counts() {
             cluster: None,
             reaches: vec![reach.clone()],
             metrics: Arc::clone(&bundles.metrics),
+            reached: ReachedLimits::default(),
         })
     };
     let get = async |router: Router, path: &str| {

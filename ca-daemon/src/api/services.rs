@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use http::Extensions;
 use secplane_identity::{
     IdentitySource,
-    serve::{Connection, OpenConnections},
+    serve::{Connection, OpenConnections, ReachedLimits},
 };
 use secplane_proto::{
     secplane::ca::v1::{
@@ -105,6 +105,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// How many connections over TLS are open.
     pub connections: OpenConnections,
+    /// How often there was no place for one over TCP.
+    pub reached: ReachedLimits,
     /// Whether the daemon can do its work.
     pub readiness: Arc<Readiness>,
     /// The server's own identity.

@@ -70,6 +70,7 @@ pub(super) async fn serve_tls(
 pub(super) async fn serve_operations(
     listener: TcpListener,
     services: Arc<Services>,
+    limits: plain::Limits,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let metrics = Arc::clone(&services.metrics);
@@ -78,7 +79,7 @@ pub(super) async fn serve_operations(
         observations: Observations::new(services),
     };
     let counted = move || metrics.connected(Listener::Operations);
-    plain::serve(listener, routes::routes(sources), plain::Limits::default(), counted, stop).await;
+    plain::serve(listener, routes::routes(sources), limits, counted, stop).await;
     Ok(())
 }
 

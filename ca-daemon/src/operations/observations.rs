@@ -42,8 +42,9 @@ impl Observations {
 
     /// All metrics, as text.
     pub(super) async fn encode(&self) -> Result<String, fmt::Error> {
-        let Services { metrics, registry, agents, issuance, identity, connections, insecure, .. } =
-            self.services.as_ref();
+        let Services {
+            metrics, registry, agents, issuance, identity, connections, reached, insecure, ..
+        } = self.services.as_ref();
         metrics.set_agents(agents.count(&AgentFilter::default()));
         metrics.set_entries(registry.len());
         self.count_refused_rows();
@@ -55,6 +56,7 @@ impl Observations {
         if !insecure {
             metrics.set_connections(Listener::Grpc, connections.number());
         }
+        metrics.set_limits_reached(reached);
         self.read_authorities().await;
         metrics.encode()
     }

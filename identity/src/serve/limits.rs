@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use super::reached::ReachedLimits;
+
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
@@ -15,6 +17,30 @@ pub struct Quota {
     pub all: usize,
     /// Those of one holder.
     pub of_one: usize,
+}
+
+/// How many connections of each kind there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Of peers with a certificate, and of one peer.
+    pub peers: Quota,
+    /// Of those who present none, and from one origin.
+    pub anonymous: Quota,
+    /// TLS handshakes that are under way, and from one origin.
+    pub handshakes: Quota,
+    /// Without TLS, and from one origin.
+    pub plain: Quota,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            peers: Quota { all: 10_000, of_one: 5_000 },
+            anonymous: Quota { all: 512, of_one: 128 },
+            handshakes: Quota { all: 2_048, of_one: 512 },
+            plain: Quota { all: 256, of_one: 64 },
+        }
+    }
 }
 
 /// What a connection and all of them together may take.
@@ -36,19 +62,30 @@ pub struct ConnectionLimits {
     pub drain: Duration,
     /// Where they are counted.
     pub open: OpenConnections,
+    /// Where it is counted what there was no place for.
+    pub reached: ReachedLimits,
 }
 
-impl Default for ConnectionLimits {
-    fn default() -> Self {
+impl ConnectionLimits {
+    /// So many connections, each of which may take what is usual.
+    #[must_use]
+    pub fn of(quotas: &Quotas) -> Self {
         Self {
-            peers: Quota { all: 10_000, of_one: 5_000 },
-            handshakes: Quota { all: 2_048, of_one: 512 },
-            anonymous: AnonymousLimits::default(),
+            peers: quotas.peers,
+            handshakes: quotas.handshakes,
+            anonymous: AnonymousLimits { connections: quotas.anonymous, ..AnonymousLimits::default() },
             handshake: Duration::from_secs(10),
             age: Duration::from_secs(30 * 60),
             drain: Duration::from_secs(5),
             open: OpenConnections::default(),
+            reached: ReachedLimits::default(),
         }
+    }
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self::of(&Quotas::default())
     }
 }
 
@@ -68,7 +105,7 @@ pub struct AnonymousLimits {
 impl Default for AnonymousLimits {
     fn default() -> Self {
         Self {
-            connections: Quota { all: 512, of_one: 128 },
+            connections: Quotas::default().anonymous,
             streams: 8,
             body: 64 * 1024,
             age: Duration::from_secs(30),

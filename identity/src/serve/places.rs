@@ -2,14 +2,22 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     hash::Hash,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
-use super::limits::Quota;
+use super::{
+    limits::Quota,
+    reached::{Limit, ReachedLimits},
+};
 use crate::{Origin, SpiffeId, tls::Peer};
 
 /// Gives each of many holders a share of something, and nobody more than a fixed number. Cheap to clone.
@@ -89,11 +97,25 @@ impl Holder {
     }
 }
 
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stranger(origin) => write!(f, "{origin}"),
+            Self::SpiffeId(id) => write!(f, "{id}"),
+            Self::Certificate(serial) => write!(f, "certificate {serial}"),
+        }
+    }
+}
+
 /// The places for connections of one kind.
 #[derive(Debug)]
 pub(super) struct Places {
+    quota: Quota,
     all: Arc<Semaphore>,
     of_one: Shares<Holder>,
+    /// What it is called when all are taken, and when one holder has as many as it may.
+    limits: (Limit, Limit),
+    reached: ReachedLimits,
 }
 
 /// The place of one connection, while it lives.
@@ -104,30 +126,60 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(quota: Quota) -> Self {
-        Self { all: Arc::new(Semaphore::new(quota.all)), of_one: Shares::of_at_most(quota.of_one) }
+    pub(super) fn new(quota: Quota, limits: (Limit, Limit), reached: &ReachedLimits) -> Self {
+        Self {
+            quota,
+            all: Arc::new(Semaphore::new(quota.all)),
+            of_one: Shares::of_at_most(quota.of_one),
+            limits,
+            reached: reached.clone(),
+        }
     }
 
-    /// All of them together.
-    pub(super) fn all(&self) -> &Arc<Semaphore> {
-        &self.all
+    /// A place for whoever comes, once one is free.
+    pub(super) async fn for_whoever_comes(&self) -> Option<OwnedSemaphorePermit> {
+        match self.free() {
+            Some(place) => Some(place),
+            None => Arc::clone(&self.all).acquire_owned().await.ok(),
+        }
     }
 
     /// Fills a place that was taken before it was known for whom; `None` when they have as many as they may.
     pub(super) fn fill(&self, place: OwnedSemaphorePermit, holder: Holder) -> Option<Place> {
-        Some(Place { _of_all: place, _of_one: self.of_one.take(holder)? })
+        Some(Place { _of_all: place, _of_one: self.share(holder)? })
     }
 
     /// A place, if one is free for this holder now.
     pub(super) fn take(&self, holder: Holder) -> Option<Place> {
-        self.fill(Arc::clone(&self.all).try_acquire_owned().ok()?, holder)
+        self.fill(self.free()?, holder)
     }
 
-    /// A place, once one is free; `None` when this holder has as many as it may.
-    pub(super) async fn wait(&self, holder: Holder) -> Option<Place> {
-        let of_one = self.of_one.take(holder)?;
-        let of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-        Some(Place { _of_all: of_all, _of_one: of_one })
+    /// A place, once one is free; `None` when that takes longer than `within`, or this holder has as many as it may.
+    pub(super) async fn wait(&self, holder: Holder, within: Duration) -> Option<Place> {
+        let of_one = self.share(holder)?;
+        let Ok(of_all) = timeout(within, Arc::clone(&self.all).acquire_owned()).await else {
+            self.reached.note(self.limits.0, self.quota.all, None);
+            return None;
+        };
+        Some(Place { _of_all: of_all.ok()?, _of_one: of_one })
+    }
+
+    /// A place of all, if one is free now.
+    fn free(&self) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.all).try_acquire_owned().ok();
+        if place.is_none() {
+            self.reached.note(self.limits.0, self.quota.all, None);
+        }
+        place
+    }
+
+    /// The share of one holder, unless they have as much as they may.
+    fn share(&self, holder: Holder) -> Option<Share<Holder>> {
+        let share = self.of_one.take(holder.clone());
+        if share.is_none() {
+            self.reached.note(self.limits.1, self.quota.of_one, Some(&holder));
+        }
+        share
     }
 }
 

@@ -17,12 +17,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use super::{
-    Quota, accept,
+    Limit, Quota, Quotas, ReachedLimits, accept,
     places::{Holder, Places},
 };
 
 /// What connections, and all of them together, may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// How many connections are open at once. Further ones wait to be accepted; those that are too many of one origin
     /// are closed.
@@ -35,16 +35,19 @@ pub struct Limits {
     pub age: Duration,
     /// How long requests in flight may go on after the daemon began to stop.
     pub drain: Duration,
+    /// Where it is counted what there was no place for.
+    pub reached: ReachedLimits,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: Quota { all: 256, of_one: 64 },
+            connections: Quotas::default().plain,
             head: 16 * 1024,
             head_within: Duration::from_secs(10),
             age: Duration::from_secs(5 * 60),
             drain: Duration::from_secs(2),
+            reached: ReachedLimits::default(),
         }
     }
 }
@@ -58,12 +61,12 @@ pub async fn serve<C: Send + 'static>(
     counted: impl Fn() -> C,
     stop: CancellationToken,
 ) {
-    let places = Places::new(limits.connections);
+    let places = Places::new(limits.connections, (Limit::Plain, Limit::PlainOfOneAddress), &limits.reached);
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, places.all()) => accepted,
+            accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, address, place)) = accepted else { continue };
         let Some(place) = places.fill(place, Holder::stranger(address)) else {
@@ -71,7 +74,7 @@ pub async fn serve<C: Send + 'static>(
             continue;
         };
         let counted = counted();
-        let (app, stop) = (app.clone(), stop.clone());
+        let (app, limits, stop) = (app.clone(), limits.clone(), stop.clone());
         tasks.spawn(async move {
             if let Err(error) = connection(stream, app, limits, stop).await {
                 tracing::debug!(%address, %error, "a connection without TLS ended");

@@ -21,6 +21,9 @@ use secplane_tests::{
 #[case::no_path("workload_api: {agent_path: \"/a//b\"}", "workload_api.agent_path")]
 #[case::insecure_beyond_loopback("insecure: true\nlisten: 0.0.0.0:0", "not loopback")]
 #[case::not_yaml("insecure: [", "not YAML")]
+#[case::no_connections("connections: {handshakes: 0}", "`handshakes`")]
+#[case::more_connections_than_there_are("connections: {peers: 1000001}", "`peers` is 1000001")]
+#[case::not_a_number_of_connections("connections: {plain: -1}", "connections.plain")]
 #[case::not_a_filter("log: {filter: \"ca_daemon=loud\"}", "log.filter")]
 #[tokio::test]
 async fn refuses_a_bad_file(#[case] bad: &str, #[case] named: &str) {

@@ -1,19 +1,104 @@
-//! How connections and streams end.
+//! How many connections there may be, and how they and their streams end.
 
 use std::time::SystemTime;
 
+use rstest::rstest;
 use secplane_proto::{
     secplane::ca::v1::{WatchTrustBundleRequest, WatchTrustBundleResponse},
     spire::api::server::entry::v1::SyncAuthorizedEntriesRequest,
 };
-use secplane_tests::{authority::Ca, clients::Clients, soon};
-use tonic::{Code, Streaming};
+use secplane_tests::{
+    authority::{Ca, CaFolder},
+    clients::Clients,
+    process::CaProcess,
+    soon,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tonic::{Code, Status, Streaming};
+
+async fn try_to_watch(clients: &Clients) -> Result<Streaming<WatchTrustBundleResponse>, Status> {
+    let stream = clients.trust_bundle().watch_trust_bundle(WatchTrustBundleRequest {}).await?;
+    let mut stream = stream.into_inner();
+    soon("the first bundle", stream.message()).await?;
+    Ok(stream)
+}
 
 async fn watch(clients: &Clients) -> Streaming<WatchTrustBundleResponse> {
-    let stream = clients.trust_bundle().watch_trust_bundle(WatchTrustBundleRequest {}).await.unwrap();
-    let mut stream = stream.into_inner();
-    soon("the first bundle", stream.message()).await.unwrap().unwrap();
-    stream
+    try_to_watch(clients).await.unwrap()
+}
+
+/// How often a limit on connections was reached.
+async fn reached(ca: &Ca, limit: &str) -> f64 {
+    ca.metric(&format!("secplane_ca_connection_limits_reached_total{{limit=\"{limit}\"}}")).await
+}
+
+#[rstest]
+#[case::one(1, false)]
+#[case::two(2, true)]
+#[tokio::test]
+async fn takes_as_many_of_one_address_as_the_configuration_says(
+    #[case] most: usize,
+    #[case] takes_second: bool,
+) {
+    let ca = Ca::start_with(|config| config.connections.anonymous_of_one_address = most).await;
+    let _first = watch(&ca.connect_anonymously().await).await;
+    let second = try_to_watch(&ca.connect_anonymously().await).await;
+    assert_eq!(second.is_ok(), takes_second, "{second:?}");
+    assert_eq!(reached(&ca, "anonymous_of_one_address").await > 0.0, !takes_second);
+}
+
+#[rstest]
+#[case::one(1, false)]
+#[case::two(2, true)]
+#[tokio::test]
+async fn takes_as_many_of_one_identity_as_the_configuration_says(
+    #[case] most: usize,
+    #[case] takes_second: bool,
+) {
+    let ca = Ca::start_with(|config| config.connections.peers_of_one_identity = most).await;
+    let holder = ca.admin().mint("/a", 0).await.unwrap();
+    let _first = watch(&ca.connect_as(&holder).await).await;
+    let second = try_to_watch(&ca.connect_as(&holder).await).await;
+    assert_eq!(second.is_ok(), takes_second, "{second:?}");
+    assert_eq!(reached(&ca, "peers_of_one_identity").await > 0.0, !takes_second);
+    let other = ca.admin().mint("/b", 0).await.unwrap();
+    watch(&ca.connect_as(&other).await).await;
+}
+
+#[rstest]
+#[case::one(1, false)]
+#[case::two(2, true)]
+#[tokio::test]
+async fn takes_as_many_without_tls_as_the_configuration_says(
+    #[case] most: usize,
+    #[case] takes_second: bool,
+) {
+    let ca = Ca::start_with(|config| config.connections.plain_of_one_address = most).await;
+    let ask = async |stream: &mut TcpStream| {
+        stream.write_all(b"GET /live HTTP/1.1\r\nhost: a\r\n\r\n").await?;
+        stream.read_exact(&mut [0; 12]).await
+    };
+    let mut first = TcpStream::connect(ca.operations_address()).await.unwrap();
+    soon("an answer", ask(&mut first)).await.unwrap();
+    let mut second = TcpStream::connect(ca.operations_address()).await.unwrap();
+    let answered = soon("an answer or the end", ask(&mut second)).await;
+    assert_eq!(answered.is_ok(), takes_second, "{answered:?}");
+}
+
+#[tokio::test]
+async fn names_the_setting_whose_limit_is_reached() {
+    let mut folder = CaFolder::new();
+    folder.config.connections.peers_of_one_identity = 1;
+    let ca = CaProcess::start(&folder).await;
+    let holder = ca.admin().mint("/a", 0).await.unwrap();
+    let _first = watch(&ca.connect(Some(&holder)).await).await;
+    try_to_watch(&ca.connect(Some(&holder)).await).await.unwrap_err();
+    let log = ca.log();
+    let named = log.lines().find(|line| line.contains("connections.peers_of_one_identity"));
+    assert!(named.is_some_and(|line| line.contains("spiffe://example.org/a")), "{log}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod process;
 
 use std::{
     fmt,
+    sync::atomic::Ordering,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -23,10 +24,11 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use secplane_identity::serve::ReachedLimits;
 
 use labels::{
-    AuthorityLabels, Build, Call, Denial, Issued, KindLabel, ListenerLabel, MethodLabel, TableLabel,
-    known_method, known_word,
+    AuthorityLabels, Build, Call, Denial, Issued, KindLabel, LimitLabel, ListenerLabel, MethodLabel,
+    TableLabel, known_method, known_word,
 };
 pub use labels::{DenialReason, Listener, Result as IssueResult};
 
@@ -42,6 +44,7 @@ pub struct Metrics {
     commit_changes: Histogram,
     database_errors: Counter,
     connections: Family<ListenerLabel, Gauge>,
+    limits_reached: Family<LimitLabel, Counter>,
     calls: Family<Call, Counter>,
     call_duration: Family<MethodLabel, Histogram, fn() -> Histogram>,
     denied: Family<Denial, Counter>,
@@ -83,6 +86,7 @@ impl Metrics {
             commit_changes: batch(),
             database_errors: Counter::default(),
             connections: Family::default(),
+            limits_reached: Family::default(),
             calls: Family::default(),
             call_duration: Family::new_with_constructor(latency),
             denied: Family::default(),
@@ -132,6 +136,11 @@ impl Metrics {
             self.database_errors.clone(),
         );
         ours.register("connections", "Connections that are open, by listener", self.connections.clone());
+        ours.register(
+            "connection_limits_reached",
+            "Times that there was no place for a connection, by limit",
+            self.limits_reached.clone(),
+        );
         ours.register(
             "grpc_calls",
             "gRPC calls that have ended, by method and status code",
@@ -222,6 +231,14 @@ impl Metrics {
     /// How many connections a listener has that counts them itself.
     pub fn set_connections(&self, listener: Listener, number: usize) {
         self.connections.get_or_create(&ListenerLabel { listener }).set(gauge(number));
+    }
+
+    /// How often limits on connections were reached, which are counted where connections are accepted.
+    pub fn set_limits_reached(&self, reached: &ReachedLimits) {
+        for (limit, times) in reached.counts() {
+            let limit = LimitLabel { limit: limit.name() };
+            self.limits_reached.get_or_create(&limit).inner().store(times, Ordering::Relaxed);
+        }
     }
 
     /// A gRPC call of a method (the request's path) ended with a status code.

@@ -17,6 +17,7 @@ fn used() -> Metrics {
     metrics.set_bundle_sequence(4);
     metrics.set_audit_log(9, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(5)));
     metrics.set_server_expiry(SystemTime::UNIX_EPOCH + Duration::from_secs(6));
+    metrics.set_limits_reached(&ReachedLimits::default());
     drop(metrics.connected(Listener::Grpc));
     metrics
 }
@@ -30,6 +31,7 @@ fn says_what_was_counted() {
         r#"secplane_ca_authority_expiry_timestamp_seconds{kind="issuing",state="old"} 50"#,
         r#"secplane_ca_denied_calls_total{reason="revoked"} 1"#,
         r#"secplane_ca_connections{listener="grpc"} 0"#,
+        r#"secplane_ca_connection_limits_reached_total{limit="anonymous_of_one_address"} 0"#,
         r#"secplane_ca_refused_rows{table="entries"} 1"#,
         "secplane_ca_database_commit_changes_sum 7.0",
         "secplane_ca_audit_log_entries 9",

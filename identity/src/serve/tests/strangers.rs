@@ -69,9 +69,42 @@ async fn are_counted_by_where_they_come_from() {
     let ca = TestCa::root("example.org");
     let anonymous =
         AnonymousLimits { connections: Quota { all: 10, of_one: 1 }, ..AnonymousLimits::default() };
-    let server = serving(&ca, with_anonymous(anonymous)).await;
+    let limits = with_anonymous(anonymous);
+    let reached = limits.reached.clone();
+    let server = serving(&ca, limits).await;
     let (_first, _) = TestClient::open(&server, nobody(&ca)).await.unwrap();
+    assert!(met(&reached).is_empty());
     assert!(TestClient::open(&server, nobody(&ca)).await.is_err());
+    assert_eq!(met(&reached), [(Limit::AnonymousOfOneAddress, 1)]);
+}
+
+/// The limits that were reached, and how often.
+fn met(reached: &ReachedLimits) -> Vec<(Limit, u64)> {
+    reached.counts().into_iter().filter(|(_, times)| *times > 0).collect()
+}
+
+#[tokio::test]
+async fn are_told_from_others_whom_no_place_was_left_for() {
+    let ca = TestCa::root("example.org");
+    let limits = ConnectionLimits {
+        peers: Quota { all: 1, of_one: 10 },
+        handshake: Duration::from_secs(3),
+        ..with_anonymous(AnonymousLimits {
+            connections: Quota { all: 1, of_one: 10 },
+            ..AnonymousLimits::default()
+        })
+    };
+    let reached = limits.reached.clone();
+    let server = serving(&ca, limits).await;
+    let (_stranger, _) = TestClient::open(&server, nobody(&ca)).await.unwrap();
+    let (_peer, _) = TestClient::open(&server, somebody(&ca)).await.unwrap();
+    for (snapshot, expected) in [
+        (nobody(&ca), vec![(Limit::Anonymous, 1)]),
+        (somebody(&ca), vec![(Limit::Peers, 1), (Limit::Anonymous, 1)]),
+    ] {
+        assert!(TestClient::open(&server, snapshot).await.is_err());
+        assert_eq!(met(&reached), expected);
+    }
 }
 
 #[tokio::test]
