@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -60,8 +63,8 @@ impl Refresher {
         Ok(())
     }
 
-    /// Fetches every bundle when it is due, until `stop`. A fetch that fails is tried again at the next turn. Of several
-    /// replicas one does it; the others hear of what has changed.
+    /// Fetches every bundle when it is due, until `stop`. A fetch that fails is tried again when it is next due. Of
+    /// several replicas one does it, and lets the others do it when it can fetch nothing; they hear of what has changed.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut changes = self.federation.changes();
         let mut turns = Turns::default();
@@ -104,13 +107,20 @@ impl Refresher {
         }
         let now = clock.now();
         let due: Vec<_> = turns.due.iter().filter(|(_, at)| **at <= now).map(|(of, _)| of.clone()).collect();
+        let can_fetch = AtomicBool::new(false);
         stream::iter(&due)
-            .for_each_concurrent(AT_ONCE, async |of| {
-                if let Err(error) = self.refresh(of, Author::Daemon).await {
+            .for_each_concurrent(AT_ONCE, async |of| match self.refresh(of, Author::Daemon).await {
+                Ok(()) => can_fetch.store(true, Ordering::Relaxed),
+                Err(error) => {
                     tracing::warn!(trust_domain = %of, %error, "a foreign trust bundle could not be fetched");
                 }
             })
             .await;
+        let told = match due.is_empty() {
+            true => told,
+            false => self.duty.after_fetching(told, can_fetch.into_inner()).await,
+        };
+        turns.told = Some(told);
         for of in due {
             let next = clock.now() + self.interval(&of);
             turns.due.insert(of, next);

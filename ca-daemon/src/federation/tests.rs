@@ -1,8 +1,10 @@
 //! Against a real database in a temporary folder.
 
+mod endpoint;
+mod turns;
+
 use std::{
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -10,12 +12,12 @@ use secplane_proto::spire::api::types::{
     FederationRelationship, federation_relationship::BundleEndpointProfile,
 };
 
-use super::{duty::ASK_EVERY, refresh::Turns, *};
+use super::*;
 use crate::{
     access::LocalPeer,
     instant::Clock,
     keys::WrappingKey,
-    store::{FederationRow, Lease, testing},
+    store::{FederationRow, testing},
 };
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -180,51 +182,6 @@ async fn lets_one_of_two_replicas_change_a_bundle() {
     here.reload().await.unwrap();
     assert!(changes.has_changed().unwrap());
     assert_eq!(here.bundle(&domain("a.net")).unwrap().to_wire().sequence_number, 3);
-}
-
-/// Whether a replica has fetched, and will again.
-fn has_fetched(turns: &Turns, now: SystemTime) -> bool {
-    turns.due[&domain("b.net")] > now
-}
-
-#[tokio::test]
-async fn is_fetched_by_one_replica_until_that_is_silent() {
-    let folder = tempfile::tempdir().unwrap();
-    let seconds = Arc::new(AtomicU64::new(1_800_000_000));
-    let read = Arc::clone(&seconds);
-    let clock = Clock::of(move || SystemTime::UNIX_EPOCH + Duration::from_secs(read.load(Ordering::Relaxed)));
-    let later = |by: Duration| seconds.fetch_add(by.as_secs(), Ordering::Relaxed);
-    let store = testing::open(folder.path(), clock.clone()).await;
-    let federation = over(&store).await;
-    let replica = |name: &str| {
-        let duty = Duty::new(name.to_owned(), store.clone(), clock.clone());
-        // Without the file nobody is asked over the network: each fetch fails.
-        Refresher::new(Arc::clone(&federation), Fetcher::new("/none".into()), duty)
-    };
-    let (one, other) = (replica("one"), replica("other"));
-    let (mut ones, mut others) = (Turns::default(), Turns::default());
-    assert_eq!(one.turn(&mut ones).await, None, "nobody asks for a lease who has nothing to fetch");
-
-    let made = Relationship::from_wire(&relationship("b.net")).unwrap();
-    let of = domain("b.net");
-    federation.put_relationship(&of, |_| Ok(made), Before::Absent, Author::Daemon).await.unwrap();
-    assert_eq!(one.turn(&mut ones).await, Some(clock.now() + ASK_EVERY));
-    assert_eq!(other.turn(&mut others).await, Some(clock.now() + ASK_EVERY));
-    assert!(has_fetched(&ones, clock.now()) && !has_fetched(&others, clock.now()));
-    let asked = other.refresh(&of, Author::Daemon).await;
-    assert!(matches!(asked, Err(RefreshError::Fetch(_))), "by command it is fetched anywhere: {asked:?}");
-
-    later(ASK_EVERY);
-    one.turn(&mut ones).await;
-    other.turn(&mut others).await;
-    assert!(!has_fetched(&others, clock.now()), "the other one has kept it");
-
-    later(Lease::lasts(ASK_EVERY));
-    other.turn(&mut others).await;
-    assert!(has_fetched(&others, clock.now()), "the other one was silent");
-    ones.due.insert(of, clock.now());
-    one.turn(&mut ones).await;
-    assert!(!has_fetched(&ones, clock.now()), "it has lost its turn");
 }
 
 #[tokio::test]

@@ -37,6 +37,12 @@ impl Lease {
         }
     }
 
+    /// The same right, which anybody may take from its holder at any time, whatever their clock says.
+    #[must_use]
+    pub fn for_anybody_to_take(self) -> Self {
+        Self { until: 0, ..self }
+    }
+
     /// How long the right to work in such turns lasts.
     #[must_use]
     pub fn lasts(every: Duration) -> Duration {
