@@ -1,4 +1,5 @@
-//! `grpc.health.v1.Health`, for anybody: it says no more than whether to send calls here.
+//! `grpc.health.v1.Health`, for anybody: it says no more than whether to send calls here. A daemon that was told to stop
+//! says so first, and ends the streams after it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +11,6 @@ use tonic_health::pb::{
 };
 
 use super::services::Services;
-use crate::operations::Readiness;
 
 /// How often a watched state is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -33,8 +33,13 @@ impl HealthApi {
     }
 }
 
-async fn status(readiness: &Readiness) -> ServingStatus {
-    match readiness.missing().await.is_empty() {
+async fn status(services: &Services) -> ServingStatus {
+    let missing = tokio::select! {
+        biased;
+        () = services.shutdown.cancelled() => return ServingStatus::NotServing,
+        missing = services.readiness.missing() => missing,
+    };
+    match missing.is_empty() {
         true => ServingStatus::Serving,
         false => ServingStatus::NotServing,
     }
@@ -53,35 +58,38 @@ impl Health for HealthApi {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         Self::check_name(&request.get_ref().service)?;
-        Ok(Response::new(answer(status(&self.0.readiness).await)))
+        Ok(Response::new(answer(status(&self.0).await)))
     }
 
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let ended = stream::once(stopped(self.0.shutdown.clone()));
         if Self::check_name(&request.get_ref().service).is_err() {
             // The protocol wants the stream to stay open, for the service may come; here none comes.
             let unknown = stream::iter([Ok(answer(ServingStatus::ServiceUnknown))]);
-            let ended = stream::once(stopped(self.0.shutdown.clone()));
             return Ok(Response::new(unknown.chain(ended).boxed()));
         }
-        let first = (Arc::clone(&self.0.readiness), self.0.shutdown.clone(), None);
-        let states = stream::unfold(Some(first), async |state| {
-            let (readiness, shutdown, last) = state?;
+        let first: (Arc<Services>, Option<ServingStatus>) = (Arc::clone(&self.0), None);
+        let states = stream::unfold(first, async |(services, last)| {
             loop {
-                let wait = if last.is_none() { Duration::ZERO } else { LOOK_EVERY };
-                tokio::select! {
-                    error = stopped(shutdown.clone()) => return Some((error, None)),
-                    () = tokio::time::sleep(wait) => {}
+                if last == Some(ServingStatus::NotServing) && services.shutdown.is_cancelled() {
+                    return None;
                 }
-                let now = status(&readiness).await;
+                if last.is_some() {
+                    tokio::select! {
+                        () = services.shutdown.cancelled() => {}
+                        () = tokio::time::sleep(LOOK_EVERY) => {}
+                    }
+                }
+                let now = status(&services).await;
                 if last != Some(now) {
-                    return Some((Ok(answer(now)), Some((readiness, shutdown, Some(now)))));
+                    return Some((Ok(answer(now)), (services, Some(now))));
                 }
             }
         });
-        Ok(Response::new(states.boxed()))
+        Ok(Response::new(states.chain(ended).boxed()))
     }
 }
 

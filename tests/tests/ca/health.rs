@@ -1,6 +1,11 @@
 //! `grpc.health.v1.Health`: whether to send calls here.
 
-use secplane_tests::{authority::Ca, database::Database, soon};
+use secplane_tests::{
+    authority::{Ca, CaFolder},
+    database::Database,
+    process::{CaProcess, Signal},
+    soon,
+};
 use tonic::{Code, Streaming};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse,
@@ -14,6 +19,11 @@ fn of(service: &str) -> HealthCheckRequest {
 
 async fn next(states: &mut Streaming<HealthCheckResponse>) -> ServingStatus {
     soon("the state changes", states.message()).await.unwrap().unwrap().status()
+}
+
+async fn ends_with_unavailable(states: &mut Streaming<HealthCheckResponse>) {
+    let end = soon("the stream ends", states.message()).await.unwrap_err();
+    assert_eq!(end.code(), Code::Unavailable, "{end}");
 }
 
 #[tokio::test]
@@ -49,7 +59,7 @@ async fn knows_its_own_services_alone() {
 
 /// Whoever watches sends no further calls here from the moment that the daemon is told to stop.
 #[tokio::test]
-async fn ends_a_watch_when_the_daemon_stops() {
+async fn serves_no_more_when_the_daemon_is_told_to_stop_then_ends_the_watch() {
     let ca = Ca::start().await;
     let mut health = HealthClient::new(ca.connect_anonymously().await.channel());
     let mut known = health.watch(of("")).await.unwrap().into_inner();
@@ -57,9 +67,28 @@ async fn ends_a_watch_when_the_daemon_stops() {
     let mut unknown = health.watch(of("elsewhere")).await.unwrap().into_inner();
     assert_eq!(next(&mut unknown).await, ServiceUnknown);
     let stopping = tokio::spawn(ca.stop());
+    assert_eq!(next(&mut known).await, NotServing);
     for states in [&mut known, &mut unknown] {
-        let end = soon("the stream ends", states.message()).await.unwrap_err();
-        assert_eq!(end.code(), Code::Unavailable, "{end}");
+        ends_with_unavailable(states).await;
     }
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn serves_no_more_once_the_process_has_sigterm() {
+    let folder = CaFolder::new();
+    let ca = CaProcess::start(&folder).await;
+    let mut watched = Vec::new();
+    for clients in [ca.connect(None).await, ca.admin()] {
+        let mut health = HealthClient::new(clients.channel());
+        let mut states = health.watch(of("secplane.ca.v1.Authority")).await.unwrap().into_inner();
+        assert_eq!(next(&mut states).await, Serving);
+        watched.push((health, states));
+    }
+    ca.signal(Signal::TERM);
+    for (_, states) in &mut watched {
+        assert_eq!(next(states).await, NotServing);
+        ends_with_unavailable(states).await;
+    }
+    assert!(ca.wait().await.success());
 }
