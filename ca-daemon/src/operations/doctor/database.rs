@@ -56,6 +56,10 @@ impl Database {
 
     /// Looks at the schema, the integrity and the authorities.
     pub(super) async fn examine(&mut self, config: &Config) -> Result<Examined, sqlx::Error> {
+        if !self.has_tables().await? {
+            let empty = "it is empty; the first start fills it. Where there was an authority, restore a backup instead";
+            return Ok(Examined { findings: vec![Finding::warn("database", empty)], newest_record: None });
+        }
         let mut findings = vec![self.schema(config).await?];
         findings.extend(self.integrity().await?);
         if self.has_life_cycle().await? {
@@ -67,6 +71,20 @@ impl Database {
         let newest_record: Option<i64> =
             either!(self, connection => sqlx::query_scalar(newest).fetch_optional(connection).await?);
         Ok(Examined { findings, newest_record })
+    }
+
+    /// Whether any start has made its tables.
+    async fn has_tables(&mut self) -> Result<bool, sqlx::Error> {
+        match self {
+            Self::Sqlite(connection) => {
+                let table = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')";
+                sqlx::query_scalar(table).fetch_one(connection).await
+            }
+            Self::Postgres(connection) => {
+                let table = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+                sqlx::query_scalar(table).fetch_one(connection).await
+            }
+        }
     }
 
     async fn schema(&mut self, config: &Config) -> Result<Finding, sqlx::Error> {
