@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use ca_daemon::{config::Config, instant::Clock};
@@ -27,6 +27,7 @@ use secplane_proto::{
         },
         types,
     },
+    workload::X509svid,
 };
 use secplane_tests::{
     authority::{Ca, CaFolder},
@@ -91,6 +92,12 @@ pub(super) async fn bundle(ca: &Ca) -> TrustBundle {
     TrustBundle::new(ca.folder().config.trust_domain.clone(), roots.iter().map(|root| &root.asn1)).unwrap()
 }
 
+/// The key ID of the root above an SVID.
+fn root_of(svid: &X509svid) -> String {
+    let issuing = secplane_identity::x509::Certificate::parse(&holder(svid).chain()[1]).unwrap();
+    issuing.authority_key_id.unwrap()
+}
+
 /// Takes a step as soon as it is not refused for safety any more.
 pub(super) async fn when_safe(what: &str, step: impl AsyncFn() -> Result<(), Status>) {
     let safe = async {
@@ -124,7 +131,14 @@ pub(super) fn hasty(config: &mut Config) {
 async fn rotates_the_root_under_traffic_without_a_failure() {
     const WORKLOADS: usize = 4;
     const ROTATIONS: usize = 3;
-    let ca = Ca::start_with(hasty).await;
+    // Renewed at half of it: a machine that pauses for less than the other half renews in time.
+    const LEAF: Duration = Duration::from_secs(12);
+    let ca = Ca::start_with(|config| {
+        hasty(config);
+        let validity = &mut config.validity;
+        (validity.x509_svid, validity.longest) = (LEAF, LEAF);
+    })
+    .await;
     let admin = ca.admin();
     let mut ids = Vec::new();
     for number in 0..WORKLOADS {
@@ -133,41 +147,47 @@ async fn rotates_the_root_under_traffic_without_a_failure() {
         ids.push(format!("spiffe://example.org{path}"));
     }
     let traffic = Traffic::begin(&ca.workload(), &ids).await;
-    let mut roots = vec![active(&admin).await];
+    let mut old = active(&admin).await;
+    traffic.goes_on_below(&old).await;
 
     for _ in 0..ROTATIONS {
-        let old = roots.last().unwrap().clone();
         let next = prepare(&admin).await;
         for mut workload in traffic.workloads.clone() {
             let trusted = workload.wait_for(|current| current.trusted.contains(&next));
             soon("a workload trusts the prepared root", trusted).await.unwrap();
         }
+        traffic.goes_on_below(&old).await;
         when_safe("activate", async || activate(&admin, &next, false).await).await;
         when_safe("taint", async || taint(&admin, &old).await).await;
-        let tainted = Instant::now();
         for mut workload in traffic.workloads.clone() {
             let replaced = workload.wait_for(|current| current.root == next);
             soon("a workload has an SVID below the new root", replaced).await.unwrap();
         }
-        let took = tainted.elapsed();
-        assert!(took < Duration::from_secs(5), "SVIDs were replaced only after {took:?}");
+        traffic.goes_on_below(&next).await;
         when_safe("revoke", async || revoke(&admin, &old, false).await).await;
         for mut workload in traffic.workloads.clone() {
             let gone = workload.wait_for(|current| current.trusted == [next.as_str()]);
             soon("a workload no longer trusts the old root", gone).await.unwrap();
         }
-        roots.push(next);
+        traffic.goes_on_below(&next).await;
+        old = next;
     }
+    traffic.end().await;
+}
 
-    let (counts, failures) = traffic.end().await;
-    assert!(failures.is_empty(), "{} handshakes failed: {:#?}", failures.len(), &failures[..1]);
-    let total: usize = counts.values().sum();
-    println!("{total} handshakes over {ROTATIONS} rotations: {counts:?}");
-    assert!(total >= 500, "{total} handshakes are too few to say anything");
-    for root in &roots[..ROTATIONS] {
-        let within = counts.get(&(root.clone(), root.clone())).copied().unwrap_or_default();
-        assert!(within >= 20, "{within} handshakes below {root}");
-    }
+/// Long before its SVID, of an hour, would be renewed.
+#[tokio::test]
+async fn replaces_what_is_below_a_tainted_root_at_once() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    admin.create_entry(entry_for_this_process("/a")).await;
+    let mut svids = ca.workload().x509_svids().await.unwrap();
+    let old = active(&admin).await;
+    assert_eq!(root_of(&svids.next_svid().await), old);
+    let next = prepare(&admin).await;
+    activate(&admin, &next, true).await.unwrap();
+    when_safe("taint", async || taint(&admin, &old).await).await;
+    soon("an SVID below the new root", async { while root_of(&svids.next_svid().await) != next {} }).await;
 }
 
 #[tokio::test]
@@ -342,8 +362,7 @@ async fn goes_on_after_a_restart_in_every_state() {
     ca = ca.stop().await.start().await;
     assert_eq!(active(&ca.admin()).await, next);
     let svid = ca.workload().x509_svids().await.unwrap().next_svid().await;
-    let issuing = secplane_identity::x509::Certificate::parse(&holder(&svid).chain()[1]).unwrap();
-    assert_eq!(issuing.authority_key_id.as_ref(), Some(&next));
+    assert_eq!(root_of(&svid), next);
     taint(&ca.admin(), &first).await.unwrap();
     ca = ca.stop().await.start().await;
     assert!(wire_bundle(&ca.admin()).await.x509_authorities.iter().any(|root| root.tainted));

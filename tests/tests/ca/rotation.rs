@@ -121,7 +121,8 @@ async fn replaces_its_own_certificate_once_it_is_revoked() {
 async fn replaces_issuing_cas_under_traffic_without_a_failure() {
     const WORKLOADS: usize = 3;
     const SUCCESSORS: usize = 2;
-    const LEAF: Duration = Duration::from_secs(8);
+    // Renewed at half of it: a machine that pauses for less than the other half renews in time.
+    const LEAF: Duration = Duration::from_secs(12);
     let ca = Ca::start_with(|config| {
         config.jwt.svid_validity = LEAF;
         let validity = &mut config.validity;
@@ -145,8 +146,12 @@ async fn replaces_issuing_cas_under_traffic_without_a_failure() {
         ids.push(format!("spiffe://example.org{path}"));
     }
     let traffic = Traffic::begin(&ca.workload(), &ids).await;
-    let roots = traffic.workloads[0].borrow().trusted.clone();
+    let (root, roots) = {
+        let first = traffic.workloads[0].borrow();
+        (first.root.clone(), first.trusted.clone())
+    };
     let mut issuers = vec![status(&ca).await.issuing_ca_key_id];
+    traffic.goes_on_below(&root).await;
     for _ in 0..SUCCESSORS {
         let next = soon("another issuing CA", async {
             loop {
@@ -162,15 +167,13 @@ async fn replaces_issuing_cas_under_traffic_without_a_failure() {
             let followed = workload.wait_for(|current| !issuers.contains(&current.issuer));
             soon("a workload has an SVID below another issuing CA", followed).await.unwrap();
         }
+        traffic.goes_on_below(&root).await;
         issuers.push(next);
     }
     for workload in &traffic.workloads {
         assert_eq!(workload.borrow().trusted, roots, "nobody had to learn of another root");
     }
-    let (counts, failures) = traffic.end().await;
-    assert!(failures.is_empty(), "{} handshakes failed: {:#?}", failures.len(), &failures[..1]);
-    let total: usize = counts.values().sum();
-    assert!(total >= 300, "{total} handshakes are too few to say anything");
+    traffic.end().await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Workloads that follow the Workload API and talk to one another over mutual TLS without a pause.
+//! Workloads that follow the Workload API and talk to one another over mutual TLS all the time.
 //!
 //! Both sides are stock rustls, told nothing but what the Workload API sends.
 
@@ -18,18 +18,21 @@ use secplane_proto::{
 };
 use secplane_tests::{
     entries::entry_for_this_process,
+    soon,
     workload::{Workload, holder, split},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::watch,
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::sleep,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::CancellationToken;
 
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
+/// How many handshakes a test waits for before it goes on.
+const ENOUGH: usize = 100;
 const DNS_NAME: &str = "workload.test";
 
 /// The entry of a workload that can be a TLS server.
@@ -83,15 +86,43 @@ impl Current {
     }
 }
 
-/// How many handshakes succeeded, by the roots of the client's and of the server's SVID.
-pub(super) type Counts = BTreeMap<(String, String), usize>;
+/// What came of all handshakes.
+#[derive(Default)]
+struct Seen {
+    /// How many succeeded, by the roots of the client's and of the server's SVID.
+    succeeded: BTreeMap<(String, String), usize>,
+    /// Why others did not.
+    failures: Vec<String>,
+}
+
+impl Seen {
+    /// How many succeeded between SVIDs that are both below this root.
+    fn below(&self, root: &str) -> usize {
+        self.succeeded.get(&(root.to_owned(), root.to_owned())).copied().unwrap_or_default()
+    }
+
+    fn note(&mut self, client: &Current, server: &Current, outcome: std::io::Result<()>) {
+        match outcome {
+            Ok(()) => *self.succeeded.entry((client.root.clone(), server.root.clone())).or_default() += 1,
+            Err(error) => self.failures.push(format!(
+                "a client below {} that trusts {:?}, a server below {} that trusts {:?}: {error}",
+                client.root, client.trusted, server.root, server.trusted
+            )),
+        }
+    }
+
+    fn assert_no_failure(&self) {
+        assert!(self.failures.is_empty(), "{} handshakes failed: {}", self.failures.len(), self.failures[0]);
+    }
+}
 
 /// Workloads under traffic, until it is ended.
 pub(super) struct Traffic {
     pub(super) workloads: Vec<watch::Receiver<Arc<Current>>>,
+    seen: watch::Receiver<Seen>,
     stop: CancellationToken,
     followers: JoinSet<Option<()>>,
-    talkers: JoinSet<(Counts, Vec<String>)>,
+    talker: JoinHandle<()>,
 }
 
 impl Traffic {
@@ -107,32 +138,31 @@ impl Traffic {
                 receiver
             })
             .collect();
-        let mut talkers = JoinSet::new();
-        for (c, client) in workloads.iter().enumerate() {
-            for (s, server) in workloads.iter().enumerate() {
-                if c != s {
-                    talkers.spawn(talk(client.clone(), server.clone(), stop.clone()));
-                }
-            }
-        }
-        Self { workloads, stop, followers, talkers }
+        let (reports, seen) = watch::channel(Seen::default());
+        let talker = tokio::spawn(talk(workloads.clone(), reports, stop.clone()));
+        Self { workloads, seen, stop, followers, talker }
     }
 
-    /// Ends it: how many handshakes succeeded, and why others did not.
-    pub(super) async fn end(mut self) -> (Counts, Vec<String>) {
+    /// Waits until as many more handshakes as say something have succeeded between SVIDs below this root.
+    ///
+    /// Fails as soon as one has failed, between whomever.
+    pub(super) async fn goes_on_below(&self, root: &str) {
+        let mut seen = self.seen.clone();
+        let enough = seen.borrow_and_update().below(root) + ENOUGH;
+        let seen = seen.wait_for(|seen| !seen.failures.is_empty() || seen.below(root) >= enough);
+        soon(format!("{ENOUGH} handshakes below {root}"), seen).await.unwrap().assert_no_failure();
+    }
+
+    /// Ends it. No handshake may have failed.
+    pub(super) async fn end(mut self) {
         self.stop.cancel();
-        let (mut counts, mut failures) = (Counts::new(), Vec::new());
-        while let Some(ended) = self.talkers.join_next().await {
-            let (counted, failed) = ended.unwrap();
-            for (roots, count) in counted {
-                *counts.entry(roots).or_default() += count;
-            }
-            failures.extend(failed);
-        }
+        self.talker.await.unwrap();
         while let Some(ended) = self.followers.join_next().await {
             ended.unwrap();
         }
-        (counts, failures)
+        let seen = self.seen.borrow();
+        seen.assert_no_failure();
+        println!("handshakes by the roots of client and server: {:?}", seen.succeeded);
     }
 }
 
@@ -154,24 +184,24 @@ fn mine(message: X509svidResponse, id: &str) -> X509svid {
     message.svids.into_iter().find(|svid| svid.spiffe_id == id).unwrap()
 }
 
+/// One handshake after another: the rest of the machine is for the authority, which has to renew in time what expires.
 async fn talk(
-    client: watch::Receiver<Arc<Current>>,
-    server: watch::Receiver<Arc<Current>>,
+    workloads: Vec<watch::Receiver<Arc<Current>>>,
+    reports: watch::Sender<Seen>,
     stop: CancellationToken,
-) -> (Counts, Vec<String>) {
-    let (mut counts, mut failures) = (Counts::new(), Vec::new());
+) {
     while !stop.is_cancelled() {
-        let (one, other) = (client.borrow().clone(), server.borrow().clone());
-        match shake_hands(&one, &other).await {
-            Ok(()) => *counts.entry((one.root.clone(), other.root.clone())).or_default() += 1,
-            Err(error) => failures.push(format!(
-                "a client below {} that trusts {:?}, a server below {} that trusts {:?}: {error}",
-                one.root, one.trusted, other.root, other.trusted
-            )),
+        for (c, client) in workloads.iter().enumerate() {
+            for (s, server) in workloads.iter().enumerate() {
+                if c != s {
+                    let (client, server) = (Arc::clone(&client.borrow()), Arc::clone(&server.borrow()));
+                    let outcome = shake_hands(&client, &server).await;
+                    reports.send_modify(|seen| seen.note(&client, &server, outcome));
+                    sleep(PAUSE).await;
+                }
+            }
         }
-        sleep(PAUSE).await;
     }
-    (counts, failures)
 }
 
 async fn shake_hands(client: &Current, server: &Current) -> std::io::Result<()> {
