@@ -216,7 +216,8 @@ async fn keeps_what_it_has_while_the_api_is_away() {
 async fn says_why_there_is_no_identity() {
     let ca = TestCa::root("example.org");
     let api = Scripted::start(answer(&ca, OWN, 1, &[]));
-    let soon = Duration::from_millis(300);
+    // All of it passes, and the first answer has to come within it on a busy machine.
+    let soon = Duration::from_secs(3);
     let wanted = Some(SpiffeId::parse(PEER).unwrap());
     let options = WorkloadApiOptions { spiffe_id: wanted, first_within: soon, ..api.options() };
     let failure = follow(options, CancellationToken::new()).await.unwrap_err();
