@@ -107,7 +107,8 @@ fn a_test_that_takes_too_much_is_ended(#[case] test: &str) {
     let started = Instant::now();
     let (status, report) = tested(&folder(test));
     assert_eq!(status, 7, "{report}");
-    assert!(started.elapsed().as_secs() < 40, "{:?}", started.elapsed());
+    // Many times what it takes, which is less than the test would without a limit.
+    assert!(started.elapsed().as_secs() < 200, "{:?}", started.elapsed());
 }
 
 #[test]

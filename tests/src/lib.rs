@@ -43,7 +43,7 @@ pub mod workload;
 use std::{fmt::Display, future::Future, time::Duration};
 
 /// How long anything may take that should happen at once. Only a test that fails waits this long.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Waits for something that has to happen.
 ///

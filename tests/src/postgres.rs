@@ -113,7 +113,7 @@ impl Server {
         };
         while !is_ready() {
             let said = || fs::read_to_string(&log).unwrap_or_default();
-            assert!(begun.elapsed() < Duration::from_secs(60), "PostgreSQL does not start: {}", said());
+            assert!(begun.elapsed() < Duration::from_secs(180), "PostgreSQL does not start: {}", said());
             sleep(Duration::from_millis(20));
         }
         Self { folder, _shell: shell, _alive: alive }

@@ -1,10 +1,13 @@
 //! What was in force is kept, shown, and brought back.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 
-use crate::home::{Home, Running, copy, policies, secctl};
+use crate::home::{Home, LONG, Running, copy, policies, secctl};
 
 const SOCKET: &str = "secplane-dev/bundle.sock";
 const TIER: [&str; 2] = ["--tier", "client/travel/booking"];
@@ -16,14 +19,15 @@ impl Home {
 
     /// Waits until the tier has so many publications.
     fn wait_for(&self, publications: usize) -> serde_json::Value {
-        for _ in 0..200 {
+        let given_up = Instant::now() + LONG;
+        loop {
             let history = self.history();
             if history["entries"].as_array().unwrap().len() >= publications {
                 return history;
             }
+            assert!(Instant::now() < given_up, "{history}");
             thread::sleep(Duration::from_millis(100));
         }
-        panic!("{}", self.history());
     }
 }
 

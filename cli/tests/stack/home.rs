@@ -5,10 +5,14 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+/// How long a test waits for what should happen within a moment, however busy the machine is.
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// The last line that is printed when everything works.
 const READY: &str = "Ctrl-C ends it.";

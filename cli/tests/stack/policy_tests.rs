@@ -1,11 +1,14 @@
 //! Tests that travel with a policy, in a service that runs.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::home::{Home, Running, copy, policies, secctl};
+use crate::home::{Home, LONG, Running, copy, policies, secctl};
 
 const TEST: &str = "package authbridge.ns.limits_test\n\nimport data.authbridge.ns.limits\n\n\
                     test_few_calls if limits.most < 10\n";
@@ -28,15 +31,16 @@ fn write(home: &Home, namespace: &str, most: u32, test: Option<&str>) {
 /// How many versions of that policy came into force, once they are at least so many.
 fn versions(home: &Home, namespace: &str, least: usize) -> usize {
     let resource = format!("{namespace}/limits");
-    for _ in 0..200 {
+    let given_up = Instant::now() + LONG;
+    loop {
         let history = home.ok(&["bundle", "history", "--resource", &resource]);
         let number = history["entries"].as_array().unwrap().len();
         if number >= least {
             return number;
         }
+        assert!(Instant::now() < given_up, "of {resource} less than {least} versions came into force");
         thread::sleep(Duration::from_millis(100));
     }
-    panic!("of {resource} less than {least} versions came into force");
 }
 
 #[test]

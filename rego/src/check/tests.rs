@@ -240,7 +240,8 @@ fn answers_in_time(#[case] rules: &str) {
         }
     });
     thread.unwrap().join().unwrap();
-    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    // Many times what it takes: the machine may be slow, and busy with something else.
+    assert!(started.elapsed().as_secs() < 300, "{:?}", started.elapsed());
 }
 
 proptest! {

@@ -387,7 +387,8 @@ mod tests {
         }
         let started = std::time::Instant::now();
         let _ = crate::engine::module::Module::parse("t.rego", text(times).as_bytes());
-        assert!(started.elapsed() < std::time::Duration::from_secs(30), "{:?}", started.elapsed());
+        // Many times what it takes: the machine may be slow, and busy with something else.
+        assert!(started.elapsed() < std::time::Duration::from_secs(150), "{:?}", started.elapsed());
     }
 
     proptest! {
