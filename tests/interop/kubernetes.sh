@@ -7,8 +7,8 @@
 PATH=$KUBERNETES:$PATH
 DEPLOY=$REPOSITORY/deploy/kubernetes
 # How long the API server may take to answer, and a change to arrive through it. This machine may be busy.
-API_SECONDS=90
-ARRIVE_SECONDS=30
+API_SECONDS=180
+ARRIVE_SECONDS=90
 export KUBECONFIG=$WORK/admin.kubeconfig
 
 # ---- The API server ----
@@ -107,7 +107,8 @@ crash() {
 free_port() {
     local port
     while :; do
-        port=$((20000 + RANDOM % 40000))
+        # Below those that the kernel gives to clients: none of them takes it in the meantime.
+        port=$((20000 + RANDOM % 12000))
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
     done
     echo "$port"

@@ -11,8 +11,8 @@ export SECCTL_ADMIN_SOCKET=$WORK/ca/admin.sock
 # Logs go to files here, and to a reader only when something failed.
 export NO_COLOR=1
 # How long a daemon may take to come up, and to end after SIGTERM.
-START_SECONDS=30
-STOP_SECONDS=20
+START_SECONDS=90
+STOP_SECONDS=60
 
 declare -A PIDS=()
 STARTED=()

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# seconds: 1200
+# seconds: 2400
 # Every end-to-end test of the authority once more on PostgreSQL, and what several replicas on one database do.
 
 # shellcheck source=../stack.sh

@@ -26,7 +26,7 @@ refused "an identity for a process that nobody registered" 'PermissionDenied des
     "$WORK/stranger" whoami
 
 start callee "$WORK/callee" serve "$(id_of caller)"
-await 10 "the callee listens" grep -q '^listening' "$WORK/callee.out"
+await "$START_SECONDS" "the callee listens" grep -q '^listening' "$WORK/callee.out"
 address=$(sed -n 's/^listening //p' "$WORK/callee.out")
 
 refused "a server with another SPIFFE ID" 'unexpected ID' "$WORK/caller" call "$address" "$(id_of intruder)" 0

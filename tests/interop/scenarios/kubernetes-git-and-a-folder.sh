@@ -14,7 +14,7 @@ source "${BASH_SOURCE[0]%/*}/../kubernetes.sh"
 
 AGENT=spiffe://$TRUST_DOMAIN/ns/team-a/sa/agent
 # How long a change in a source may take to a sidecar. This machine may be busy.
-FOLLOWED_SECONDS=30
+FOLLOWED_SECONDS=90
 
 # decides_alone PLACE: of the three policies that one.
 decides_alone() {

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # A Git repository and a folder as sources of one service: the one that is named first counts, a sidecar follows the ref,
 # a broken commit takes nothing away, not even over a restart, and each module of a bundle can be traced to its commit.
-# seconds: 300
+# seconds: 600
 
 # shellcheck source=../stack.sh
 source "${BASH_SOURCE[0]%/*}/../stack.sh"
@@ -11,7 +11,7 @@ source "${BASH_SOURCE[0]%/*}/../opa.sh"
 source "${BASH_SOURCE[0]%/*}/../sources.sh"
 
 # How long a change in a source may take to a sidecar. This machine may be busy.
-FOLLOWED_SECONDS=30
+FOLLOWED_SECONDS=90
 AGENT=spiffe://$TRUST_DOMAIN/ns/team-a/sa/agent
 
 logged() { grep -qF -- "$1" "$WORK/bundle-service.log"; }
