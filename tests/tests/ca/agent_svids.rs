@@ -179,7 +179,7 @@ async fn holds_an_agent_to_its_rate_and_no_other() {
     let (busy, other) = (Agent::attest(&ca).await, Agent::attest(&ca).await);
     let refusal = busy.clients.new_svids(&["none"; 11]).await.unwrap_err();
     assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal}");
-    let calls = (0..6).map(|_| busy.clients.new_svids(&["none"; 10]));
+    let calls = (0..30).map(|_| busy.clients.new_svids(&["none"; 10]));
     let results = futures_util::future::join_all(calls).await;
     let refused: Vec<_> = results.into_iter().filter_map(Result::err).collect();
     assert!(!refused.is_empty());
