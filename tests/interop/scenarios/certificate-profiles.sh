@@ -42,7 +42,7 @@ check_kind() {
     secctl svid issue --spiffe-id "spiffe://$TRUST_DOMAIN/stolen" --out "$folder/stolen"
     serial=$(openssl x509 -in "$folder/stolen/svid.pem" -noout -serial | cut -d= -f2)
     secctl cert revoke "$serial" --reason stolen
-    await 5 "a list names the certificate" is_listed "$folder/crls" "$serial"
+    await "$START_SECONDS" "a list names the certificate" is_listed "$folder/crls" "$serial"
     # Istio's CAs have EC or RSA keys.
     [[ $kind == ed25519 ]] || mesh "$kind" "$folder"
     downstream "$kind" "$folder"

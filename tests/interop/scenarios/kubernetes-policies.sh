@@ -162,7 +162,7 @@ expect "its status stands" test "$generation_of_status" = 1
 kubectl patch ap --namespace team-a agent --subresource status --type merge \
     -p '{"status": {"bundleHash": "of somebody else"}}'
 right_again() { [[ $(kubectl get ap -n team-a agent -o 'jsonpath={.status.bundleHash}') =~ ^[0-9a-f]{64}$ ]]; }
-await 120 "the status is put right" right_again
+await 240 "the status is put right" right_again
 
 # ---- The same name in the other group ----
 

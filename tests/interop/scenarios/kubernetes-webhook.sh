@@ -34,7 +34,7 @@ failure_policy_is() {
 }
 apply_good() { policy team-a good namespace true | kubectl apply --dry-run=server -f -; }
 
-await 60 "the service writes its roots" has_roots 1
+await "$ARRIVE_SECONDS" "the service writes its roots" has_roots 1
 expect "and the policy for failures" failure_policy_is Fail
 # The API server takes up a configuration after a moment.
 await "$ARRIVE_SECONDS" "a good policy passes" apply_good
@@ -88,18 +88,18 @@ verifies() {
 present "$WORK/before.pem"
 expect "what the webhook presents is trusted" verifies "$WORK/before.pem"
 secctl ca prepare
-await 60 "the API server has both roots" has_roots 2
+await "$ARRIVE_SECONDS" "the API server has both roots" has_roots 2
 # Who polls the bundle has been seen to have it; the authority would wait longer.
 secctl ca activate --force
 # The authority's own issuing CA follows in a moment, and is refused to be tainted before.
-await 60 "the old root is tainted" secctl ca taint
-await 60 "the webhook presents another certificate" presents_another
+await "$ARRIVE_SECONDS" "the old root is tainted" secctl ca taint
+await "$ARRIVE_SECONDS" "the webhook presents another certificate" presents_another
 expect "which is trusted" verifies "$WORK/after.pem"
 bad between-roots client 'no_such(1)' "$denied: inbound/request.rego:3:"
 await "$ARRIVE_SECONDS" "a good policy passes between two roots" apply_good
 # What the old root signed is valid for an hour still; nobody here has it any more.
 secctl ca revoke --force
-await 60 "the API server has the new root alone" has_roots 1
+await "$ARRIVE_SECONDS" "the API server has the new root alone" has_roots 1
 refused "the certificate from before" 'unable to get (local )?issuer certificate|certificate signature failure' \
     verifies "$WORK/before.pem"
 expect "the one after is trusted" verifies "$WORK/after.pem"
@@ -111,12 +111,12 @@ await "$ARRIVE_SECONDS" "a good policy is stored and published" settled team-a a
 stop bundle-service
 refused "while it is away, nothing passes" 'failed calling webhook' kubectl apply -f <(policy team-a away client true)
 start_with_webhook again Ignore
-await 60 "the policy for failures is as configured" failure_policy_is Ignore
+await "$ARRIVE_SECONDS" "the policy for failures is as configured" failure_policy_is Ignore
 stop again
 await "$ARRIVE_SECONDS" "a bad policy passes while the service is away" \
     kubectl apply -f <(policy team-a away client 'no_such(1)')
 start_with_webhook back Ignore
-await 60 "the compiler stops it all the same" settled team-a away Accepted False
+await "$ARRIVE_SECONDS" "the compiler stops it all the same" settled team-a away Accepted False
 kubectl label ap --namespace team-a away seen=yes
 refused "it cannot be made worse" "$denied: " kubectl apply -f <(policy team-a away client 'no_such(2)')
 policy team-a away client true | kubectl apply -f -
