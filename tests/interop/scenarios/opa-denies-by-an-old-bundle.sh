@@ -2,6 +2,7 @@
 # With a lifetime for bundles, an OPA that gets no new one denies everything once its own has ended, says why, and decides
 # again when the service is back: the newest OPA and the oldest.
 # seconds: 600
+# mostly waits
 
 # shellcheck source=../stack.sh
 source "${BASH_SOURCE[0]%/*}/../stack.sh"
