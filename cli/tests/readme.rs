@@ -3,7 +3,6 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::TcpListener,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -38,10 +37,6 @@ fn tour() -> Vec<String> {
     commands
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// A shell in which `secctl` is the program that was just built.
 fn shell(folder: &Path, command: &str) -> Command {
     let program = assert_cmd::cargo::cargo_bin!("secctl");
@@ -57,14 +52,23 @@ fn every_command_of_the_tour_works() {
     assert!(commands.len() >= 15, "the README's tour was not found: {commands:?}");
     let home = tempfile::tempdir().unwrap();
     symlink(repository().join("policies"), home.path().join("policies")).unwrap();
-    let (ca, bundles) = (free_port(), free_port());
     let start = readme().lines().find(|line| line.starts_with("secctl dev --ca-port")).unwrap().to_owned();
-    let with_ports = |line: &str| line.replace("8081", &ca.to_string()).replace("8443", &bundles.to_string());
-
-    let exec = format!("exec {}", with_ports(&start));
+    // Whatever ports are free.
+    let exec = format!("exec {}", start.replace("8081", "0").replace("8443", "0"));
     let mut stack = shell(home.path(), &exec).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(stack.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap() == READY), "the stack did not become ready");
+    let mut told = Vec::new();
+    let is_ready = lines.any(|line| {
+        told.push(line.unwrap());
+        told.last().is_some_and(|line| line == READY)
+    });
+    assert!(is_ready, "the stack did not become ready: {told:#?}");
+    let port = |name: &str| {
+        let fact = told.iter().find(|line| line.contains(name)).unwrap();
+        fact.rsplit(':').next().unwrap().trim().to_owned()
+    };
+    let (ca, bundles) = (port("CA (gRPC, TLS 1.3)"), port("Bundle service (mTLS)"));
+    let with_ports = |line: &str| line.replace("8081", &ca).replace("8443", &bundles);
 
     let mut printed = String::new();
     let mut failed = None;
