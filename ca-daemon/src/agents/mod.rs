@@ -165,20 +165,34 @@ impl Agents {
     }
 
     /// Forgets an agent, together with what belongs to it: its SVID no longer makes its holder an agent, and the node
-    /// may prove itself again.
+    /// may prove itself again. A row that is refused can be deleted likewise.
     ///
     /// # Errors
     /// When there is no such agent, or the database fails.
     pub async fn evict(self: &Arc<Self>, id: &SpiffeId, with: Commit) -> Result<(), AgentsError> {
         for _ in 0..ATTEMPTS {
-            let kept = self.kept(id).ok_or_else(|| AgentsError::NotFound(id.clone()))?;
-            let change = Change::DeleteAgent { spiffe_id: id.to_string(), old_mac: kept.mac };
             let mut commit = with.clone();
-            commit.changes.push(change);
+            let old_mac = match self.kept(id) {
+                Some(kept) => kept.mac,
+                None => {
+                    let row = self.store.agent(id.as_str()).await?;
+                    let row = row.ok_or_else(|| AgentsError::NotFound(id.clone()))?;
+                    // Otherwise another replica has just written it.
+                    if encoding::open_agent(&row, &self.mac).is_err() {
+                        commit.events = commit.events.into_iter().map(Event::of_refused_row).collect();
+                    }
+                    row.mac
+                }
+            };
+            commit.changes.push(Change::DeleteAgent { spiffe_id: id.to_string(), old_mac });
             let gone = id.clone();
             match self.carry_out(id, commit, move |index| index.remove(&gone)).await {
+                Ok(()) => {
+                    self.refused.remove(id.as_str());
+                    return Ok(());
+                }
                 Err(StoreError::Conflict(_)) => drop(self.reload(id).await?),
-                result => return Ok(result?),
+                Err(error) => return Err(error.into()),
             }
         }
         Err(AgentsError::Busy(id.clone()))
@@ -260,7 +274,7 @@ impl Agents {
             }
             Err(error) => {
                 self.refused_tokens.add(hash.as_bytes().to_vec());
-                tracing::error!(token_sha256 = hash.prefix(), %error, "a join token is refused");
+                tracing::error!(token_sha256 = hash.prefix(), %error, "a join token is refused; it goes after its end, or by deleting it from the table `join_tokens`");
                 Ok(None)
             }
         }
@@ -349,7 +363,7 @@ impl Agents {
                 Some(Kept { agent: Arc::new(agent), mac: row.mac })
             }
             Err(error) => {
-                tracing::error!(agent = row.spiffe_id, %error, "an agent's row is refused");
+                tracing::error!(agent = row.spiffe_id, %error, "an agent's row is refused; `secctl agent evict` deletes it");
                 self.refused.add(row.spiffe_id);
                 None
             }

@@ -73,6 +73,23 @@ async fn leaves_out_a_row_that_somebody_edited() {
     assert_eq!(agents.agent(&honest.id), Some(honest));
 }
 
+/// It is no agent, and would be in the way of the node for ever.
+#[tokio::test]
+async fn evicts_an_agent_whose_row_somebody_edited() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, store) = open(folder.path()).await;
+    let id = admit(&agents, "/spire/agent/a").await.id.clone();
+    let kept = agents.kept(&id).unwrap();
+    let mut forged = encoding::seal_agent(&kept.agent, &mac());
+    forged.mac[0] ^= 1;
+    store.write(Change::ReplaceAgent { row: forged, old_mac: kept.mac }).await.unwrap();
+
+    agents.evict(&id, with(Action::AgentEvict)).await.unwrap();
+    assert_eq!(store.agent(id.as_str()).await.unwrap(), None);
+    assert_eq!((agents.agent(&id), agents.refused()), (None, 0));
+    admit(&agents, "/spire/agent/a").await;
+}
+
 #[tokio::test]
 async fn accepts_both_svids_until_the_newest_is_used() {
     let folder = tempfile::tempdir().unwrap();

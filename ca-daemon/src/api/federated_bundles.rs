@@ -135,10 +135,16 @@ impl Services {
 
     async fn delete_federated_bundle(&self, name: &str, mode: Mode, caller: &Caller) -> Result<(), Status> {
         let of = trust_domain(name).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if self.federation.bundle(&of).is_none() && of != *self.issuance.trust_domain() {
+        let is_in_force = self.federation.bundle(&of).is_some() || of == *self.issuance.trust_domain();
+        let is_held =
+            is_in_force || self.federation.holds_bundle(&of).await.map_err(|error| error.to_status())?;
+        if !is_held {
             return Err(FederationError::NoBundle.to_status());
         }
-        self.part_entries_from(&of, mode, caller).await?;
+        // A bundle that is refused is not there for any entry, so none is a reason to keep it.
+        if is_in_force || mode != Mode::Restrict {
+            self.part_entries_from(&of, mode, caller).await?;
+        }
         self.federation.delete_bundle(&of, Author::Caller(caller)).await.map_err(|error| error.to_status())
     }
 
@@ -218,6 +224,7 @@ impl ToStatus for FederationError {
             Self::NoBundle | Self::NoRelationship => Code::NotFound,
             Self::BundleExists | Self::RelationshipExists => Code::AlreadyExists,
             Self::Raced => Code::Aborted,
+            Self::Forged { .. } => Code::FailedPrecondition,
             Self::Store(error) => return error.to_status(),
         };
         Status::new(code, self.to_string())

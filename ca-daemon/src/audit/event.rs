@@ -80,6 +80,12 @@ impl Event {
         Self { outcome: Outcome::Failed, ..self.with("reason", reason) }
     }
 
+    /// It is about a row of the database that this authority did not write, and refuses.
+    #[must_use]
+    pub fn of_refused_row(self) -> Self {
+        self.with("refused", "the row was not of this authority")
+    }
+
     /// Adds what else belongs to it. Never a secret.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {

@@ -51,7 +51,22 @@ pub struct Federation {
 struct State {
     relationships: BTreeMap<TrustDomain, Kept<Relationship>>,
     bundles: BTreeMap<TrustDomain, Kept<FederatedBundle>>,
-    refused: RefusedRows,
+    /// The rows that are not ours.
+    refused: Vec<(FederationTable, String)>,
+}
+
+impl State {
+    fn is_refused(&self, table: FederationTable, trust_domain: &str) -> bool {
+        self.refused.iter().any(|(of, name)| *of == table && name == trust_domain)
+    }
+
+    fn remove(&mut self, table: FederationTable, trust_domain: &TrustDomain) {
+        match table {
+            FederationTable::Relationships => drop(self.relationships.remove(trust_domain)),
+            FederationTable::Bundles => drop(self.bundles.remove(trust_domain)),
+        }
+        self.refused.retain(|(of, name)| *of != table || name != trust_domain.as_str());
+    }
 }
 
 /// How many rows this authority did not write.
@@ -67,6 +82,13 @@ pub struct RefusedRows {
 struct Kept<T> {
     value: Arc<T>,
     mac: Vec<u8>,
+}
+
+/// Who wrote a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    ByUs,
+    BySomebodyElse,
 }
 
 /// Whether something must be there before it is written.
@@ -154,7 +176,12 @@ impl Federation {
     /// How many rows are refused, as they were last read.
     #[must_use]
     pub fn refused(&self) -> RefusedRows {
-        self.read().refused
+        let state = self.read();
+        let count = |table: FederationTable| state.refused.iter().filter(|(of, _)| *of == table).count();
+        RefusedRows {
+            relationships: count(FederationTable::Relationships),
+            bundles: count(FederationTable::Bundles),
+        }
     }
 
     /// A receiver that sees every change.
@@ -198,7 +225,15 @@ impl Federation {
         self.write_bundle(old.changed(wire, mask)?, by, changing).await
     }
 
-    /// Forgets a bundle.
+    /// Whether there is a bundle of a foreign trust domain, be it one that is refused.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn holds_bundle(&self, of: &TrustDomain) -> Result<bool, StoreError> {
+        Ok(self.bundle(of).is_some() || self.standing(FederationTable::Bundles, of).await?.is_some())
+    }
+
+    /// Forgets a bundle, be it one that is refused.
     ///
     /// # Errors
     /// When there is none.
@@ -209,11 +244,10 @@ impl Federation {
     ) -> Result<(), FederationError> {
         self.refuse_own(of)?;
         let changing = Arc::clone(&self.changing).lock_owned().await;
-        self.bundle(of).ok_or(FederationError::NoBundle)?;
-        let (event, gone) = (by.event(Action::FederationDelete, of, "bundle"), of.clone());
-        let change =
-            Change::RemoveFederation { table: FederationTable::Bundles, trust_domain: of.to_string() };
-        self.carry_out(change, event, changing, move |state| drop(state.bundles.remove(&gone))).await
+        let is_known = self.bundle(of).is_some();
+        let event = by.event(Action::FederationDelete, of, "bundle");
+        let deleted = self.delete(FederationTable::Bundles, of, is_known, event, changing).await?;
+        if deleted { Ok(()) } else { Err(FederationError::NoBundle) }
     }
 
     /// Adds or changes a relationship, by what `make` makes of the one that stands.
@@ -247,7 +281,7 @@ impl Federation {
         Ok(new)
     }
 
-    /// Ends a relationship. The bundle that it fetched stays.
+    /// Ends a relationship, be it one that is refused. The bundle that it fetched stays.
     ///
     /// # Errors
     /// When there is none.
@@ -257,11 +291,46 @@ impl Federation {
         by: Author<'_>,
     ) -> Result<(), FederationError> {
         let changing = Arc::clone(&self.changing).lock_owned().await;
-        self.relationship(of).ok_or(FederationError::NoRelationship)?;
-        let (event, gone) = (by.event(Action::FederationDelete, of, "relationship"), of.clone());
-        let change =
-            Change::RemoveFederation { table: FederationTable::Relationships, trust_domain: of.to_string() };
-        self.carry_out(change, event, changing, move |state| drop(state.relationships.remove(&gone))).await
+        let is_known = self.relationship(of).is_some();
+        let event = by.event(Action::FederationDelete, of, "relationship");
+        let deleted = self.delete(FederationTable::Relationships, of, is_known, event, changing).await?;
+        if deleted { Ok(()) } else { Err(FederationError::NoRelationship) }
+    }
+
+    /// Deletes a row, be it one that is refused: that grants nothing, and would be in the way for ever. Answers whether
+    /// there was one.
+    async fn delete(
+        self: &Arc<Self>,
+        table: FederationTable,
+        of: &TrustDomain,
+        is_known: bool,
+        event: Event,
+        changing: OwnedMutexGuard<()>,
+    ) -> Result<bool, FederationError> {
+        let event = match self.standing(table, of).await? {
+            Some(Written::ByUs) => event,
+            Some(Written::BySomebodyElse) => event.of_refused_row(),
+            // Somebody deleted it behind our back.
+            None if is_known => event,
+            None => return Ok(false),
+        };
+        let (change, gone) = (Change::RemoveFederation { table, trust_domain: of.to_string() }, of.clone());
+        self.carry_out(change, event, changing, move |state| state.remove(table, &gone)).await?;
+        Ok(true)
+    }
+
+    /// Who wrote the row of a trust domain that stands in the database.
+    async fn standing(
+        &self,
+        table: FederationTable,
+        of: &TrustDomain,
+    ) -> Result<Option<Written>, StoreError> {
+        let rows = self.store.federation(table).await?;
+        let row = rows.into_iter().find(|row| row.trust_domain == of.as_str());
+        Ok(row.map(|row| match rows::is_ours(table, &row, &self.mac) {
+            true => Written::ByUs,
+            false => Written::BySomebodyElse,
+        }))
     }
 
     async fn write_bundle(
@@ -298,6 +367,12 @@ impl Federation {
         changing: OwnedMutexGuard<()>,
         show: impl FnOnce(&mut State) + Send + 'static,
     ) -> Result<(), FederationError> {
+        let wanted = match &change {
+            Change::AddFederation { table, row } | Change::ReplaceFederation { table, row, .. } => {
+                Some((*table, row.trust_domain.clone()))
+            }
+            _ => None,
+        };
         let federation = Arc::clone(self);
         let task = self.tasks.spawn(async move {
             federation.store.commit(Commit { changes: vec![change], events: vec![event] }).await?;
@@ -311,7 +386,15 @@ impl Federation {
             // Another replica was quicker: what it wrote is known from here on.
             Err(StoreError::Conflict(Conflict::Changed | Conflict::Taken)) => {
                 self.reload().await?;
-                Err(FederationError::Raced)
+                let state = self.read();
+                Err(match wanted {
+                    Some((table, of)) if state.is_refused(table, &of) => FederationError::Forged {
+                        what: rows::what(table),
+                        remedy: rows::remedy(table, &of),
+                        of,
+                    },
+                    _ => FederationError::Raced,
+                })
             }
             Err(error) => Err(error.into()),
         }
@@ -396,6 +479,19 @@ pub enum FederationError {
     /// Another replica was quicker.
     #[error("another replica changed it at the same moment; look at it again and repeat the change")]
     Raced,
+    /// A row that this authority did not write is in the way.
+    #[error(
+        "the database holds a {what} of {of} that this authority did not write and refuses; find out who wrote it, \
+         and delete it with `{remedy}`"
+    )]
+    Forged {
+        /// What the row says to be.
+        what: &'static str,
+        /// The foreign trust domain.
+        of: String,
+        /// What deletes it.
+        remedy: String,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -6,7 +6,7 @@ use prost::Message;
 use secplane_identity::TrustDomain;
 use secplane_proto::spire::api::types;
 
-use super::{BundleError, FederatedBundle, Kept, RefusedRows, Relationship, RelationshipError, State};
+use super::{BundleError, FederatedBundle, Kept, Relationship, RelationshipError, State};
 use crate::{
     keys::RowMac,
     store::{FederationRow, FederationTable, Store, StoreError},
@@ -36,18 +36,16 @@ impl State {
     pub(super) async fn read(store: &Store, mac: &RowMac) -> Result<Self, StoreError> {
         let relationships = store.federation(FederationTable::Relationships).await?;
         let bundles = store.federation(FederationTable::Bundles).await?;
-        let read = (relationships.len(), bundles.len());
-        let relationships = opened(FederationTable::Relationships, relationships, mac, |body| {
-            let relationship = Relationship::from_wire(&types::FederationRelationship::decode(body)?)?;
-            Ok((relationship.trust_domain.clone(), relationship))
-        });
-        let bundles = opened(FederationTable::Bundles, bundles, mac, |body| {
+        let mut refused = Vec::new();
+        let relationships =
+            opened(FederationTable::Relationships, relationships, mac, &mut refused, |body| {
+                let relationship = Relationship::from_wire(&types::FederationRelationship::decode(body)?)?;
+                Ok((relationship.trust_domain.clone(), relationship))
+            });
+        let bundles = opened(FederationTable::Bundles, bundles, mac, &mut refused, |body| {
             let bundle = FederatedBundle::new(types::Bundle::decode(body)?)?;
             Ok((bundle.trust_domain().clone(), bundle))
         });
-        // Each row that is ours is kept under a name of its own: that of the row.
-        let refused =
-            RefusedRows { relationships: read.0 - relationships.len(), bundles: read.1 - bundles.len() };
         Ok(Self { relationships, bundles, refused })
     }
 }
@@ -56,6 +54,7 @@ fn opened<T>(
     table: FederationTable,
     rows: Vec<FederationRow>,
     mac: &RowMac,
+    refused: &mut Vec<(FederationTable, String)>,
     decode: impl Fn(&[u8]) -> Result<(TrustDomain, T), RowError>,
 ) -> BTreeMap<TrustDomain, Kept<T>> {
     let mut kept = BTreeMap::new();
@@ -65,7 +64,14 @@ fn opened<T>(
                 kept.insert(trust_domain, Kept { value: Arc::new(value), mac: row.mac });
             }
             Err(error) => {
-                tracing::error!(table = name(table), trust_domain = %row.trust_domain, %error, "a row of federation is refused");
+                tracing::error!(
+                    table = name(table),
+                    trust_domain = row.trust_domain,
+                    %error,
+                    "a row of federation is refused; `{}` deletes it",
+                    remedy(table, &row.trust_domain)
+                );
+                refused.push((table, row.trust_domain));
             }
         }
     }
@@ -78,11 +84,33 @@ fn open<T>(
     mac: &RowMac,
     decode: impl Fn(&[u8]) -> Result<(TrustDomain, T), RowError>,
 ) -> Result<(TrustDomain, T), RowError> {
-    if !mac.is_of(&row.mac, name(table), &[row.trust_domain.as_bytes(), &row.body]) {
+    if !is_ours(table, row, mac) {
         return Err(RowError::Forged);
     }
     let (trust_domain, value) = decode(&row.body)?;
     if trust_domain.as_str() == row.trust_domain { Ok((trust_domain, value)) } else { Err(RowError::Forged) }
+}
+
+/// Whether this authority wrote the row as it stands.
+pub(super) fn is_ours(table: FederationTable, row: &FederationRow, mac: &RowMac) -> bool {
+    mac.is_of(&row.mac, name(table), &[row.trust_domain.as_bytes(), &row.body])
+}
+
+/// What the rows of a table are.
+pub(super) fn what(table: FederationTable) -> &'static str {
+    match table {
+        FederationTable::Relationships => "relationship",
+        FederationTable::Bundles => "bundle",
+    }
+}
+
+/// The command that deletes a row.
+pub(super) fn remedy(table: FederationTable, trust_domain: &str) -> String {
+    let bundle_too = match table {
+        FederationTable::Relationships => "",
+        FederationTable::Bundles => " --bundle",
+    };
+    format!("secctl federation delete {trust_domain}{bundle_too}")
 }
 
 fn name(table: FederationTable) -> &'static str {

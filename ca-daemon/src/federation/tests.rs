@@ -168,6 +168,28 @@ async fn leaves_out_a_row_that_somebody_else_wrote() {
 }
 
 #[tokio::test]
+async fn says_which_forged_row_is_in_the_way_and_deletes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (federation, store) = open(folder.path()).await;
+    federation.put_bundle(bundle("a.net", 1), Before::Absent, Author::Daemon).await.unwrap();
+    let table = FederationTable::Bundles;
+    let row = store.federation(table).await.unwrap().remove(0);
+    let mut forged = row.clone();
+    forged.mac[0] ^= 1;
+    store.write(Change::ReplaceFederation { table, row: forged, old_mac: row.mac }).await.unwrap();
+
+    let blocked = federation.put_bundle(bundle("a.net", 2), Before::Either, Author::Daemon).await;
+    let blocked = blocked.unwrap_err().to_string();
+    assert!(blocked.contains("`secctl federation delete a.net --bundle`"), "{blocked}");
+    assert_eq!(federation.refused(), RefusedRows { relationships: 0, bundles: 1 });
+    assert_eq!(federation.bundle(&domain("a.net")).map(|bundle| bundle.to_wire().sequence_number), None);
+
+    federation.delete_bundle(&domain("a.net"), Author::Daemon).await.unwrap();
+    assert_eq!(federation.refused(), RefusedRows::default());
+    federation.put_bundle(bundle("a.net", 2), Before::Absent, Author::Daemon).await.unwrap();
+}
+
+#[tokio::test]
 async fn lets_one_of_two_replicas_change_a_bundle() {
     let folder = tempfile::tempdir().unwrap();
     let (here, store) = open(folder.path()).await;

@@ -62,7 +62,7 @@ impl Authorities {
                 key_id = row.key_id,
                 kind = row.kind.as_str(),
                 state = row.state.as_str(),
-                "an authority is refused: its row was not written, or was changed, by somebody without the row MAC's key"
+                "an authority is refused: its row was not written, or was changed, by somebody without the row MAC's key; restore a backup if it was one of yours, else delete it from the table `authorities`"
             );
         }
         self

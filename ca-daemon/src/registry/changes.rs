@@ -67,6 +67,10 @@ impl Registry {
     /// # Errors
     /// When there is no such entry.
     pub async fn delete(self: &Arc<Self>, id: &EntryId, by: &Caller) -> Result<(), RegistryError> {
+        if self.entry(id).is_none() {
+            // Nobody tells of a row that somebody wrote behind our back.
+            self.refresh(&[id.to_string()]).await?;
+        }
         let (entry, place) = self
             .reserve(|index| {
                 let entry = index.get(id);
@@ -79,7 +83,7 @@ impl Registry {
         let event = Event::by(by, Action::EntryDelete, id.as_str());
         let event = match &entry {
             Some(entry) => describe(event, entry),
-            None => event.with("refused", "the row was not of this authority"),
+            None => event.of_refused_row(),
         };
         let change = Change::DeleteEntry(id.as_str().to_owned());
         Ok(self.remove(id, place, change, event).await?)

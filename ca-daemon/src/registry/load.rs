@@ -84,7 +84,7 @@ fn opened(row: &EntryRow, mac: &RowMac, trust_domain: &TrustDomain) -> Option<(E
     match encoding::open(row, mac, trust_domain) {
         Ok(entry) => Some(entry),
         Err(error) => {
-            tracing::error!(entry = %row.id, %error, "a registration entry is refused");
+            tracing::error!(entry = %row.id, %error, "a registration entry is refused; `secctl entry delete` deletes its row");
             None
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn open(row: &RevokedKeyRow, mac: &RowMac) -> Option<KeyHash> {
     if key.is_none() || !is_ours(row, mac) {
         tracing::error!(
             key_sha256 = hex::encode(&row.key_sha256),
-            "a revoked key's row has a wrong MAC: this authority did not write it; somebody changed the database"
+            "a revoked key's row has a wrong MAC: this authority did not write it; somebody changed the database. The key stays refused until the row is deleted from the table `revoked_keys` and the daemon restarted"
         );
     }
     key

@@ -8,16 +8,29 @@ use ca_daemon::{
 use rstest::rstest;
 use secplane_identity::PrivateKey;
 use secplane_proto::{
-    secplane::ca::v1::revoke_request::Target,
+    secplane::ca::v1::{AuditOutcome, revoke_request::Target},
     spire::api::{
         server::{
-            bundle::v1::{AppendBundleRequest, BatchCreateFederatedBundleRequest},
-            trustdomain::v1::BatchCreateFederationRelationshipRequest,
+            agent::v1::DeleteAgentRequest,
+            bundle::v1::{
+                AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchDeleteFederatedBundleRequest,
+            },
+            trustdomain::v1::{
+                BatchCreateFederationRelationshipRequest, BatchDeleteFederationRelationshipRequest,
+            },
         },
         types::{self, FederationRelationship, federation_relationship::BundleEndpointProfile},
     },
 };
-use secplane_tests::{agents::Agent, authority::Ca, clients::Clients, database::Database, entries::entry};
+use secplane_tests::{
+    agents::Agent,
+    audit_log::AuditLog,
+    authority::Ca,
+    clients::Clients,
+    database::Database,
+    entries::{entry, id},
+};
+use tonic::Code;
 
 /// Writes something into each table whose rows carry a proof.
 async fn fill(admin: &Clients) {
@@ -90,4 +103,66 @@ async fn are_counted_in_each_table(#[case] table: &str, #[case] edit: &'static s
     }
     assert_eq!(refused_rows(&ca, table).await, 1.0);
     assert_eq!(finding(&ca).await.verdict, Verdict::Fail);
+}
+
+/// Deletes a forged row of each kind by what it is named, as an admin deletes any other.
+async fn delete_each(admin: &Clients, agent: &str) {
+    admin.delete_entry(&types::Entry { id: "forged".to_owned(), ..Default::default() }).await;
+    let evict = DeleteAgentRequest { id: Some(id(agent)) };
+    admin.agent().delete_agent(evict.clone()).await.unwrap();
+    let again = admin.agent().delete_agent(evict).await.unwrap_err();
+    assert_eq!(again.code(), Code::NotFound);
+
+    let delete = BatchDeleteFederationRelationshipRequest { trust_domains: vec!["c.net".to_owned()] };
+    let deleted = admin.trust_domain().batch_delete_federation_relationship(delete).await.unwrap();
+    assert_eq!(deleted.into_inner().results.remove(0).status.unwrap().code, 0);
+    let delete =
+        BatchDeleteFederatedBundleRequest { trust_domains: vec!["d.net".to_owned()], ..Default::default() };
+    let deleted = admin.bundle().batch_delete_federated_bundle(delete).await.unwrap();
+    assert_eq!(deleted.into_inner().results.remove(0).status.unwrap().code, 0);
+}
+
+/// Whether the daemon knows of them since its start, or they were written while it runs.
+#[rstest]
+#[case::before_the_start(true)]
+#[case::while_it_runs(false)]
+#[tokio::test]
+async fn are_deleted_by_an_admin_and_the_audit_log_tells_what_they_were(#[case] restarts: bool) {
+    let ca = Ca::start().await;
+    fill(&ca.admin()).await;
+    let agent = format!("{}x", Agent::attest(&ca).await.path);
+    let mut database = Database::open(ca.folder()).await;
+    database.run("UPDATE entries SET id = 'forged'").await;
+    database.run("UPDATE agents SET spiffe_id = spiffe_id || 'x'").await;
+    database.run("UPDATE federation_relationships SET trust_domain = 'c.net'").await;
+    database.run("UPDATE federated_bundles SET trust_domain = 'd.net'").await;
+    database.close().await;
+    let ca = if restarts { ca.restart().await } else { ca };
+
+    let admin = ca.admin();
+    delete_each(&admin, &agent).await;
+    for table in ["entries", "agents", "federation_relationships", "federated_bundles"] {
+        assert_eq!(refused_rows(&ca, table).await, 0.0, "{table}");
+    }
+    let log = AuditLog::read(&admin).await;
+    let evicted = format!("spiffe://example.org{agent}");
+    for (action, target) in [
+        ("entry.delete", "forged"),
+        ("agent.evict", evicted.as_str()),
+        ("federation.delete", "c.net"),
+        ("federation.delete", "d.net"),
+    ] {
+        let record = log.one(action, target, AuditOutcome::Done);
+        assert!(record.details.contains_key("refused"), "{record:?}");
+    }
+    let mut database = Database::open(ca.folder()).await;
+    for left in [
+        "SELECT count(*) FROM entries",
+        "SELECT count(*) FROM agents",
+        "SELECT count(*) FROM federation_relationships",
+        "SELECT count(*) FROM federated_bundles",
+    ] {
+        assert_eq!(database.number(left).await, 0, "{left}");
+    }
+    database.close().await;
 }

@@ -84,7 +84,9 @@ async fn refused_rows(address: SocketAddr) -> Finding {
             ),
             rows => Finding::fail(
                 CHECK,
-                format!("{rows} rows of the database were not written by this authority; its log names them"),
+                format!(
+                    "{rows} rows of the database were not written by this authority; its log names them and the command that deletes each"
+                ),
             ),
         },
         Ok(Err(error)) => Finding::warn(CHECK, format!("the metrics cannot be read from {address}: {error}")),
