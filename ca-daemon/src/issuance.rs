@@ -3,7 +3,7 @@
 //! A certificate leaves [`Issuance::issue`] only when its record is on disk, so that killing the daemon at any
 //! moment loses no certificate that somebody received.
 
-mod proof;
+pub(crate) mod proof;
 
 use std::{
     collections::HashSet,

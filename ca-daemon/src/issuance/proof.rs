@@ -14,7 +14,7 @@ pub(super) fn seal(record: CertificateRecord, mac: &RowMac) -> CertificateRecord
 }
 
 /// Whether this authority wrote the record as it stands.
-pub(super) fn is_ours(record: &CertificateRecord, mac: &RowMac) -> bool {
+pub(crate) fn is_ours(record: &CertificateRecord, mac: &RowMac) -> bool {
     record
         .mac
         .as_deref()

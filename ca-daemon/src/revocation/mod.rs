@@ -5,6 +5,7 @@
 //! and the Workload API to everyone else. Other replicas hear of it through the store, and do the same.
 
 mod cas;
+mod genuine;
 mod lists;
 mod proof;
 mod signers;
@@ -31,7 +32,10 @@ pub use lists::{CurrentList, Lists};
 pub use signers::{SignerError, Signers};
 pub use upkeep::Upkeep;
 
-use self::cas::CaBelow;
+use self::{
+    cas::CaBelow,
+    genuine::{Genuine, agrees},
+};
 use crate::{
     access::{Revoked, RevokedCertificate},
     audit::Action,
@@ -39,7 +43,10 @@ use crate::{
     issuance::Requester,
     keys::RowMac,
     lifecycle::row,
-    store::{AuthorityRow, Change, Commit, Revocation, RevocationTarget, RevokedRow, Store, StoreError},
+    store::{
+        AuthorityRow, CertificateRecord, Change, Commit, MendedRecord, Revocation, RevocationTarget,
+        RevokedRow, Store, StoreError,
+    },
 };
 
 /// How many certificates of the first schema are brought up to date in one commit.
@@ -54,6 +61,16 @@ pub enum Target {
     SpiffeId(SpiffeId),
     /// Every certificate of a public key, now and later.
     Key(KeyHash),
+}
+
+/// What of the issued certificates is revoked together.
+#[derive(Default)]
+struct Rows {
+    targets: Vec<RevocationTarget>,
+    /// What the record of the certificate that was named is made to say before.
+    mended: Option<MendedRecord>,
+    /// Somebody edited that record.
+    is_edited: bool,
 }
 
 /// Revokes, and knows what is revoked.
@@ -144,14 +161,20 @@ impl Revoker {
             .event(Action::CertificateRevoke, target.name())
             .with("by", target.kind())
             .with("reason", &reason);
-        changes
-            .extend(rows.clone().map(|target| Change::Revoke(Revocation { target, at: unix(now), reason })));
+        let event = if rows.is_edited { event.of_refused_row() } else { event };
+        changes.extend(rows.mended.map(Change::MendCertificate));
+        changes.extend(
+            rows.targets
+                .iter()
+                .cloned()
+                .map(|target| Change::Revoke(Revocation { target, at: unix(now), reason: reason.clone() })),
+        );
         self.store.commit(Commit { changes, events: vec![event] }).await?;
 
-        let mut revoked = match rows {
-            Some(rows) => self.store.revoked_of(&rows, unix(now)).await?,
-            None => Vec::new(),
-        };
+        let mut revoked = Vec::new();
+        for named in &rows.targets {
+            revoked.extend(self.store.revoked_of(named, unix(now)).await?);
+        }
         revoked.extend(cas.iter().map(CaBelow::as_refused));
         let key = match target {
             Target::Key(key) => Some(key),
@@ -169,27 +192,49 @@ impl Revoker {
         Ok(cas)
     }
 
-    /// What of the issued certificates a target names; `None` when it `is_ca`, and nothing else has its serial number.
-    async fn rows_of(
-        &self,
-        target: &Target,
-        is_ca: bool,
-    ) -> Result<Option<RevocationTarget>, RevocationError> {
-        Ok(Some(match target {
+    /// What of the issued certificates a target names: nothing when it `is_ca`, and nothing else has its serial number.
+    async fn rows_of(&self, target: &Target, is_ca: bool) -> Result<Rows, RevocationError> {
+        let named = match target {
             Target::Certificate(serial) => {
-                let serial = serial.to_string();
-                match self.store.certificate(&serial).await? {
-                    Some(record) => RevocationTarget::Lineage(record.lineage),
-                    None if is_ca => return Ok(None),
-                    None => return Err(RevocationError::NotFound(serial)),
-                }
+                return match self.store.certificate(&serial.to_string()).await? {
+                    Some(record) => Ok(self.lineage_of(serial, record).await?),
+                    None if is_ca => Ok(Rows::default()),
+                    None => Err(RevocationError::NotFound(serial.to_string())),
+                };
             }
             Target::SpiffeId(id) if *id.trust_domain() != self.trust_domain => {
                 return Err(RevocationError::OtherTrustDomain(id.clone(), self.trust_domain.clone()));
             }
             Target::SpiffeId(id) => RevocationTarget::SpiffeId(id.to_string()),
             Target::Key(key) => RevocationTarget::Key(key.as_bytes().to_vec()),
-        }))
+        };
+        Ok(Rows { targets: vec![named], ..Rows::default() })
+    }
+
+    /// A certificate with all that renewed it. If somebody may have edited its record, that is in any case the
+    /// certificate itself, and whatever says that it renews it.
+    async fn lineage_of(&self, serial: &SerialNumber, record: CertificateRecord) -> Result<Rows, StoreError> {
+        let (mended, is_edited) = match Genuine::of(serial, &record, &self.store, &self.mac).await? {
+            Genuine::Record => {
+                let targets = vec![RevocationTarget::Lineage(record.lineage)];
+                return Ok(Rows { targets, ..Rows::default() });
+            }
+            // A record from before there were proofs is not known to be edited.
+            Genuine::Certificate(said) => {
+                let is_edited = record.mac.is_some() || !agrees(&record, &said);
+                (Some(said), is_edited)
+            }
+            Genuine::Nothing => (None, true),
+        };
+        if is_edited {
+            tracing::error!(
+                %serial,
+                "the record of a certificate that is revoked was not written by this authority; somebody changed the database. \
+                 Revoke its key or its SPIFFE ID, too: what renewed it cannot be known by its record"
+            );
+        }
+        let targets = [record.serial, record.lineage].map(RevocationTarget::Lineage).into();
+        Ok(Rows { targets, mended, is_edited })
     }
 
     /// A CA below ours with this serial number, revoked or not.

@@ -400,6 +400,74 @@ async fn keeps_revoked_what_somebody_cleared_in_the_database(#[case] statement: 
     assert!(open.refuses(&signed), "on the next list too");
 }
 
+/// A record that says another issuer, or an early end, would have its certificate on no list that anybody asks for.
+#[rstest::rstest]
+#[case("UPDATE certificates SET issuer_key_id = 'aa'")]
+#[case("UPDATE certificates SET not_after = 1")]
+#[case("UPDATE certificates SET lineage = 'aa'")]
+#[case("UPDATE certificates SET issuer_key_id = 'aa', not_after = 1, lineage = 'aa', mac = NULL")]
+#[tokio::test]
+async fn revokes_a_certificate_whose_record_somebody_edited(#[case] statement: &'static str) {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    world.tamper(open, statement).await;
+    let open = world.open().await;
+    assert_eq!(open.revoke(certificate(&signed)).await.unwrap(), 1);
+    assert!(open.refuses(&signed));
+}
+
+/// Nothing of a record is believed that is neither proven nor what the certificate says.
+#[tokio::test]
+async fn revokes_what_renewed_a_certificate_whose_record_somebody_edited() {
+    let world = World::new();
+    let open = world.open().await;
+    let first = open.issue("/a", &new_key()).await.unwrap();
+    let second = open.renew("/a", &first.serial).await.unwrap();
+    world.tamper(open, "UPDATE certificates SET lineage = 'aa' WHERE renews IS NULL").await;
+    let open = world.open().await;
+    assert_eq!(open.revoke(certificate(&first)).await.unwrap(), 2);
+    assert!(open.refuses(&first) && open.refuses(&second));
+}
+
+#[rstest::rstest]
+#[case("UPDATE certificates SET issuer_key_id = 'aa'")]
+#[case("UPDATE certificates SET not_after = 1")]
+#[tokio::test]
+async fn keeps_on_the_list_what_somebody_edited_away(#[case] statement: &'static str) {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    open.revoke(certificate(&signed)).await.unwrap();
+    world.tamper(open, statement).await;
+
+    let open = world.open().await;
+    assert!(open.refuses(&signed));
+    let record = open.issuance.record(&signed.serial).await.unwrap();
+    assert!(open.issuance.wrote(&record), "it says again what it said");
+    world.advance(MINUTE * 31);
+    open.upkeep.pass_here().await;
+    assert!(open.refuses(&signed), "on the next list too");
+}
+
+/// Records from before there were proofs end like any other.
+#[tokio::test]
+async fn takes_an_expired_certificate_without_a_proof_off_the_lists() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    open.revoke(certificate(&signed)).await.unwrap();
+    world.tamper(open, "UPDATE certificates SET mac = NULL").await;
+    let open = world.open().await;
+    let serial = signed.serial.parse().unwrap();
+    assert!(open.list_of(&signed).contains(&serial));
+    for _ in 0..4 {
+        world.advance(MINUTE * 31);
+        open.upkeep.pass_here().await;
+    }
+    assert!(!open.list_of(&signed).contains(&serial));
+}
+
 #[rstest::rstest]
 #[case("UPDATE revocation_lists SET crl = (SELECT public FROM authorities ORDER BY key_id LIMIT 1)")]
 #[case("UPDATE revocation_lists SET number = number + 5")]

@@ -7,7 +7,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use secplane_identity::{IdentityPublisher, revocation::KeyHash, x509::Certificate};
+use secplane_identity::{
+    IdentityPublisher,
+    revocation::{KeyHash, SerialNumber},
+    x509::Certificate,
+};
 use tokio::{
     sync::broadcast::error::RecvError,
     time::{Instant, sleep_until},
@@ -17,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Revoker,
     cas::CaBelow,
+    genuine::{Genuine, agrees},
     lists::{CurrentList, Lists, MAX_ENTRIES, entries},
     remembered,
     signers::{SignerError, Signers},
@@ -27,8 +32,8 @@ use crate::{
     instant::{from_unix, unix},
     lifecycle::row,
     store::{
-        AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, Conflict, Notice,
-        Revocation, RevocationListRow, RevocationTarget, RevokedRow, StoreError,
+        AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, Conflict, MendedRecord,
+        Notice, Revocation, RevocationListRow, RevocationTarget, RevokedRow, StoreError,
     },
 };
 
@@ -62,6 +67,21 @@ enum Signing {
     Here,
     /// Whoever revoked, on another replica.
     Elsewhere,
+}
+
+/// What became of a revocation in the database.
+enum Undone {
+    /// It stands, or has ended.
+    Nothing,
+    /// It was cleared, or its record edited so that it would not be listed.
+    Revocation {
+        /// When the certificate ends.
+        not_after: i64,
+        /// What the record is made to say.
+        mended: Option<MendedRecord>,
+    },
+    /// The whole record is gone, or no longer that of the certificate.
+    Record,
 }
 
 impl Upkeep {
@@ -320,22 +340,19 @@ impl Upkeep {
                 }
                 continue;
             }
-            let serial = serial.to_string();
-            let record = self.revoker.store.certificate(&serial).await?;
-            let (not_after, lineage) = match record {
-                // It has expired, and leaves the lists as it should.
-                Some(record) if record.revoked_at.is_some() || record.not_after < current.keeps_from() => {
-                    continue;
-                }
-                Some(record) => (record.not_after, Some(record.serial)),
-                // Its whole record is gone. Nothing that the issuer signed ends after this.
-                None => (current.row().next_update, None),
+            let (not_after, changes) = match self.undone(&serial, current).await? {
+                Undone::Nothing => continue,
+                Undone::Revocation { not_after, mended } => (not_after, self.again(&serial, mended)),
+                // Nothing that the issuer signed ends after this.
+                Undone::Record => (current.row().next_update, Vec::new()),
             };
+            let serial = serial.to_string();
             tracing::error!(
                 serial,
                 "a revocation was cleared in the database; the certificate stays revoked"
             );
-            self.revoke_again(&serial, lineage).await?;
+            let event = Event::by_daemon(Action::CertificateRevoke, &serial).with("reason", CLEARED);
+            self.revoker.store.commit(Commit { changes, events: vec![event] }).await?;
             cleared.push(RevokedRow {
                 serial,
                 issuer_key_id: current.row().issuer_key_id.clone(),
@@ -360,15 +377,33 @@ impl Upkeep {
         self.revoker.store.commit(Commit { changes, events: vec![event] }).await
     }
 
-    async fn revoke_again(&self, serial: &str, record: Option<String>) -> Result<(), StoreError> {
-        let at = unix(self.revoker.clock.now());
-        let target = record.map(RevocationTarget::Lineage);
-        let changes = target
-            .map(|target| Change::Revoke(Revocation { target, at, reason: CLEARED.to_owned() }))
-            .into_iter()
-            .collect();
-        let event = Event::by_daemon(Action::CertificateRevoke, serial).with("reason", CLEARED);
-        self.revoker.store.commit(Commit { changes, events: vec![event] }).await
+    /// What somebody did to the record of a certificate that is on the current list, and not among what the database
+    /// says to be revoked.
+    async fn undone(&self, serial: &SerialNumber, current: &CurrentList) -> Result<Undone, StoreError> {
+        let store = &self.revoker.store;
+        let Some(record) = store.certificate(&serial.to_string()).await? else { return Ok(Undone::Record) };
+        let (not_after, mended) = match Genuine::of(serial, &record, store, &self.revoker.mac).await? {
+            Genuine::Record => (record.not_after, None),
+            Genuine::Certificate(said) => (said.not_after, Some(said)),
+            Genuine::Nothing => return Ok(Undone::Record),
+        };
+        let is_as_it_was =
+            record.revoked_at.is_some() && mended.as_ref().is_none_or(|said| agrees(&record, said));
+        // What has expired leaves the lists as it should.
+        if is_as_it_was || not_after < current.keeps_from() {
+            return Ok(Undone::Nothing);
+        }
+        Ok(Undone::Revocation { not_after, mended })
+    }
+
+    /// What revokes a certificate again, whatever its record says.
+    fn again(&self, serial: &SerialNumber, mended: Option<MendedRecord>) -> Vec<Change> {
+        let revocation = Revocation {
+            target: RevocationTarget::Lineage(serial.to_string()),
+            at: unix(self.revoker.clock.now()),
+            reason: CLEARED.to_owned(),
+        };
+        mended.map(Change::MendCertificate).into_iter().chain([Change::Revoke(revocation)]).collect()
     }
 
     /// Revokes what was issued for a revoked key while the news was on its way.

@@ -12,7 +12,7 @@ use super::{
     leases::{self, Lease},
     notices::{CHANNEL, Notice, payloads},
     replicas,
-    revocations::{self, Revocation, RevocationListRow, RevokedKeyRow},
+    revocations::{self, MendedRecord, Revocation, RevocationListRow, RevokedKeyRow},
     secrets::{self, SealedSecret},
 };
 
@@ -23,6 +23,8 @@ pub enum Change {
     Issue(Vec<CertificateRecord>),
     /// Marks certificates as revoked.
     Revoke(Revocation),
+    /// Makes the record of a certificate say what the certificate says.
+    MendCertificate(MendedRecord),
     /// Revokes a public key.
     RevokeKey(RevokedKeyRow),
     /// Replaces the revocation list of an issuer.
@@ -199,6 +201,7 @@ impl Change {
             Self::Issue(_)
             | Self::FillLikeness { .. }
             | Self::FillKeyHash { .. }
+            | Self::MendCertificate(_)
             | Self::ForgetRevocationList(_)
             | Self::AddJoinToken(_)
             | Self::ReplaceJoinToken { .. }
@@ -274,6 +277,7 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         }
         Change::CreateEntry(row) => entries::create(transaction, &[row]).await,
         Change::Revoke(revocation) => revocations::revoke(transaction, revocation).await,
+        Change::MendCertificate(record) => revocations::mend(transaction, record).await,
         Change::RevokeKey(row) => revocations::revoke_key(transaction, row).await,
         Change::PutRevocationList { row, before } => revocations::put_list(transaction, row, *before).await,
         Change::ForgetRevocationList(issuer) => revocations::forget_list(transaction, issuer).await,

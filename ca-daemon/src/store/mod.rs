@@ -46,7 +46,9 @@ pub use listen::Patience;
 pub use notices::Notice;
 pub use open::StoreLocation;
 pub(crate) use open::make_postgres_schema;
-pub use revocations::{Revocation, RevocationListRow, RevocationTarget, RevokedKeyRow, RevokedRow};
+pub use revocations::{
+    MendedRecord, Revocation, RevocationListRow, RevocationTarget, RevokedKeyRow, RevokedRow,
+};
 pub use secrets::SealedSecret;
 
 use crate::{audit::Event, operations::Metrics};

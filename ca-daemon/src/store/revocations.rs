@@ -59,6 +59,19 @@ pub struct RevokedKeyRow {
     pub mac: Vec<u8>,
 }
 
+/// What a certificate says of itself, for a record that somebody may have edited. Times are Unix seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MendedRecord {
+    /// Which certificate.
+    pub serial: String,
+    /// Lower-case hex of the issuing CA's subject key identifier.
+    pub issuer_key_id: String,
+    /// End of the validity.
+    pub not_after: i64,
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    pub key_sha256: Vec<u8>,
+}
+
 /// The current list of an issuing CA.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct RevocationListRow {
@@ -254,6 +267,22 @@ pub(super) async fn revoke(transaction: &mut Transaction, revocation: &Revocatio
         query.push(" WHERE revoked_at IS NULL AND ");
         push_target!(query, target, *at);
         query.build().execute(connection).await?;
+    });
+    Ok(())
+}
+
+/// Makes a record say what its certificate says.
+pub(super) async fn mend(transaction: &mut Transaction, record: &MendedRecord) -> Result<(), StoreError> {
+    within!(transaction, connection => {
+        sqlx::query(
+            "UPDATE certificates SET issuer_key_id = $2, not_after = $3, key_sha256 = $4 WHERE serial = $1",
+        )
+        .bind(&record.serial)
+        .bind(&record.issuer_key_id)
+        .bind(record.not_after)
+        .bind(&record.key_sha256)
+        .execute(connection)
+        .await?;
     });
     Ok(())
 }

@@ -36,6 +36,14 @@ pub fn verify_ca_chain(
     }
 }
 
+impl Certificate {
+    /// Whether a CA's key signed this certificate, whatever else a path asks.
+    #[must_use]
+    pub fn is_signed_by(&self, ca: &Self) -> bool {
+        is_signed_by(&self.der, &ca.der)
+    }
+}
+
 fn is_signed_by(der: &[u8], issuer: &[u8]) -> bool {
     let (Ok((_, certificate)), Ok((_, issuer))) =
         (X509Certificate::from_der(der), X509Certificate::from_der(issuer))
