@@ -66,12 +66,15 @@ impl Plan {
             standing.iter().filter_map(|entry| Some((entry.id.as_deref()?, entry))).collect();
         let by_key: HashMap<Key, &EntryDocument> =
             standing.iter().map(|entry| (entry.key(), entry)).collect();
+        // An entry that the file means by its ID may be moved: it is nobody else's then, whatever it is now.
+        let claimed: HashSet<String> = wanted.iter().filter_map(|entry| entry.id.clone()).collect();
+        let is_free = |found: &&&EntryDocument| found.id.as_ref().is_none_or(|id| !claimed.contains(id));
         let mut plan = Self::default();
         let mut named: HashSet<&str> = HashSet::new();
         for entry in wanted {
             let found = match entry.id.as_deref() {
                 Some(id) => by_id.get(id),
-                None => by_key.get(&entry.key()),
+                None => by_key.get(&entry.key()).filter(is_free),
             };
             let Some((found, id)) = found.and_then(|found| Some((found, found.id.as_deref()?))) else {
                 plan.creations.push(entry);
@@ -98,7 +101,10 @@ impl Plan {
     fn refuse_occupied(&self, by_key: &HashMap<Key, &EntryDocument>) -> Result<(), Failure> {
         for entry in &self.creations {
             let Some(similar) = by_key.get(&entry.key()) else { continue };
-            if self.deletions.iter().any(|deleted| deleted.id == similar.id) {
+            let is_deleted = self.deletions.iter().any(|deleted| deleted.id == similar.id);
+            // Entries are changed before others are created, and no two of a file are similar.
+            let is_moved = self.updates.iter().any(|update| Some(&update.id) == similar.id.as_ref());
+            if is_deleted || is_moved {
                 continue;
             }
             let (id, other) =
@@ -196,6 +202,16 @@ mod tests {
         let plan = plan(&entry("1", "/new", ""), &entry("1", "/old", ""), Some(Scope::default())).unwrap();
         assert_eq!(plan.updates[0].differences[0].to, "spiffe://example.org/new");
         assert!(plan.creations.is_empty() && plan.deletions.is_empty());
+    }
+
+    #[test]
+    fn creates_in_the_place_of_what_it_moves() {
+        let wanted = entry("1", "/new", "") + &entry("", "/old", "");
+        for wanted in [wanted, entry("", "/old", "") + &entry("1", "/new", "")] {
+            let plan = plan(&wanted, &entry("1", "/old", ""), None).unwrap();
+            assert_eq!((plan.updates.len(), plan.unchanged), (1, 0), "{plan:?}");
+            assert_eq!(ids(&plan.creations), ["/old"]);
+        }
     }
 
     #[test]
