@@ -493,11 +493,13 @@ impl FilterParts {
 }
 
 fn selectors(wire: types::SelectorMatch) -> Result<(Match, BTreeSet<Selector>), Status> {
-    let how = match wire.r#match() {
-        selector_match::MatchBehavior::MatchExact => Match::Exact,
-        selector_match::MatchBehavior::MatchSubset => Match::Subset,
-        selector_match::MatchBehavior::MatchSuperset => Match::Superset,
-        selector_match::MatchBehavior::MatchAny => Match::Any,
+    use selector_match::MatchBehavior;
+    let how = match MatchBehavior::try_from(wire.r#match) {
+        Ok(MatchBehavior::MatchExact) => Match::Exact,
+        Ok(MatchBehavior::MatchSubset) => Match::Subset,
+        Ok(MatchBehavior::MatchSuperset) => Match::Superset,
+        Ok(MatchBehavior::MatchAny) => Match::Any,
+        Err(_) => return Err(Status::invalid_argument("the filter's selector match is not known")),
     };
     if wire.selectors.is_empty() {
         return Err(Status::invalid_argument("malformed filter: empty selector set"));

@@ -33,7 +33,7 @@ use secplane_tests::{
     audit_log::AuditLog,
     authority::{Ca, CaFolder},
     database::Database,
-    entries::id,
+    entries::{id, unix},
     holder::Holder,
     requests, soon,
 };
@@ -361,6 +361,20 @@ async fn lists_agents_in_pages_and_by_what_they_are() {
         let request = CountAgentsRequest { filter: Some(filter) };
         assert_eq!(ca.admin().agent().count_agents(request).await.unwrap().into_inner().count, expected);
     }
+}
+
+#[rstest]
+#[case::unknown_match(17, vec![unix("uid:1")])]
+#[case::no_selectors(0, Vec::new())]
+#[case::no_selector(0, vec![unix("")])]
+#[tokio::test]
+async fn refuses_a_filter_that_makes_no_sense(#[case] how: i32, #[case] selectors: Vec<types::Selector>) {
+    let ca = Ca::start().await;
+    let by_selector_match = Some(types::SelectorMatch { selectors, r#match: how });
+    let filter = list_agents_request::Filter { by_selector_match, ..Default::default() };
+    let request = ListAgentsRequest { filter: Some(filter), ..Default::default() };
+    let refusal = ca.admin().agent().list_agents(request).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
 }
 
 #[tokio::test]
