@@ -26,7 +26,8 @@ use crate::{
     access::{Caller, Permission},
     audit::Action,
     federation::{
-        Author, Before, FederationError, RefreshError, Relationship, RelationshipError, trust_domain,
+        Author, Before, FederatedBundle, FederationError, RefreshError, Relationship, RelationshipError,
+        trust_domain,
     },
 };
 
@@ -156,10 +157,12 @@ impl TrustDomainApi {
         let by = Author::Caller(caller);
         let bundle = wire.trust_domain_bundle.take();
         let bundle = bundle.filter(|_| mask.is_none_or(|mask| mask.trust_domain_bundle));
-        if let Some(bundle) = &bundle
-            && trust_domain(&bundle.trust_domain)? != of
-        {
-            return Err(RelationshipError::ForeignBundle(bundle.trust_domain.clone()).into());
+        if let Some(bundle) = &bundle {
+            if trust_domain(&bundle.trust_domain)? != of {
+                return Err(RelationshipError::ForeignBundle(bundle.trust_domain.clone()).into());
+            }
+            // Looked at before anything is written: who is refused has changed nothing.
+            FederatedBundle::new(bundle.clone())?;
         }
         let make = |old: Option<&Relationship>| match old {
             Some(old) => old.changed(wire, mask),

@@ -247,6 +247,13 @@ async fn keeps_relationships() {
             FederationRelationship { trust_domain_bundle: Some(named("b.net")), ..relationship("c.net") },
             "b.net",
         ),
+        (
+            FederationRelationship {
+                trust_domain_bundle: Some(types::Bundle { refresh_hint: -1, ..named("c.net") }),
+                ..relationship("c.net")
+            },
+            "refresh hint",
+        ),
     ] {
         let refusal = relate(&admin, wrong).await.unwrap_err();
         assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
