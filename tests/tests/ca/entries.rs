@@ -217,6 +217,72 @@ async fn shows_only_what_the_mask_names() {
     assert_eq!(shown, expected);
 }
 
+/// Masks, each of one field, with what copies that field.
+macro_rules! each_of {
+    ($($field:ident),+) => {
+        [$((
+            types::EntryMask { $field: true, ..Default::default() },
+            (|from: &types::Entry, to: &mut types::Entry| to.$field.clone_from(&from.$field))
+                as fn(&types::Entry, &mut types::Entry),
+        )),+]
+    };
+}
+
+#[tokio::test]
+async fn shows_and_takes_each_field_by_its_own_mask() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let mut standing = admin.create_entry(full_entry()).await;
+    let shown = async |id: &str, mask| {
+        let request = GetEntryRequest { id: id.to_owned(), output_mask: Some(mask) };
+        admin.entry().get_entry(request).await.unwrap().into_inner()
+    };
+    // In every field other than what stands.
+    let other = types::Entry {
+        id: standing.id.clone(),
+        parent_id: Some(id("/other/parent")),
+        x509_svid_ttl: 30,
+        jwt_svid_ttl: 20,
+        federates_with: vec!["b.net".to_owned()],
+        expires_at: 4_100_000_000,
+        dns_names: vec!["b.example.org".to_owned()],
+        hint: "other".to_owned(),
+        additional_attributes: Some(types::entry::AdditionalAttributes::default()),
+        ..entry("/b", &["uid:3"])
+    };
+    for (mask, copy) in each_of!(
+        spiffe_id,
+        parent_id,
+        selectors,
+        x509_svid_ttl,
+        federates_with,
+        admin,
+        downstream,
+        expires_at,
+        dns_names,
+        store_svid,
+        jwt_svid_ttl,
+        hint,
+        additional_attributes
+    ) {
+        let mut expected = types::Entry { id: standing.id.clone(), ..Default::default() };
+        copy(&standing, &mut expected);
+        assert_eq!(shown(&standing.id, mask).await, expected);
+
+        let before = standing.clone();
+        copy(&other, &mut standing);
+        assert_ne!(standing, before, "{mask:?}");
+        standing.revision_number += 1;
+        assert_eq!(update(&admin, other.clone(), Some(mask)).await.unwrap(), standing);
+    }
+    for (mask, copy) in each_of!(revision_number, created_at) {
+        let mut expected = types::Entry { id: standing.id.clone(), ..Default::default() };
+        copy(&standing, &mut expected);
+        assert_eq!(shown(&standing.id, mask).await, expected);
+        assert_ne!(expected, types::Entry { id: standing.id.clone(), ..Default::default() });
+    }
+}
+
 #[tokio::test]
 async fn makes_no_entry_similar_to_another_by_a_change() {
     let ca = Ca::start().await;

@@ -83,6 +83,36 @@ async fn goes_on_after_an_entry_that_is_gone() {
     assert_eq!(second.entries[0].id, "c");
 }
 
+/// Whoever asks for page after page sees what stands all the while, each once, whatever others do meanwhile.
+#[tokio::test]
+async fn shows_what_stands_once_while_others_come_and_go() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let named = |name: &str| types::Entry { id: name.to_owned(), ..entry(&format!("/{name}"), &["uid:1"]) };
+    let standing = ["b", "d", "f", "h"];
+    create_all(&admin, standing.map(named).to_vec()).await;
+    let mut request = ListEntriesRequest { page_size: 1, ..Default::default() };
+    let mut seen = Vec::new();
+    for round in 0.. {
+        let page = admin.entry().list_entries(request.clone()).await.unwrap().into_inner();
+        seen.extend(page.entries.into_iter().map(|entry| entry.id));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+        // One behind the page, and for a while one ahead of it.
+        let behind = named(&format!("a{round}"));
+        create_all(&admin, vec![behind.clone()]).await;
+        if round < 3 {
+            create_all(&admin, vec![named(&format!("g{round}"))]).await;
+        } else {
+            admin.delete_entry(&behind).await;
+        }
+    }
+    seen.retain(|id| standing.contains(&id.as_str()));
+    assert_eq!(seen, standing);
+}
+
 fn by_selectors(how: MatchBehavior, selectors: &[&str]) -> Filter {
     let selectors = selectors.iter().map(|value| unix(value)).collect();
     Filter { by_selectors: Some(SelectorMatch { selectors, r#match: how.into() }), ..Default::default() }
