@@ -9,35 +9,47 @@ use secplane_identity::{
 };
 
 use super::Target;
-use crate::store::{
-    AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, RevokedRow, Store, StoreError,
+use crate::{
+    instant::unix,
+    keys::RowMac,
+    lifecycle::row,
+    store::{
+        AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, Change, RevokedRow, Store, StoreError,
+    },
 };
 
 /// A CA below one of ours.
 pub(super) struct CaBelow {
     pub(super) row: AuthorityRow,
     certificate: Certificate,
+    /// Whether this authority wrote the row as it stands.
+    pub(super) is_ours: bool,
 }
 
 impl CaBelow {
     /// All of them, revoked or not.
-    pub(super) async fn all(store: &Store) -> Result<Vec<Self>, StoreError> {
-        Ok(store.authorities(&AuthorityFilter::default()).await?.into_iter().filter_map(Self::of).collect())
+    pub(super) async fn all(store: &Store, mac: &RowMac) -> Result<Vec<Self>, StoreError> {
+        let rows = store.authorities(&AuthorityFilter::default()).await?;
+        Ok(rows.into_iter().filter_map(|row| Self::of(row, mac)).collect())
     }
 
     /// Those that are revoked.
-    pub(super) async fn revoked(store: &Store) -> Result<Vec<Self>, StoreError> {
+    pub(super) async fn revoked(store: &Store, mac: &RowMac) -> Result<Vec<Self>, StoreError> {
         let filter = AuthorityFilter { state: Some(AuthorityState::Revoked), ..AuthorityFilter::default() };
-        Ok(store.authorities(&filter).await?.into_iter().filter_map(Self::of).collect())
+        let rows = store.authorities(&filter).await?;
+        Ok(rows.into_iter().filter_map(|row| Self::of(row, mac)).collect())
     }
 
-    fn of(row: AuthorityRow) -> Option<Self> {
+    fn of(row: AuthorityRow, mac: &RowMac) -> Option<Self> {
         match row.kind {
             AuthorityKind::Issuing | AuthorityKind::Mesh | AuthorityKind::Downstream => {}
             AuthorityKind::Root | AuthorityKind::Jwt => return None,
         }
         match Certificate::parse(&row.public) {
-            Ok(certificate) => Some(Self { row, certificate }),
+            Ok(certificate) => {
+                let is_ours = row::is_ours(&row, mac);
+                Some(Self { row, certificate, is_ours })
+            }
             Err(error) => {
                 tracing::error!(key_id = row.key_id, %error, "an authority's row holds no certificate; somebody changed the database");
                 None
@@ -63,13 +75,24 @@ impl CaBelow {
         self.row.state == AuthorityState::Revoked
     }
 
+    /// The change that takes the trust from it, at an instant in Unix seconds. A row that somebody edited is not given
+    /// our proof: it stays refused, and counts as revoked.
+    pub(super) fn revoke(&self, at: i64, mac: &RowMac) -> Change {
+        if self.is_ours {
+            return row::revoke(self.row.clone(), at, mac);
+        }
+        let new = AuthorityRow { state: AuthorityState::Revoked, since: at, ..self.row.clone() };
+        Change::ReplaceAuthority { old: Box::new(self.row.clone()), new: Box::new(new) }
+    }
+
     /// As a revoked certificate, by its issuer's key ID as the authorities know it. Since when counts only if it is
-    /// revoked.
+    /// revoked. Of a row that somebody edited, who issued it and when it ends are the certificate's to say.
     pub(super) fn as_revoked(&self) -> RevokedRow {
+        let said = self.certificate.authority_key_id.as_ref().filter(|_| !self.is_ours);
         RevokedRow {
             serial: self.certificate.serial.clone(),
-            issuer_key_id: self.row.issuer_key_id.clone(),
-            not_after: self.row.not_after,
+            issuer_key_id: said.unwrap_or(&self.row.issuer_key_id).clone(),
+            not_after: if self.is_ours { self.row.not_after } else { unix(self.certificate.not_after) },
             revoked_at: self.row.since,
             key_sha256: Some(KeyHash::of(&self.certificate.public_key_info).as_bytes().to_vec()),
         }

@@ -42,7 +42,6 @@ use crate::{
     instant::{Clock, unix},
     issuance::Requester,
     keys::RowMac,
-    lifecycle::row,
     store::{
         AuthorityRow, CertificateRecord, Change, Commit, MendedRecord, Revocation, RevocationTarget,
         RevokedRow, Store, StoreError,
@@ -149,11 +148,8 @@ impl Revoker {
         let now = self.clock.now();
         let cas = self.cas_of(&target).await?;
         let rows = self.rows_of(&target, !cas.is_empty()).await?;
-        let mut changes: Vec<_> = cas
-            .iter()
-            .filter(|ca| !ca.is_revoked())
-            .map(|ca| row::revoke(ca.row.clone(), unix(now), &self.mac))
-            .collect();
+        let mut changes: Vec<_> =
+            cas.iter().filter(|ca| !ca.is_revoked()).map(|ca| ca.revoke(unix(now), &self.mac)).collect();
         if let Target::Key(key) = &target {
             changes.push(Change::RevokeKey(proof::seal(key, unix(now), &reason, &self.mac)));
         }
@@ -161,7 +157,8 @@ impl Revoker {
             .event(Action::CertificateRevoke, target.name())
             .with("by", target.kind())
             .with("reason", &reason);
-        let event = if rows.is_edited { event.of_refused_row() } else { event };
+        let is_edited = rows.is_edited || cas.iter().any(|ca| !ca.is_ours);
+        let event = if is_edited { event.of_refused_row() } else { event };
         changes.extend(rows.mended.map(Change::MendCertificate));
         changes.extend(
             rows.targets
@@ -185,10 +182,12 @@ impl Revoker {
         Ok(news)
     }
 
-    /// The CAs below ours that a target names, as far as this authority wrote their rows.
+    /// The CAs below ours that a target names; those first whose rows this authority wrote. What somebody edited is
+    /// there to be revoked all the same.
     async fn cas_of(&self, target: &Target) -> Result<Vec<CaBelow>, StoreError> {
-        let mut cas = CaBelow::all(&self.store).await?;
-        cas.retain(|ca| ca.is(target) && row::is_ours(&ca.row, &self.mac));
+        let mut cas = CaBelow::all(&self.store, &self.mac).await?;
+        cas.retain(|ca| ca.is(target));
+        cas.sort_by_key(|ca| !ca.is_ours);
         Ok(cas)
     }
 
@@ -305,7 +304,7 @@ impl Revoker {
     async fn reload(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut rows = self.store.revoked_certificates(unix(now)).await?;
-        rows.extend(CaBelow::revoked(&self.store).await?.iter().map(CaBelow::as_refused));
+        rows.extend(CaBelow::revoked(&self.store, &self.mac).await?.iter().map(CaBelow::as_refused));
         let keys = self.store.revoked_keys().await?;
         let refused = keys.iter().filter(|row| !proof::is_ours(row, &self.mac)).count();
         self.refused.store(refused, Ordering::Relaxed);

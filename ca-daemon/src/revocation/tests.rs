@@ -512,6 +512,8 @@ async fn lets_one_replica_alone_sign_a_list() {
 #[rstest::rstest]
 #[case("UPDATE authorities SET state = state")]
 #[case("UPDATE authorities SET state = 'old' WHERE kind = 'issuing'")]
+#[case("UPDATE authorities SET issuer_key_id = 'aa' WHERE kind = 'issuing'")]
+#[case("UPDATE authorities SET not_after = 1 WHERE kind = 'issuing'")]
 #[tokio::test]
 async fn lists_a_revoked_issuing_ca_with_the_root(#[case] statement: &'static str) {
     let world = World::new();
@@ -552,4 +554,25 @@ async fn revokes_an_issuing_ca_by_its_key() {
     assert!(open.revoker.revoked().contains(&Revocable::of(&issuing)));
     let row = open.revoker.ca(&issuing.serial.parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(row.state, AuthorityState::Revoked);
+}
+
+/// Whoever can write the database can neither keep a CA from being revoked nor have our proof for what they wrote.
+#[tokio::test]
+async fn revokes_an_issuing_ca_whose_row_somebody_edited() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    let issuing = Certificate::parse(&signed.chain[1]).unwrap();
+    let serial: SerialNumber = issuing.serial.parse().unwrap();
+    world.tamper(open, "UPDATE authorities SET state = 'old' WHERE kind = 'issuing'").await;
+
+    let open = world.open().await;
+    assert_eq!(open.revoke(Target::Certificate(serial)).await.unwrap(), 1);
+    assert!(open.revoker.revoked().contains(&Revocable::of(&issuing)));
+    let lists = open.revoker.lists().borrow().clone();
+    let root = lists.of_issuer(issuing.authority_key_id.as_deref().unwrap()).unwrap();
+    assert!(RevocationList::parse(&root.row().crl).unwrap().contains(&serial));
+    let row = open.revoker.ca(&serial).await.unwrap().unwrap();
+    assert_eq!(row.state, AuthorityState::Revoked);
+    assert!(!crate::lifecycle::row::is_ours(&row, &open.revoker.mac));
 }

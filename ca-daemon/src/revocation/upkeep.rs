@@ -30,7 +30,6 @@ use crate::{
     audit::{Action, Event},
     authority::{BACKDATE, RevocationList},
     instant::{from_unix, unix},
-    lifecycle::row,
     store::{
         AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, Conflict, MendedRecord,
         Notice, Revocation, RevocationListRow, RevocationTarget, RevokedRow, StoreError,
@@ -313,7 +312,7 @@ impl Upkeep {
     async fn rows_of(&self, issuer: &str, end: i64) -> Result<Vec<RevokedRow>, StoreError> {
         let store = &self.revoker.store;
         let mut rows = store.revoked_certificates(end).await?;
-        let cas = CaBelow::revoked(store).await?;
+        let cas = CaBelow::revoked(store, &self.revoker.mac).await?;
         rows.extend(cas.iter().map(CaBelow::as_revoked).filter(|row| row.not_after >= end));
         rows.retain(|row| row.issuer_key_id == issuer);
         Ok(rows)
@@ -331,12 +330,13 @@ impl Upkeep {
         if unknown.is_empty() {
             return Ok(cleared);
         }
-        let cas = CaBelow::all(&self.revoker.store).await?;
+        let cas = CaBelow::all(&self.revoker.store, &self.revoker.mac).await?;
         for serial in unknown {
             if let Some(ca) = cas.iter().find(|ca| ca.has_serial(&serial)) {
-                if !ca.is_revoked() && ca.row.not_after >= current.keeps_from() {
+                let revoked = ca.as_revoked();
+                if !ca.is_revoked() && revoked.not_after >= current.keeps_from() {
                     self.revoke_ca_again(ca).await?;
-                    cleared.push(ca.as_revoked());
+                    cleared.push(revoked);
                 }
                 continue;
             }
@@ -371,9 +371,10 @@ impl Upkeep {
             "the revocation of a CA was cleared in the database; it stays revoked"
         );
         let at = unix(self.revoker.clock.now());
-        let changes = vec![row::revoke(ca.row.clone(), at, &self.revoker.mac)];
+        let changes = vec![ca.revoke(at, &self.revoker.mac)];
         let event =
             Event::by_daemon(Action::CertificateRevoke, ca.as_revoked().serial).with("reason", CLEARED);
+        let event = if ca.is_ours { event } else { event.of_refused_row() };
         self.revoker.store.commit(Commit { changes, events: vec![event] }).await
     }
 
