@@ -43,6 +43,16 @@ fn lists_verifies_and_proves() {
     );
     assert_eq!(second["consistent_with"][0], first["signed_entries"]);
 
+    // Whoever verifies one log alone keeps what they kept of the others.
+    let (log, kept) =
+        (second["log"].as_str().unwrap(), fs::read_to_string(home.path("checkpoints")).unwrap());
+    let other = kept.replace(log, "00000000000000ff");
+    fs::write(home.path("checkpoints"), format!("{kept}\n{other}")).unwrap();
+    let alone = ["--replica", log, "--checkpoint", "checkpoints", "--save-checkpoint", "checkpoints"];
+    verified(&home, &alone);
+    let saved = fs::read_to_string(home.path("checkpoints")).unwrap();
+    assert!(saved.contains(other.trim_end()), "{saved}");
+
     let proof = home.secctl(&["--output", "json", "audit", "prove", "2"]).1;
     fs::write(home.path("proof.json"), &proof).unwrap();
     home.ok(&["audit", "prove", "--proof", "proof.json", "--public-key", &key]);

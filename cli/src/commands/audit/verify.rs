@@ -23,7 +23,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> Result<VerifyReport, Failure> {
         Some(path) => vec![verify_file(&mut ExportedLog::open(path)?, &mut kept, &args.public_keys)?],
         None => verify_all(args, &mut kept).await?,
     };
-    if let Some(log) = kept.0.keys().next() {
+    if let Some(log) = kept.by_log.keys().next() {
         return Err(Failure::new(
             Kind::CheckFailed,
             format!("verify the audit log {log}"),
@@ -31,7 +31,8 @@ pub(super) async fn verify(args: &VerifyArgs) -> Result<VerifyReport, Failure> {
         ));
     }
     if let Some(path) = &args.save_checkpoint {
-        let texts: Vec<_> = logs.iter().map(|log| log.checkpoint.as_str()).collect();
+        let verified = logs.iter().map(|log| &log.checkpoint);
+        let texts: Vec<_> = verified.chain(&kept.of_others).map(String::as_str).collect();
         files::write(path, texts.join("\n").as_bytes(), files::PUBLIC)?;
     }
     Ok(VerifyReport { logs })
@@ -44,7 +45,7 @@ async fn verify_all(args: &VerifyArgs, kept: &mut KeptCheckpoints) -> Result<Vec
         None => fetch::logs(&ca).await?,
     };
     if let Some(replica) = &args.replica {
-        kept.0.retain(|log, _| log.as_str() == replica);
+        kept.set_others_aside(replica);
     }
     if args.public_keys.is_empty() {
         note("note: no --public-key was given, so the CA's own word is taken for the keys of its logs");
@@ -89,7 +90,7 @@ fn verify_file(
     let newest = KnownCheckpoint::verify(&file.header.checkpoint, &key)
         .map_err(|error| Failure::new(Kind::CheckFailed, what.clone(), error))?;
     // Checkpoints of other logs say nothing of this file.
-    kept.0.retain(|kept, _| *kept == log);
+    kept.set_others_aside(log.as_str());
     let old = kept.take(&newest.key)?;
     let mut verifier = verifier(&newest, &old)?;
     while let Some(part) = file.next_part()? {
@@ -119,23 +120,38 @@ fn failed(log: &LogId, findings: &[Finding]) -> Failure {
         .remedy("keep the database and the checkpoints as they are: they are evidence; docs/audit.md says what follows")
 }
 
-/// The checkpoints that were kept, by log, until they are used.
-struct KeptCheckpoints(BTreeMap<LogId, BTreeSet<String>>);
+/// The checkpoints that were kept, until they are used.
+struct KeptCheckpoints {
+    by_log: BTreeMap<LogId, BTreeSet<String>>,
+    /// Those of logs that are not looked at: whoever saves the others over them must not lose them.
+    of_others: Vec<String>,
+}
 
 impl KeptCheckpoints {
     fn read(args: &VerifyArgs) -> Result<Self, Failure> {
-        let mut kept: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let mut by_log: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for path in &args.checkpoints {
             for (log, text) in read_checkpoints(path)? {
-                kept.entry(log).or_default().insert(text);
+                by_log.entry(log).or_default().insert(text);
             }
         }
-        Ok(Self(kept))
+        Ok(Self { by_log, of_others: Vec::new() })
+    }
+
+    /// Leaves those of one log alone.
+    fn set_others_aside(&mut self, log: &str) {
+        for (kept, texts) in std::mem::take(&mut self.by_log) {
+            if kept.as_str() == log {
+                self.by_log.insert(kept, texts);
+            } else {
+                self.of_others.extend(texts);
+            }
+        }
     }
 
     /// Those of one log, once their signatures are verified.
     fn take(&mut self, key: &PinnedKey) -> Result<Vec<KnownCheckpoint>, Failure> {
-        let texts = self.0.remove(&key.log).unwrap_or_default();
+        let texts = self.by_log.remove(&key.log).unwrap_or_default();
         let verified = texts.iter().map(|text| KnownCheckpoint::verify(text, key));
         verified.collect::<Result<_, _>>().map_err(|error| {
             let what = format!("verify a kept checkpoint of the audit log {}", key.log);
