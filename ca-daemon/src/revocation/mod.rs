@@ -150,14 +150,20 @@ impl Revoker {
         let rows = self.rows_of(&target, !cas.is_empty()).await?;
         let mut changes: Vec<_> =
             cas.iter().filter(|ca| !ca.is_revoked()).map(|ca| ca.revoke(unix(now), &self.mac)).collect();
+        let mut is_edited = rows.is_edited || cas.iter().any(|ca| !ca.is_ours);
         if let Target::Key(key) = &target {
+            // What somebody else wrote in its place would stay there, without our proof.
+            let planted = self.store.revoked_keys().await?.into_iter().find(|row| {
+                row.key_sha256.as_slice() == key.as_bytes().as_slice() && !proof::is_ours(row, &self.mac)
+            });
+            is_edited |= planted.is_some();
+            changes.extend(planted.map(Change::ForgetRevokedKey));
             changes.push(Change::RevokeKey(proof::seal(key, unix(now), &reason, &self.mac)));
         }
         let event = requester
             .event(Action::CertificateRevoke, target.name())
             .with("by", target.kind())
             .with("reason", &reason);
-        let is_edited = rows.is_edited || cas.iter().any(|ca| !ca.is_ours);
         let event = if is_edited { event.of_refused_row() } else { event };
         changes.extend(rows.mended.map(Change::MendCertificate));
         changes.extend(

@@ -18,7 +18,7 @@ pub(super) fn open(row: &RevokedKeyRow, mac: &RowMac) -> Option<KeyHash> {
     if key.is_none() || !is_ours(row, mac) {
         tracing::error!(
             key_sha256 = hex::encode(&row.key_sha256),
-            "a revoked key's row has a wrong MAC: this authority did not write it; somebody changed the database. The key stays refused until the row is deleted from the table `revoked_keys` and the daemon restarted"
+            "a revoked key's row has a wrong MAC: this authority did not write it; somebody changed the database. The key stays refused; `secctl cert revoke --key-sha256` revokes it in earnest, and to lift it delete the row from the table `revoked_keys` and restart the daemon"
         );
     }
     key

@@ -237,6 +237,24 @@ async fn says_that_there_is_no_such_certificate() {
     assert!(matches!(refused, Err(RevocationError::NotFound(serial)) if serial == "a1b"));
 }
 
+#[tokio::test]
+async fn takes_the_place_of_a_revoked_keys_row_that_somebody_wrote() {
+    let world = World::new();
+    let open = world.open().await;
+    let key = KeyHash::of(b"a key");
+    let theirs = RowMac::new(&[9; RowMac::KEY_BYTES]);
+    let planted = proof::seal(&key, 1_800_000_000, "planted", &theirs);
+    open.store.write(Change::RevokeKey(planted)).await.unwrap();
+    open.upkeep.pass_here().await;
+    assert!(open.revoker.revoked().contains_key(&key));
+    assert_eq!(open.revoker.refused_rows(), 1);
+
+    open.revoke(Target::Key(key)).await.unwrap();
+    assert!(open.revoker.revoked().contains_key(&key));
+    assert_eq!(open.revoker.refused_rows(), 0);
+    assert_eq!(open.store.revoked_keys().await.unwrap()[0].reason, "lost");
+}
+
 /// Another replica may sign for a key before it hears that it was revoked.
 #[tokio::test]
 async fn revokes_what_was_issued_for_a_key_while_the_news_was_on_its_way() {

@@ -27,6 +27,8 @@ pub enum Change {
     MendCertificate(MendedRecord),
     /// Revokes a public key.
     RevokeKey(RevokedKeyRow),
+    /// Removes the row of a revoked key, if it still is this one.
+    ForgetRevokedKey(RevokedKeyRow),
     /// Replaces the revocation list of an issuer.
     PutRevocationList {
         /// The new list.
@@ -186,9 +188,10 @@ impl Change {
                 Some(Notice::Agents(vec![row.spiffe_id.clone()]))
             }
             Self::DeleteAgent { spiffe_id, .. } => Some(Notice::Agents(vec![spiffe_id.clone()])),
-            Self::Revoke(_) | Self::RevokeKey(_) | Self::PutRevocationList { .. } => {
-                Some(Notice::Revocations)
-            }
+            Self::Revoke(_)
+            | Self::RevokeKey(_)
+            | Self::ForgetRevokedKey(_)
+            | Self::PutRevocationList { .. } => Some(Notice::Revocations),
             Self::AddFederation { .. } | Self::ReplaceFederation { .. } | Self::RemoveFederation { .. } => {
                 Some(Notice::Federation)
             }
@@ -278,6 +281,7 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         Change::CreateEntry(row) => entries::create(transaction, &[row]).await,
         Change::Revoke(revocation) => revocations::revoke(transaction, revocation).await,
         Change::MendCertificate(record) => revocations::mend(transaction, record).await,
+        Change::ForgetRevokedKey(row) => revocations::forget_key(transaction, row).await,
         Change::RevokeKey(row) => revocations::revoke_key(transaction, row).await,
         Change::PutRevocationList { row, before } => revocations::put_list(transaction, row, *before).await,
         Change::ForgetRevocationList(issuer) => revocations::forget_list(transaction, issuer).await,

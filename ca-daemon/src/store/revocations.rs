@@ -304,6 +304,18 @@ pub(super) async fn revoke_key(transaction: &mut Transaction, row: &RevokedKeyRo
     Ok(())
 }
 
+/// Removes the row of a revoked key, if it still is this one.
+pub(super) async fn forget_key(transaction: &mut Transaction, row: &RevokedKeyRow) -> Result<(), StoreError> {
+    within!(transaction, connection => {
+        sqlx::query("DELETE FROM revoked_keys WHERE key_sha256 = $1 AND mac = $2")
+            .bind(&row.key_sha256)
+            .bind(&row.mac)
+            .execute(connection)
+            .await?;
+    });
+    Ok(())
+}
+
 /// Replaces the list number `before` of an issuer, 0 when it has none. Refused when another replica was first.
 pub(super) async fn put_list(
     transaction: &mut Transaction,
