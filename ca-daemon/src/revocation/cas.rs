@@ -71,6 +71,11 @@ impl CaBelow {
         self.certificate.serial.parse() == Ok(*serial)
     }
 
+    /// Whether another CA's key signed its certificate.
+    pub(super) fn is_signed_by(&self, issuer: &Certificate) -> bool {
+        self.certificate.is_signed_by(issuer)
+    }
+
     pub(super) fn is_revoked(&self) -> bool {
         self.row.state == AuthorityState::Revoked
     }
