@@ -266,9 +266,10 @@ pub enum UpstreamError {
     NoChain,
     /// The CA was renewed for the same key below other roots alone.
     #[error(
-        "the CA of the PEM files was renewed below another root than before: whoever has an SVID would be refused as \
-         soon as the root before left the trust bundle. Put both roots into root-cert.pem, and take the old one out \
-         once everything below it was renewed"
+        "the CA of the PEM files was renewed below another root than before, which nobody trusts yet: whoever is shown \
+         what it signs would refuse it. Put both roots into root-cert.pem, beside the certificate and the chain of \
+         before, and start the replicas anew; once both have been in the trust bundle for `rotation.publish_ahead`, \
+         put the new certificate and chain in; take the old root out when everything below it has expired or was renewed"
     )]
     OtherRoots,
     /// The daemon is stopping.

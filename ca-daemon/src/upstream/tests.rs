@@ -158,3 +158,17 @@ async fn has_its_request_answered() {
     let next = pending_request(&keys, &trust_domain()).await.unwrap();
     assert_ne!(key_of(&next), key_of(&request));
 }
+
+/// Who puts the new chain in together with the new root signs at once below a root that followers do not have yet.
+#[test]
+fn advises_to_publish_the_other_root_before_anything_is_signed_below_it() {
+    let advice = UpstreamError::OtherRoots.to_string();
+    let steps = [
+        "both roots into root-cert.pem",
+        "rotation.publish_ahead",
+        "the new certificate and chain",
+        "take the old root out",
+    ];
+    let places: Vec<_> = steps.iter().map(|step| advice.find(step).unwrap()).collect();
+    assert!(places.is_sorted(), "{advice}");
+}
