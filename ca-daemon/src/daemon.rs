@@ -34,7 +34,7 @@ use crate::{
     founding::{Founded, found_below},
     instant::Clock,
     issuance::Issuance,
-    jwt_svids::JwtSvids,
+    jwt_svids::{JwtLives, JwtSvids},
     keys::{KeyStore, RowMac},
     lifecycle::{Lifecycle, Vault},
     limits::Limits,
@@ -133,7 +133,8 @@ impl CaDaemon {
             row_mac.clone(),
             clock.clone(),
         ));
-        let jwt_svids = Arc::new(JwtSvids::new(config.jwt_settings(), store.clone(), clock.clone()));
+        let lives = JwtLives::new(keys.clone(), replica.clone());
+        let jwt_svids = Arc::new(JwtSvids::new(config.jwt_settings(), lives, store.clone(), clock.clone()));
         // Before anything is loaded: what another replica changes from here on is followed.
         let notices = store.changes();
         let own = config.trust_domain.clone();

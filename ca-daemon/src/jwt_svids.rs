@@ -1,5 +1,7 @@
 //! The way of a JWT-SVID: granted, signed, recorded in the audit log, handed out — in that order.
 
+mod lives;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -7,11 +9,14 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+pub use self::lives::JwtLives;
+pub(crate) use self::lives::{forget_lives, longest_life};
 use crate::{
     audit::Action,
     authority::{JwtKey, JwtSignError, JwtSubject, SignedJwt},
     instant::{Clock, unix},
     issuance::Requester,
+    keys::KeyStoreError,
     operations::metrics::IssueResult,
     registry::{Entry, EntryId},
     store::{Store, StoreError},
@@ -48,6 +53,7 @@ pub struct JwtOrder {
 pub struct JwtSvids {
     key: ArcSwapOption<JwtKey>,
     settings: ArcSwap<JwtSettings>,
+    lives: JwtLives,
     store: Store,
     clock: Clock,
 }
@@ -55,8 +61,8 @@ pub struct JwtSvids {
 impl JwtSvids {
     /// Signs once it is given a key.
     #[must_use]
-    pub fn new(settings: JwtSettings, store: Store, clock: Clock) -> Self {
-        Self { key: ArcSwapOption::empty(), settings: ArcSwap::from_pointee(settings), store, clock }
+    pub fn new(settings: JwtSettings, lives: JwtLives, store: Store, clock: Clock) -> Self {
+        Self { key: ArcSwapOption::empty(), settings: ArcSwap::from_pointee(settings), lives, store, clock }
     }
 
     /// Makes tokens by other settings from now on.
@@ -86,12 +92,12 @@ impl JwtSvids {
     /// Signs what was ordered, records it, and answers it.
     ///
     /// # Errors
-    /// When the audience is not usable, the lifetime is too long, there is no key, or it cannot be recorded: then
-    /// nothing is handed out.
+    /// When the audience is not usable, the lifetime is too long, there is no key, or it or its life cannot be recorded:
+    /// then nothing is handed out.
     pub async fn issue(&self, order: JwtOrder) -> Result<SignedJwt, JwtIssueError> {
         let JwtOrder { subject, lifetime, requester, entry_id } = order;
         let began = Instant::now();
-        let signed = self.sign(&subject, lifetime);
+        let signed = self.sign(&subject, lifetime).await;
         let took = began.elapsed();
         let event = requester
             .event(Action::JwtIssue, subject.id.as_str())
@@ -118,12 +124,12 @@ impl JwtSvids {
         signed.map(|(_, signed)| signed)
     }
 
-    fn sign(
+    async fn sign(
         &self,
         subject: &JwtSubject,
         lifetime: Option<Duration>,
     ) -> Result<(Arc<JwtKey>, SignedJwt), JwtIssueError> {
-        let settings = self.settings.load();
+        let settings = self.settings.load_full();
         let lifetime = lifetime.unwrap_or(settings.lifetime);
         if lifetime > settings.longest {
             return Err(JwtIssueError::TooLong {
@@ -132,6 +138,8 @@ impl JwtSvids {
             });
         }
         let key = self.key.load_full().ok_or(JwtIssueError::NoKey)?;
+        // Whoever revokes the key has to know for how long there may be tokens of it.
+        self.lives.note(key.key_id(), lifetime).await?;
         let signed = key.sign(subject, settings.issuer.as_deref(), lifetime, self.clock.now())?;
         Ok((key, signed))
     }
@@ -167,6 +175,9 @@ pub enum JwtIssueError {
     /// It cannot be recorded.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// How long it lives cannot be noted beside its key.
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
     /// No randomness.
     #[error("the system gives no randomness")]
     Randomness,
@@ -177,7 +188,9 @@ impl JwtIssueError {
     fn counted_as(&self) -> IssueResult {
         match self {
             Self::TooLong { .. } | Self::Sign(JwtSignError::Audience) => IssueResult::Refused,
-            Self::NoKey | Self::Sign(_) | Self::Store(_) | Self::Randomness => IssueResult::Failed,
+            Self::NoKey | Self::Sign(_) | Self::Store(_) | Self::Keys(_) | Self::Randomness => {
+                IssueResult::Failed
+            }
         }
     }
 }

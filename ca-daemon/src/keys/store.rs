@@ -336,6 +336,19 @@ impl KeyStore {
         off_the_runtime(move || Ok(files.all()?.iter().any(|(name, _)| name.is_key_id()))).await
     }
 
+    /// The names of the secrets and keys that begin with a text.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub(crate) async fn names_beginning_with(&self, prefix: &str) -> Result<Vec<String>, KeyStoreError> {
+        let all = self.inner.place.all().await?;
+        Ok(all
+            .into_iter()
+            .filter(|(name, _)| name.as_str().starts_with(prefix))
+            .map(|(name, _)| name.to_string())
+            .collect())
+    }
+
     /// Deletes the private keys of this machine that are not among those named, and answers which. Those in a database
     /// are other replicas', too, and stay; so do other secrets.
     ///

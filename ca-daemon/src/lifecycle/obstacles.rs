@@ -1,12 +1,13 @@
 //! What is in the way of a step that would leave somebody without trust. By force it is taken all the same.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::SystemTime};
 
 use super::{Authorities, Lifecycle, LifecycleError, Line, StepError};
 use crate::{
     agents::agents_behind,
     instant::{from_unix, no_end, unix},
-    store::UnexpiredBelow,
+    jwt_svids::longest_life,
+    store::{AuthorityRow, UnexpiredBelow},
 };
 
 /// How many of what is in the way of a step are named: a refusal has to fit into a header.
@@ -57,9 +58,9 @@ impl Lifecycle {
             Line::Jwt => {
                 let row = standing.row(key_id).ok_or(StepError::UnexpectedId)?;
                 let end = from_unix(row.not_after).min(no_end());
-                let signed_last = from_unix(row.since) + self.settings.load().longest_jwt_svid;
                 // When somebody else stopped signing is not known here.
-                let until = if row.is_of_somebody_else() { end } else { signed_last.min(end) };
+                let until =
+                    if row.is_of_somebody_else() { end } else { self.last_token_of(row).await?.min(end) };
                 if unix(until) < now { Ok(()) } else { Err(LifecycleError::TokensStillValid(until)) }
             }
             Line::Root => {
@@ -67,6 +68,15 @@ impl Lifecycle {
                 self.refuse_while_agents_lag(standing).await
             }
         }
+    }
+
+    /// Until when there may be tokens of a key that signs no more: as long as any lives that was signed while other
+    /// settings were in force, here or elsewhere, and no less than the settings of now say, since an earlier version noted
+    /// nothing.
+    async fn last_token_of(&self, key: &AuthorityRow) -> Result<SystemTime, LifecycleError> {
+        let noted = longest_life(&self.vault.keys, &key.key_id).await?;
+        let longest = self.settings.load().longest_jwt_svid.max(noted);
+        Ok(from_unix(key.since).checked_add(longest).unwrap_or_else(no_end))
     }
 
     /// Something below the root is still valid.
@@ -117,3 +127,6 @@ fn first_of(mut names: Vec<String>) -> Vec<String> {
     }
     names
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use crate::{
     founding::{Founded, FoundingError, found},
     instant::Clock,
     issuance::Issuance,
-    jwt_svids::{JwtSettings, JwtSvids},
+    jwt_svids::{JwtLives, JwtSettings, JwtSvids},
     keys::{KeyStorage, KeyStore, WrappingKey},
     store::{Store, testing},
 };
@@ -117,7 +117,8 @@ impl World {
             self.clock(),
         ));
         let settings = JwtSettings { issuer: None, lifetime: HOUR / 12, longest: HOUR };
-        let jwt_svids = Arc::new(JwtSvids::new(settings, store.clone(), self.clock()));
+        let lives = JwtLives::new(vault.keys.clone(), id.to_owned());
+        let jwt_svids = Arc::new(JwtSvids::new(settings, lives, store.clone(), self.clock()));
         let lifecycle =
             Lifecycle::new(vault, SETTINGS, Arc::clone(&issuance), jwt_svids, founded.authorities);
         (issuance, lifecycle)

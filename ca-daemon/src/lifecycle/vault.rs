@@ -17,6 +17,7 @@ use crate::{
     audit::{Action, Event},
     authority::{CaKey, CrlUrl, DomainCa, IssuingCa, JwtKey, Validity, split_certificates},
     instant::{Clock, from_unix, unix},
+    jwt_svids::forget_lives,
     keys::{IN_TOKEN, KeyStore, RowMac},
     store::{AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, ELSEWHERE, Store},
     upstream::PemCa,
@@ -316,7 +317,11 @@ impl Vault {
 
     /// Destroys a private key that signs no more. That it cannot be is reported: nothing depends on it.
     pub(crate) async fn destroy(&self, key_id: &str) {
-        if let Err(error) = self.keys.forget_key(key_id).await {
+        let destroyed = async {
+            self.keys.forget_key(key_id).await?;
+            forget_lives(&self.keys, key_id).await
+        };
+        if let Err(error) = destroyed.await {
             tracing::warn!(key_id, %error, "a private key that is not needed any more could not be deleted");
         }
     }
