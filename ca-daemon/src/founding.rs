@@ -1,10 +1,13 @@
 //! How an authority begins: the first start makes a root, a JWT key and an issuing CA, every later one finds them
 //! again.
 
+mod issuing;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use secplane_identity::{TrustBundle, TrustDomain};
 
+use self::issuing::issuing_ca;
 use crate::{
     audit::{Action, Event},
     authority::{DomainCa, IssuingCa},
@@ -70,15 +73,13 @@ pub async fn found_below(vault: &Vault, folder: Option<PathBuf>) -> Result<Found
     if replace_expired(vault, &standing).await? {
         standing = vault.read().await?;
     }
-    let root = standing.active(Line::Root).ok_or(LifecycleError::NoRoot)?;
-    let domain_ca = vault.domain_ca(root).await?;
+    if standing.active(Line::Root).is_none() {
+        return Err(LifecycleError::NoRoot.into());
+    }
     if standing.active(Line::Jwt).is_none() {
         begin_jwt(vault, &standing).await?;
     }
-    let issuing = match find_issuing(vault, &standing, &domain_ca).await {
-        Some(issuing) => issuing,
-        None => vault.new_issuing_ca(&domain_ca, &standing).await?,
-    };
+    let (domain_ca, issuing) = issuing_ca(vault, &standing).await?;
     let authorities = vault.read().await?;
     // What a first start finds is nothing that this authority has retired.
     if has_begun {
@@ -195,15 +196,6 @@ async fn begin_jwt(vault: &Vault, standing: &Authorities) -> Result<(), Founding
 
 fn activated(row: &AuthorityRow) -> Event {
     Event::by_daemon(Action::AuthorityActivate, row.key_id.as_str()).with("kind", row.kind.as_str())
-}
-
-/// An issuing CA whose key is lost, that is half over or that another CA signed is no obstacle: a new one is made.
-async fn find_issuing(vault: &Vault, standing: &Authorities, domain_ca: &Arc<DomainCa>) -> Option<IssuingCa> {
-    let row = standing
-        .active_issuing()
-        .find(|row| row.replica == vault.replica && row.issuer_key_id == domain_ca.key_id())?;
-    let issuing = vault.issuing_ca(row, domain_ca).await?;
-    (vault.clock.now() < issuing.validity().half_life()).then_some(issuing)
 }
 
 /// Why an authority cannot begin.

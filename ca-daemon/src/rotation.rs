@@ -93,6 +93,7 @@ impl Rotation {
                     tracing::error!(%error, "the authorities or the server's certificate could not be renewed; it is tried again");
                 }
             }
+            self.issuance.store().metrics().set_renewal_failing(failed);
             let due = self.lifecycle.next_due().min(self.server_due());
             let by_clock = async {
                 if failed {

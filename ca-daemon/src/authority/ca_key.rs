@@ -3,9 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
-use secplane_identity::{PrivateKey, private_key::PrivateKeyError};
+use secplane_identity::{PrivateKey, private_key::PrivateKeyError, x509::CertificateError};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::request::RequestedKey;
+use super::{ca::CaError, request::RequestedKey};
 
 /// A key that a CA signs with: held in memory, or in a token that never gives it out.
 ///
@@ -14,13 +15,25 @@ use super::request::RequestedKey;
 pub struct CaKey {
     signer: Arc<dyn SigningKey + Send + Sync>,
     is_in_memory: bool,
+    is_absent: bool,
 }
 
 impl CaKey {
     /// A key that signs by other means than its bytes.
     #[must_use]
     pub fn of(signer: impl SigningKey + Send + Sync + 'static) -> Self {
-        Self { signer: Arc::new(signer), is_in_memory: false }
+        Self { signer: Arc::new(signer), is_in_memory: false, is_absent: false }
+    }
+
+    /// The key of a CA certificate that cannot be had at this moment: it says which key that is, and signs nothing.
+    pub(crate) fn absent(certificate: &[u8]) -> Result<Self, CaError> {
+        let (_, certificate) = X509Certificate::from_der(certificate)
+            .map_err(|error| CertificateError::Malformed(error.to_string()))?;
+        let public = RequestedKey::read(certificate.public_key()).map_err(|error| CaError::Unfit {
+            serial: certificate.raw_serial_as_string(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self { signer: Arc::new(Absent(public)), is_in_memory: false, is_absent: true })
     }
 
     /// DER of the SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
@@ -40,6 +53,11 @@ impl CaKey {
         self.is_in_memory
     }
 
+    /// Whether it is elsewhere and signs nothing.
+    pub(super) fn is_absent(&self) -> bool {
+        self.is_absent
+    }
+
     pub(super) fn public(&self) -> RequestedKey {
         RequestedKey::of(self)
     }
@@ -49,7 +67,7 @@ impl TryFrom<&PrivateKey> for CaKey {
     type Error = PrivateKeyError;
 
     fn try_from(key: &PrivateKey) -> Result<Self, Self::Error> {
-        Ok(Self { signer: Arc::new(key.signing_pair()?), is_in_memory: true })
+        Ok(Self { signer: Arc::new(key.signing_pair()?), is_in_memory: true, is_absent: false })
     }
 }
 
@@ -72,5 +90,24 @@ impl SigningKey for CaKey {
 impl fmt::Debug for CaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CaKey({})", self.id())
+    }
+}
+
+/// What is left of a key that is away.
+struct Absent(RequestedKey);
+
+impl PublicKeyData for Absent {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl SigningKey for Absent {
+    fn sign(&self, _message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Err(rcgen::Error::RemoteKeyError)
     }
 }

@@ -27,6 +27,7 @@ pub struct DomainCa {
     certificate: Certificate,
     issuer: Issuer<'static, CaKey>,
     key_id: String,
+    has_key: bool,
     /// What follows an issuing CA in a chain: this CA and what is between it and the roots. Nothing when this is the
     /// root itself.
     below_root: Vec<CertificateDer<'static>>,
@@ -80,7 +81,7 @@ impl DomainCa {
         key: CaKey,
     ) -> Result<Self, CaError> {
         let certificate = Certificate::parse(der)?;
-        let key_id = key.id();
+        let (key_id, has_key) = (key.id(), !key.is_absent());
         let issuer = signing_issuer(trust_domain, &certificate, key)?;
         let mut below_root = Vec::new();
         let mut roots = Vec::new();
@@ -103,7 +104,7 @@ impl DomainCa {
         }
         let roots = TrustBundle::new(trust_domain.clone(), &roots)?;
         let trust_domain = trust_domain.clone();
-        Ok(Self { trust_domain, certificate, issuer, key_id, below_root, roots, crl_url: None })
+        Ok(Self { trust_domain, certificate, issuer, key_id, has_key, below_root, roots, crl_url: None })
     }
 
     /// The same CA, naming in every CA certificate that it signs where its CRL is found.
@@ -221,6 +222,11 @@ impl DomainCa {
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.key_id
+    }
+
+    /// Whether its key was there when it was restored; without it, it signs nothing.
+    pub(crate) fn has_key(&self) -> bool {
+        self.has_key
     }
 
     pub(super) fn root_bundle(&self) -> &TrustBundle {

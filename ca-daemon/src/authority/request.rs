@@ -217,7 +217,7 @@ impl RequestedKey {
         hash
     }
 
-    fn read(info: &SubjectPublicKeyInfo<'_>) -> Result<Self, RequestError> {
+    pub(super) fn read(info: &SubjectPublicKeyInfo<'_>) -> Result<Self, RequestError> {
         let unsupported = || RequestError::KeyKind(info.algorithm.algorithm.to_id_string());
         let algorithm = match info.parsed().map_err(|_| unsupported())? {
             PublicKey::RSA(key) => match key.key_size() {

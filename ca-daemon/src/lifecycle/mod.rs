@@ -288,9 +288,13 @@ impl Lifecycle {
     }
 }
 
-/// Whether a CA is what a row says: an outside CA may have renewed the certificate for the same key.
+/// Whether a CA is what a row says, and signs: an outside CA may have renewed the certificate for the same key, and the
+/// key may have been away at the start.
 fn is_of(ca: &DomainCa, row: &AuthorityRow) -> bool {
-    ca.key_id() == row.key_id && ca.certificate().der[..] == row.public[..] && ca.above() == row.chain
+    ca.has_key()
+        && ca.key_id() == row.key_id
+        && ca.certificate().der[..] == row.public[..]
+        && ca.above() == row.chain
 }
 
 /// What founding leaves to the lifecycle.

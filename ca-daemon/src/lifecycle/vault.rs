@@ -207,6 +207,16 @@ impl Vault {
         Ok(Arc::new(ca.with_crl_url(self.crl_url_of(&row.key_id))))
     }
 
+    /// As [`Vault::domain_ca`] for a time when the key may be away: it signs nothing, and shows the way from what it signed
+    /// before up to the roots.
+    ///
+    /// # Errors
+    /// When the certificates do not belong together.
+    pub(crate) fn domain_ca_without_key(&self, row: &AuthorityRow) -> Result<Arc<DomainCa>, LifecycleError> {
+        let (key, above) = (CaKey::absent(&row.public)?, split_certificates(&row.chain)?);
+        Ok(Arc::new(DomainCa::restore(&self.trust_domain, &row.public, &above, key)?))
+    }
+
     fn crl_url_of(&self, issuer: &str) -> Option<String> {
         self.crl_url.as_ref().map(|url| url.of_issuer(issuer))
     }

@@ -67,30 +67,53 @@ pub(super) async fn daemon(config: &Config) -> Vec<Finding> {
         });
     }
     if let Some(address) = config.operations.listen.filter(|address| address.port() != 0) {
-        findings.push(refused_rows(address).await);
+        findings.extend(counted(address).await);
     }
     findings
 }
 
-/// Whether the daemon found rows in its database that it did not write.
-async fn refused_rows(address: SocketAddr) -> Finding {
-    const CHECK: &str = "refused rows";
+const REFUSED_ROWS: &str = "refused rows";
+
+/// What the daemon's own metrics tell.
+async fn counted(address: SocketAddr) -> Vec<Finding> {
+    let unread = |reason: String| {
+        vec![Finding::warn(REFUSED_ROWS, format!("the metrics cannot be read from {address}{reason}"))]
+    };
     match timeout(ANSWERS_WITHIN, metrics(address)).await {
-        Ok(Ok(text)) => match sum_of_refused_rows(&text) {
-            0 => Finding::ok(
-                CHECK,
-                "it wrote every row that it read itself: entries, authorities, agents, revoked keys, federation, and \
-                 the join tokens that were brought",
+        Ok(Ok(text)) => vec![refused_rows(&text), renewal(&text)],
+        Ok(Err(error)) => unread(format!(": {error}")),
+        Err(_) => unread(" in time".to_owned()),
+    }
+}
+
+/// Whether the daemon found rows in its database that it did not write.
+fn refused_rows(metrics: &str) -> Finding {
+    match sum_of_refused_rows(metrics) {
+        0 => Finding::ok(
+            REFUSED_ROWS,
+            "it wrote every row that it read itself: entries, authorities, agents, revoked keys, federation, and \
+             the join tokens that were brought",
+        ),
+        rows => Finding::fail(
+            REFUSED_ROWS,
+            format!(
+                "{rows} rows of the database were not written by this authority; its log names them and the command that \
+                 deletes each"
             ),
-            rows => Finding::fail(
-                CHECK,
-                format!(
-                    "{rows} rows of the database were not written by this authority; its log names them and the command that deletes each"
-                ),
-            ),
-        },
-        Ok(Err(error)) => Finding::warn(CHECK, format!("the metrics cannot be read from {address}: {error}")),
-        Err(_) => Finding::warn(CHECK, format!("the metrics cannot be read from {address} in time")),
+        ),
+    }
+}
+
+/// Whether the daemon goes on with what it has because it can make nothing new.
+fn renewal(metrics: &str) -> Finding {
+    const CHECK: &str = "renewal";
+    match metrics.lines().any(|line| line == "secplane_ca_renewal_failing 1") {
+        true => Finding::warn(
+            CHECK,
+            "the authorities or the server's certificate cannot be renewed: what is valid goes on until it ends; the log \
+             says what is in the way",
+        ),
+        false => Finding::ok(CHECK, "what was due has been renewed"),
     }
 }
 
@@ -130,6 +153,15 @@ mod tests {
         assert_eq!(sum_of_refused_rows(&metrics.encode().unwrap()), 5);
     }
 
+    #[test]
+    fn warns_while_nothing_new_can_be_made() {
+        let metrics = Metrics::new();
+        for (is_failing, verdict) in [(false, Verdict::Ok), (true, Verdict::Warn), (false, Verdict::Ok)] {
+            metrics.set_renewal_failing(is_failing);
+            assert_eq!(renewal(&metrics.encode().unwrap()).verdict, verdict);
+        }
+    }
+
     #[tokio::test]
     async fn asks_the_daemon_for_them() {
         use axum::{Router, routing::get};
@@ -139,9 +171,9 @@ mod tests {
         let app =
             Router::new().route("/metrics", get(async || "secplane_ca_refused_rows{table=\"entries\"} 1\n"));
         let serving = tokio::spawn(axum::serve(listener, app).into_future());
-        assert_eq!(refused_rows(address).await.verdict, Verdict::Fail);
+        assert_eq!(counted(address).await[0].verdict, Verdict::Fail);
         serving.abort();
         let _ = serving.await;
-        assert_eq!(refused_rows(address).await.verdict, Verdict::Warn);
+        assert_eq!(counted(address).await[0].verdict, Verdict::Warn);
     }
 }

@@ -52,6 +52,7 @@ pub struct Metrics {
     agents: Gauge,
     refused_rows: Family<TableLabel, Gauge>,
     authority_expiry: Family<AuthorityLabels, Gauge>,
+    renewal_failing: Gauge,
     bundle_sequence: Gauge,
     audit_size: Gauge,
     audit_checkpoint: Gauge,
@@ -94,6 +95,7 @@ impl Metrics {
             agents: Gauge::default(),
             refused_rows: Family::default(),
             authority_expiry: Family::default(),
+            renewal_failing: Gauge::default(),
             bundle_sequence: Gauge::default(),
             audit_size: Gauge::default(),
             audit_checkpoint: Gauge::default(),
@@ -165,6 +167,11 @@ impl Metrics {
             "When the earliest authority of a kind and state expires, in Unix time",
             Unit::Seconds,
             self.authority_expiry.clone(),
+        );
+        ours.register(
+            "renewal_failing",
+            "Whether the authorities or the server's certificate could not be renewed at the last try",
+            self.renewal_failing.clone(),
         );
         ours.register_with_unit(
             "server_certificate_expiry_timestamp",
@@ -281,6 +288,11 @@ impl Metrics {
                 earliest.set(not_after);
             }
         }
+    }
+
+    /// Whether the authorities or the server's certificate could not be renewed at the last try.
+    pub fn set_renewal_failing(&self, is_failing: bool) {
+        self.renewal_failing.set(i64::from(is_failing));
     }
 
     /// When the server's own certificate expires.
