@@ -111,11 +111,17 @@ pub async fn follow(lifecycle: &Arc<Lifecycle>, folder: PathBuf) -> Result<(), L
         return Ok(());
     }
     let ca = lifecycle.vault().outside_ca(files).await?;
-    lifecycle.take_in(ca, lifecycle.vault().keys.storage(), Requester::daemon()).await?;
-    tracing::warn!(
-        key_id,
-        "the PEM files hold another CA, which is prepared; `secctl ca activate` lets it sign"
-    );
+    match lifecycle.take_in(ca, lifecycle.vault().keys.storage(), Requester::daemon()).await {
+        Ok(_) => tracing::warn!(
+            key_id,
+            "the PEM files hold another CA, which is prepared; `secctl ca activate` lets it sign"
+        ),
+        // What signs goes on without it.
+        Err(error @ LifecycleError::TaintedUpstream(_)) => {
+            tracing::error!(key_id, %error, "the PEM files hold another CA, which is not taken in");
+        }
+        Err(error) => return Err(error),
+    }
     Ok(())
 }
 

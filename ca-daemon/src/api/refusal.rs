@@ -234,6 +234,7 @@ impl ToStatus for LifecycleError {
         let mut status = match self {
             Self::Step(error) => error.to_status(),
             Self::Upstream(_)
+            | Self::TaintedUpstream(_)
             | Self::NoUpstream
             | Self::SignedOutside
             | Self::StillSigning(_)

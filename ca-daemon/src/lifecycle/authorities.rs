@@ -155,12 +155,11 @@ impl Authorities {
         now: SystemTime,
     ) -> Result<TrustBundle, BundleError> {
         let mut roots: Vec<(&AuthorityRow, Vec<u8>)> = Vec::new();
-        let mut tainted = HashSet::new();
+        let (mut tainted, mut wanted) = (HashSet::new(), HashSet::new());
         for row in self.trusted(AuthorityKind::Root, now) {
             for root in roots_of(row)? {
-                if row.tainted {
-                    tainted.insert(root.clone());
-                }
+                let list = if row.tainted { &mut tainted } else { &mut wanted };
+                list.insert(root.clone());
                 match roots.iter_mut().find(|(_, known)| *known == root) {
                     Some((oldest, _)) if by_age(row) < by_age(oldest) => *oldest = row,
                     Some(_) => {}
@@ -168,6 +167,8 @@ impl Authorities {
                 }
             }
         }
+        // A root that another CA of ours is below stays good with it: what that signs would be replaced for ever.
+        tainted.retain(|root| !wanted.contains(root));
         let key = |row: &AuthorityRow| JwtAuthority {
             key_id: row.key_id.clone(),
             public_key_info: row.public.clone(),

@@ -320,6 +320,13 @@ pub enum LifecycleError {
         .0.join(", ")
     )]
     Upstream(Vec<String>),
+    /// The root above a CA from outside is on its way out.
+    #[error(
+        "the outside root above this CA is tainted (subject key identifier {}), and what is below it is to be replaced: have \
+         the CA certified below another root, or revoke the tainted one first (`secctl ca revoke --upstream`)",
+        .0.join(", ")
+    )]
+    TaintedUpstream(Vec<String>),
     /// Nothing is trusted through an outside root.
     #[error("upstream authority is not configured")]
     NoUpstream,

@@ -5,7 +5,7 @@
 
 use secplane_identity::x509::Certificate;
 
-use super::{Authorities, LifecycleError, Line, StepError};
+use super::{Authorities, LifecycleError, Line, StepError, authorities::roots_of};
 use crate::{
     authority::{CaError, is_self_issued, split_certificates},
     store::{AuthorityRow, AuthorityState},
@@ -39,6 +39,26 @@ impl Authorities {
         }
         if below.is_empty() { Err(StepError::UnexpectedUpstream.into()) } else { Ok(below) }
     }
+
+    /// Nothing new comes below a root that is on its way out: it would call that root good again.
+    ///
+    /// A CA of before that had other roots beside it may have been tainted for the sake of one of those.
+    pub(super) fn refuse_below_tainted(&self, new: &AuthorityRow) -> Result<(), LifecycleError> {
+        let mut on_the_way_out = Vec::new();
+        let is_going = |row: &&AuthorityRow| {
+            row.kind == Line::Root.kind() && row.state == AuthorityState::Old && row.tainted
+        };
+        for row in self.rows().iter().filter(is_going) {
+            if let [root] = roots_of(row)?.as_slice() {
+                on_the_way_out.push(root.clone());
+            }
+        }
+        let roots = roots_of(new)?;
+        if !roots.is_empty() && roots.iter().all(|root| on_the_way_out.contains(root)) {
+            return Err(LifecycleError::TaintedUpstream(outside_roots(new)?));
+        }
+        Ok(())
+    }
 }
 
 /// The subject key identifiers of the outside roots above a CA.
@@ -49,3 +69,6 @@ pub(crate) fn outside_roots(row: &AuthorityRow) -> Result<Vec<String>, CaError> 
     }
     Ok(ids)
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,7 +220,7 @@ impl Lifecycle {
     /// the place of one that was. One that stands there already stays as it is, and is answered.
     ///
     /// # Errors
-    /// When it cannot be written. Its key is kept all the same: an outside CA certified it, and will not do so again.
+    /// When the root above it is tainted, or it cannot be written. Its key is kept all the same: an outside CA certified it, and will not do so again.
     pub async fn take_in(
         self: &Arc<Self>,
         ca: Arc<DomainCa>,
@@ -234,12 +234,13 @@ impl Lifecycle {
             if let Some(row) = standing.row(ca.key_id()) {
                 return Ok(row.clone());
             }
+            let row = lifecycle.vault.row_of(&ca, AuthorityState::Prepared, key_storage);
+            standing.refuse_below_tainted(&row)?;
             let command = Command { line: Line::Root, step: Step::Prepare, force: true, by };
             let moves = match standing.succession(Line::Root).prepare(true)? {
                 Preparation::Stands(_) => Vec::new(),
                 Preparation::Make(moves) => moves,
             };
-            let row = lifecycle.vault.row_of(&ca, AuthorityState::Prepared, key_storage);
             match lifecycle.add_prepared(&turn, &standing, &command, &moves, row).await {
                 // Another replica may have taken in just this one.
                 Err(LifecycleError::Overtaken) => {
