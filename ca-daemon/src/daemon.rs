@@ -420,7 +420,7 @@ async fn open_store(
     let keys = KeyStore::open(config.key_storage(&store), wrapping, config.keys.kind).await?;
     let mut keys = keys.reading_wrapping_key_from(config.wrapping_key.clone());
     if let Some(token) = &config.keys.pkcs11 {
-        keys = keys.with_token(token.clone()).await?;
+        keys = keys.with_token(token.clone(), config.trust_domain.clone()).await?;
     }
     let row_mac = keys.row_mac(store.trust_domain().await?.is_some()).await?;
     store.open_audit_log(audit_key(&keys, replica).await?).await?;

@@ -11,6 +11,7 @@ use self::issuing::issuing_ca;
 use crate::{
     audit::{Action, Event},
     authority::{DomainCa, IssuingCa},
+    keys::KeyStoreError,
     lifecycle::{Authorities, FoundedAuthorities, LifecycleError, Line, Move, Vault},
     store::{AuthorityRow, AuthorityState, Change, Commit, StoreError, TrustDomainRow},
     upstream::PemCa,
@@ -95,13 +96,25 @@ pub async fn found_below(vault: &Vault, folder: Option<PathBuf>) -> Result<Found
 /// Makes a trust domain, unless there are private keys already: then its database was lost, and whoever made a new one
 /// would have everybody trust another root.
 async fn begin_where_nothing_is(vault: &Vault, folder: Option<PathBuf>) -> Result<bool, FoundingError> {
+    let found = keys_without_database(vault).await.map_err(LifecycleError::from)?;
+    // After looking for keys: another replica that begins at this moment notes it before it makes any.
     let was_cut_short = vault.keys.load_secret(BEGINNING).await.map_err(LifecycleError::from)?.is_some();
-    if !was_cut_short && vault.keys.holds_keys().await.map_err(LifecycleError::from)? {
-        return Err(FoundingError::KeysWithoutDatabase);
+    if let Some(refusal) = found.filter(|_| !was_cut_short) {
+        // It may have come to the end since, and the keys are those of what it began.
+        return if vault.store.trust_domain().await?.is_some() { Ok(false) } else { Err(refusal) };
     }
     let name = vault.trust_domain.as_str().as_bytes();
     vault.keys.keep_secret(BEGINNING, name).await.map_err(LifecycleError::from)?;
     begin(vault, folder).await
+}
+
+/// Why nothing may begin beside the keys that are here, if there are any.
+async fn keys_without_database(vault: &Vault) -> Result<Option<FoundingError>, KeyStoreError> {
+    if vault.keys.holds_keys().await? {
+        return Ok(Some(FoundingError::KeysWithoutDatabase));
+    }
+    let token = vault.keys.token_with_keys().await?;
+    Ok(token.map(FoundingError::TokenKeysWithoutDatabase))
 }
 
 /// Makes a trust domain. Answers false when another replica was faster.
@@ -217,6 +230,13 @@ pub enum FoundingError {
          which keeps what is here), or move the keys away to begin another authority"
     )]
     KeysWithoutDatabase,
+    /// There are keys in a token, and nothing that they belong to.
+    #[error(
+        "the token `{0}` holds private keys of an authority of this trust domain, but its database is empty: restore it \
+         (`ca-daemon restore --force`, which keeps what is here), or configure another token \
+         (`keys.pkcs11.token_label`), or delete these keys, to begin another authority"
+    )]
+    TokenKeysWithoutDatabase(String),
     /// The authorities cannot be found, made or used.
     #[error(transparent)]
     Authorities(#[from] LifecycleError),

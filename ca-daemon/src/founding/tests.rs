@@ -64,3 +64,13 @@ async fn keeps_the_key_that_two_replicas_begin_with() {
         assert!(world.key_file(founded.domain_ca().key_id()).exists());
     }
 }
+
+/// It looked for a database before another replica had made one, and for keys and the note of a first start after.
+#[tokio::test]
+async fn goes_on_where_another_replica_has_just_begun() {
+    let world = World::new();
+    let store = world.store().await;
+    world.found(&store, "example.org").await.unwrap();
+    let late = world.vault(&store, "example.org", "00000000000000bb").await;
+    assert!(!begin_where_nothing_is(&late, None).await.unwrap(), "it is not taken for a lost database");
+}

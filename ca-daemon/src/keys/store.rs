@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use secplane_identity::{KeyKind, PrivateKey, private_key::PrivateKeyError};
+use secplane_identity::{KeyKind, PrivateKey, TrustDomain, private_key::PrivateKeyError};
 use tokio::sync::RwLock;
 use zeroize::Zeroizing;
 
@@ -107,8 +107,12 @@ impl KeyStore {
     ///
     /// # Errors
     /// When the token cannot be used.
-    pub async fn with_token(self, config: Pkcs11Config) -> Result<Self, KeyStoreError> {
-        let token = off_the_runtime(move || Ok(Token::open(&config)?)).await?;
+    pub async fn with_token(
+        self,
+        config: Pkcs11Config,
+        trust_domain: TrustDomain,
+    ) -> Result<Self, KeyStoreError> {
+        let token = off_the_runtime(move || Ok(Token::open(&config, &trust_domain)?)).await?;
         Ok(Self { token: Some(Arc::new(token)), ..self })
     }
 
@@ -334,6 +338,15 @@ impl KeyStore {
         let Place::Files(files) = &self.inner.place else { return Ok(false) };
         let files = Arc::clone(files);
         off_the_runtime(move || Ok(files.all()?.iter().any(|(name, _)| name.is_key_id()))).await
+    }
+
+    /// The label of the token, if private keys of the trust domain are in one.
+    ///
+    /// # Errors
+    /// When the token cannot be used.
+    pub async fn token_with_keys(&self) -> Result<Option<String>, KeyStoreError> {
+        let Some(token) = self.token.clone() else { return Ok(None) };
+        off_the_runtime(move || Ok(token.holds_keys()?.then(|| token.label().to_owned()))).await
     }
 
     /// The names of the secrets and keys that begin with a text.

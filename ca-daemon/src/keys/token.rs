@@ -1,7 +1,8 @@
 //! Keys in a PKCS#11 token, which signs with them and never gives them out.
 //!
-//! A key's `CKA_ID` is its key identifier, and `CKA_LABEL` says whose it is. Every operation opens a session of its
-//! own: signing with the CA's key is rare, and a token that was away for a moment is no reason to restart.
+//! A key's `CKA_ID` is its key identifier, and `CKA_LABEL` says whose it is: several trust domains may share a token.
+//! Every operation opens a session of its own: signing with the CA's key is rare, and a token that was away for a moment
+//! is no reason to restart.
 
 mod public_key;
 
@@ -21,28 +22,32 @@ use cryptoki::{
     types::{AuthPin, Ulong},
 };
 use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
-use secplane_identity::KeyKind;
+use secplane_identity::{KeyKind, TrustDomain};
 
 use self::public_key::{EcCurve, PublicKey, ecdsa_signature_der};
 use super::{Pkcs11Config, WrappingKeyError};
 use crate::authority::CaKey;
 
-/// What keys are labelled with.
+/// What the labels of keys begin with. The first version wrote nothing more: such a key may be of any trust domain.
 const LABEL: &str = "secplane ca-daemon";
+/// Some tokens have no room for longer labels, in bytes.
+const MAX_LABEL_BYTES: usize = 40;
 
 /// A token, logged in to for the time of each operation. Its calls may take as long as the token does and belong off
 /// the async runtime.
 pub(super) struct Token {
     library: Pkcs11,
     label: String,
+    /// What the keys of this trust domain are labelled with.
+    key_label: String,
     pin: AuthPin,
     /// One operation at a time: logging in is a matter of the whole process, not of a session.
     turn: Mutex<()>,
 }
 
 impl Token {
-    /// Loads the library and finds the token, to which the PIN must open.
-    pub(super) fn open(config: &Pkcs11Config) -> Result<Self, TokenError> {
+    /// Loads the library and finds the token, to which the PIN must open. Keys in it are made for a trust domain.
+    pub(super) fn open(config: &Pkcs11Config, trust_domain: &TrustDomain) -> Result<Self, TokenError> {
         let failed = |source| TokenError::Library { path: config.module.clone(), source };
         let pin = config.pin.read_text()?;
         let library = Pkcs11::new(&config.module).map_err(failed)?;
@@ -54,6 +59,7 @@ impl Token {
         let token = Self {
             library,
             label: config.token_label.clone(),
+            key_label: key_label(trust_domain),
             pin: AuthPin::from(pin.trim_end_matches(['\r', '\n']).to_owned()),
             turn: Mutex::new(()),
         };
@@ -64,8 +70,8 @@ impl Token {
     /// Makes a key that cannot leave the token.
     pub(super) fn make(self: Arc<Self>, kind: KeyKind) -> Result<CaKey, TokenError> {
         let public = self.with_session("make a key in", |session| {
-            let shared =
-                |class| vec![Attribute::Token(true), Attribute::Class(class), Attribute::Label(LABEL.into())];
+            let label = || Attribute::Label(self.key_label.as_str().into());
+            let shared = |class| vec![Attribute::Token(true), Attribute::Class(class), label()];
             let mut public = shared(ObjectClass::PUBLIC_KEY);
             public.push(Attribute::Verify(true));
             let mechanism = match kind {
@@ -117,6 +123,24 @@ impl Token {
             Some(_) => Err(TokenError::Foreign { label: self.label.clone(), key_id: key_id.to_owned() }),
             None => Ok(None),
         }
+    }
+
+    /// Whether it has private keys of the trust domain, or such as may be.
+    pub(super) fn holds_keys(&self) -> Result<bool, TokenError> {
+        self.with_session("look for keys in", |session| {
+            for label in [self.key_label.as_str(), LABEL] {
+                let wanted = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(label.into())];
+                if !session.find_objects(&wanted)?.is_empty() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+
+    /// What names it in the configuration.
+    pub(super) fn label(&self) -> &str {
+        &self.label
     }
 
     /// Destroys the key of an identifier, if the token has it.
@@ -188,6 +212,16 @@ impl Token {
         }
         Ok(None)
     }
+}
+
+/// The label of a trust domain's keys: its name, or a hash of one for which there is no room.
+fn key_label(trust_domain: &TrustDomain) -> String {
+    let named = format!("{LABEL}, {trust_domain}");
+    if named.len() <= MAX_LABEL_BYTES {
+        return named;
+    }
+    let hash = digest::digest(&digest::SHA256, trust_domain.as_str().as_bytes());
+    format!("{LABEL}, {}", hex::encode(&hash.as_ref()[..8]))
 }
 
 fn find(session: &Session, class: ObjectClass, id: &[u8]) -> Result<Option<ObjectHandle>, Trouble> {
@@ -285,4 +319,21 @@ pub enum Trouble {
     /// The signature has the wrong form.
     #[error("its signature has the wrong form")]
     Signature,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_the_keys_of_each_trust_domain_otherwise() {
+        let label = |name: &str| key_label(&TrustDomain::parse(name).unwrap());
+        assert_eq!(label("example.org"), "secplane ca-daemon, example.org");
+        let (one, other) =
+            (label(&format!("{}.org", "a".repeat(60))), label(&format!("{}.org", "b".repeat(60))));
+        assert_ne!(one, other);
+        for long in [one, other] {
+            assert!(long.starts_with(LABEL) && long.len() <= MAX_LABEL_BYTES, "{long}");
+        }
+    }
 }

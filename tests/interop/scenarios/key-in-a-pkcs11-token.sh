@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # The key of the CA that signs issuing CAs stays in a PKCS#11 token (SoftHSM): it is made there, cannot leave it, is
-# found again by the next start, what it signs passes OpenSSL, and it is destroyed when its root is revoked.
+# found again by the next start, what it signs passes OpenSSL, and it is destroyed when its root is revoked. Where the
+# database is lost, nothing else is begun beside it.
 
 # shellcheck source=../stack.sh
 source "${BASH_SOURCE[0]%/*}/../stack.sh"
@@ -14,14 +15,21 @@ configure_token() {
     {
         sed "s|$WORK/ca\$|$folder/ca|" "$WORK/ca.yaml"
         echo "keys: {kind: $kind, storage: pkcs11," \
-            "pkcs11: {module: $SOFTHSM_MODULE, token_label: secplane, pin: {file: $WORK/pin}}}"
+            "pkcs11: {module: $SOFTHSM_MODULE, token_label: $TOKEN, pin: {file: $WORK/pin}}}"
     } >"$folder.yaml"
 }
 
-objects() { pkcs11-tool --module "$SOFTHSM_MODULE" --token-label secplane --login --pin "$PIN" --list-objects; }
+# Sets TOKEN to the label of a new token.
+make_token() {
+    TOKEN=secplane-$1
+    softhsm2-util --init-token --free --label "$TOKEN" --pin "$PIN" --so-pin 12345678
+}
+
+objects() { pkcs11-tool --module "$SOFTHSM_MODULE" --token-label "$TOKEN" --login --pin "$PIN" --list-objects; }
 
 check_kind() {
     local kind=$1 folder=$WORK/$1 root_key issuing_key before
+    make_token "$kind"
     configure_token "$kind"
     before=$(objects | grep -c '^Private Key Object' || true)
     ca-daemon init --config "$folder.yaml" --pem-dir "$folder/pem" --server-name localhost
@@ -47,6 +55,25 @@ check_kind() {
         -untrusted "$folder/svid/svid.pem" "$folder/svid/svid.pem"
     check_revoked "$folder" "$root_key" $((before + 1))
     stop "ca-$kind"
+    check_lost "$folder" $((before + 1))
+}
+
+# check_lost FOLDER KEYS: without its database, and the keys that are beside it, nothing is begun where the token has as
+# many private keys of the authority; the next trust domain begins in the same token.
+check_lost() {
+    local folder=$1 keys=$2
+    mv -- "$folder/ca" "$folder/kept"
+    refused "another authority beside the keys in the token" "the token \`$TOKEN\` holds private keys .* its database is empty" \
+        ca-daemon init --config "$folder.yaml"
+    expect "the token has the keys that it had" test "$(objects | grep -c '^Private Key Object')" = "$keys"
+    sed "s/^trust_domain: .*/trust_domain: other.example/" "$folder.yaml" >"$folder-other.yaml"
+    rm -r -- "$folder/ca"
+    ca-daemon init --config "$folder-other.yaml"
+    expect "another trust domain has a key of its own beside them" \
+        test "$(objects | grep -c '^Private Key Object')" = $((keys + 1))
+    rm -r -- "$folder/ca"
+    mv -- "$folder/kept" "$folder/ca"
+    ca-daemon init --config "$folder.yaml"
 }
 
 # check_revoked FOLDER ROOT_KEY KEYS: another root takes the place of the one with this key, and the token has as many
@@ -66,7 +93,6 @@ check_revoked() {
 configure_ca
 mkdir -- "$WORK/tokens"
 echo "directories.tokendir = $WORK/tokens" >"$SOFTHSM2_CONF"
-softhsm2-util --init-token --free --label secplane --pin "$PIN" --so-pin 12345678
 (umask 077 && echo "$PIN" >"$WORK/pin")
 
 for kind in ec-p256 ec-p384 rsa-2048; do
@@ -77,6 +103,6 @@ done
 refused "a wrong PIN" 'PIN is incorrect|CKR_PIN_INCORRECT|specified PIN' \
     ca-daemon init --config "$WORK/ec-p256.yaml"
 (umask 077 && echo "$PIN" >"$WORK/pin")
-sed -i 's/token_label: secplane/token_label: other/' "$WORK/ec-p256.yaml"
+sed -i 's/token_label: [^,]*/token_label: other/' "$WORK/ec-p256.yaml"
 refused "a token that is not there" 'no slot has a token of this label' \
     ca-daemon init --config "$WORK/ec-p256.yaml"
