@@ -219,3 +219,51 @@ pub enum RotationError {
     #[error(transparent)]
     Id(#[from] SpiffeIdError),
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use super::*;
+    use crate::lifecycle::{
+        Line,
+        testing::{HOUR, World},
+    };
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    async fn shows(issuance: &Issuance, line: &str) {
+        let shown = async {
+            while !issuance.store().metrics().encode().unwrap().lines().any(|found| found == line) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(MINUTE, shown).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn tells_while_nothing_new_can_be_made() {
+        let world = World::new();
+        let (issuance, lifecycle) = world.start().await;
+        let root = world.key_file(&lifecycle.standing().active(Line::Root).unwrap().key_id);
+        let aside = root.with_extension("aside");
+        issuance.store().clone().close().await;
+        fs::rename(&root, &aside).unwrap();
+        world.advance(HOUR * 13);
+
+        let (issuance, lifecycle) = world.start().await;
+        let before = issuance.issuing().key_id().to_owned();
+        let (rotation, _identity) =
+            Rotation::start(Arc::clone(&issuance), lifecycle, Vec::new()).await.unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(rotation.run(stop.clone()));
+        shows(&issuance, "secplane_ca_renewal_failing 1").await;
+        assert_eq!(issuance.issuing().key_id(), before);
+        fs::rename(&aside, &root).unwrap();
+        issuance.store().read_again(Notice::Everything);
+        shows(&issuance, "secplane_ca_renewal_failing 0").await;
+        assert_ne!(issuance.issuing().key_id(), before);
+        stop.cancel();
+        running.await.unwrap();
+    }
+}

@@ -220,7 +220,8 @@ impl Lifecycle {
     /// the place of one that was. One that stands there already stays as it is, and is answered.
     ///
     /// # Errors
-    /// When the root above it is tainted, or it cannot be written. Its key is kept all the same: an outside CA certified it, and will not do so again.
+    /// When the root above it is tainted, or it cannot be written. Its key is kept all the same: an outside CA certified
+    /// it, and will not do so again.
     pub async fn take_in(
         self: &Arc<Self>,
         ca: Arc<DomainCa>,
