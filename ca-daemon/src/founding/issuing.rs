@@ -79,6 +79,10 @@ mod tests {
 
     const FAILING: &str = "secplane_ca_renewal_failing 1";
 
+    fn is_missing(key: &str, error: &LifecycleError) -> bool {
+        matches!(error, LifecycleError::KeyStore(KeyStoreError::NoKey(key_id)) if key_id == key)
+    }
+
     #[tokio::test]
     async fn starts_with_what_is_valid_while_no_new_issuing_ca_can_be_signed() {
         let world = World::new();
@@ -94,9 +98,8 @@ mod tests {
         let (issuance, lifecycle) = world.start_replica(&store, REPLICA).await;
         assert_eq!(issuance.issuing().key_id(), before);
         assert!(store.metrics().encode().unwrap().contains(FAILING));
-        let missing = |error: &LifecycleError| matches!(error, LifecycleError::KeyStore(KeyStoreError::NoKey(key_id)) if *key_id == root);
         let error = lifecycle.keep_up().await.unwrap_err();
-        assert!(missing(&error), "it is tried again: {error}");
+        assert!(is_missing(&root, &error), "it is tried again: {error}");
         assert_eq!(issuance.issuing().key_id(), before);
 
         fs::rename(&aside, world.key_file(&root)).unwrap();
@@ -107,7 +110,7 @@ mod tests {
         fs::rename(world.key_file(&root), &aside).unwrap();
         world.advance(DAY * 2);
         match world.found(&store, "example.org").await {
-            Err(FoundingError::Authorities(error)) => assert!(missing(&error), "{error}"),
+            Err(FoundingError::Authorities(error)) => assert!(is_missing(&root, &error), "{error}"),
             other => panic!("{:?}", other.map(drop)),
         }
     }

@@ -403,6 +403,30 @@ async fn lets_an_outside_root_go_with_what_is_below_it() {
     }
 }
 
+/// The outside CA certified the next one while the one before lives: nobody who has an SVID of either notices.
+#[tokio::test]
+async fn accepts_two_generations_below_one_outside_root() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    let outside = Outside::new();
+    let first = move_below(&admin, &outside).await;
+    let held = admin.mint("/held", 0).await.unwrap();
+    let second = move_below(&admin, &outside).await;
+    assert_ne!(first, second);
+    let fresh = admin.mint("/fresh", 0).await.unwrap();
+    assert_ne!(held.chain()[2], fresh.chain()[2], "each carries the CA that it is below");
+
+    is_refused(taint(&admin, &outside.root).await, Code::InvalidArgument, "signing current authority");
+    is_refused(revoke(&admin, &outside.root, true).await, Code::InvalidArgument, "signing current authority");
+    let roots = bundle(&admin).await.x509_authorities;
+    let trusted: Vec<_> = roots.iter().filter(|root| root.asn1[..] == outside.root[..]).collect();
+    assert!(matches!(trusted[..], [root] if !root.tainted), "{roots:?}");
+    for holder in [held, fresh] {
+        verify(&holder, &outside.root).unwrap();
+        ca.connect_as(&holder).await.renew().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn refuses_an_answer_that_does_not_fit_its_request() {
     let ca = Ca::start().await;

@@ -173,3 +173,17 @@ async fn deletes_the_key_files_that_nobody_needs() {
         keys.load_secret("a-secret").await.unwrap().unwrap();
     }
 }
+
+#[tokio::test]
+async fn lists_the_names_that_begin_alike_in_every_place() {
+    let folder = tempfile::tempdir().unwrap();
+    for storage in places(&folder).await {
+        let keys = open_with(&storage, OLD).await.unwrap();
+        for name in ["jwt-0a-one", "jwt-0a-other", "jwt-0b-one"] {
+            keys.keep_secret(name, b"x").await.unwrap();
+        }
+        let mut found = keys.names_beginning_with("jwt-0a-").await.unwrap();
+        found.sort();
+        assert_eq!(found, ["jwt-0a-one", "jwt-0a-other"]);
+    }
+}
