@@ -1,6 +1,6 @@
 //! What one replica does to trust, the others heed: on streams that are open, in what they publish and issue.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ca_daemon::authority::verify_jwt_svid;
 use secplane_identity::{TrustBundle, TrustBundleSet, x509::Certificate};
@@ -11,7 +11,8 @@ use secplane_proto::{
         localauthority::v1::{
             ActivateJwtAuthorityRequest, ActivateX509AuthorityRequest, GetJwtAuthorityStateRequest,
             GetX509AuthorityStateRequest, PrepareJwtAuthorityRequest, PrepareX509AuthorityRequest,
-            RevokeJwtAuthorityRequest, RevokeX509AuthorityRequest, TaintX509AuthorityRequest,
+            RevokeJwtAuthorityRequest, RevokeX509AuthorityRequest, TaintJwtAuthorityRequest,
+            TaintX509AuthorityRequest,
         },
         svid::v1::MintJwtsvidRequest,
     },
@@ -21,11 +22,12 @@ use secplane_tests::{
     clients::Clients,
     entries::{entry_for_this_process, id},
     holder::{Holder, client_config, open},
+    moved_clock::MovedClock,
     plain_http::get,
     soon,
     workload::holder,
 };
-use tonic::{Request, Streaming, metadata::MetadataValue};
+use tonic::{Code, Request, Streaming, metadata::MetadataValue};
 
 use super::{two, until};
 
@@ -134,6 +136,37 @@ async fn publish_and_sign_with_one_set_of_jwt_keys() {
         })
         .await;
     }
+}
+
+/// One replica grants tokens of ten hours, the other one none longer than an hour: it takes no key from under those.
+#[tokio::test]
+async fn keep_a_jwt_key_while_the_tokens_of_another_live() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let time = MovedClock::default();
+    let first = CaFolder::new();
+    let mut second = CaFolder::replica_of(&first);
+    second.config.validity.longest = HOUR;
+    let one = first.start_with_clock(time.clock()).await;
+    let other = second.start_with_clock(time.clock()).await;
+    let ttl = 10 * 3600;
+    let request = MintJwtsvidRequest { id: Some(id("/web")), audience: vec!["one".to_owned()], ttl };
+    one.admin().svid().mint_jwtsvid(request).await.unwrap();
+
+    let mut steps = other.admin().local_authority();
+    let states = steps.get_jwt_authority_state(GetJwtAuthorityStateRequest {}).await.unwrap().into_inner();
+    let old = states.active.unwrap().authority_id;
+    let prepared = steps.prepare_jwt_authority(PrepareJwtAuthorityRequest {}).await.unwrap().into_inner();
+    let next = prepared.prepared_authority.unwrap().authority_id;
+    steps.activate_jwt_authority(forced(ActivateJwtAuthorityRequest { authority_id: next })).await.unwrap();
+    steps.taint_jwt_authority(TaintJwtAuthorityRequest { authority_id: old.clone() }).await.unwrap();
+
+    time.advance(HOUR * 9);
+    let revoke = RevokeJwtAuthorityRequest { authority_id: old };
+    let refused = steps.revoke_jwt_authority(revoke.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("may be valid until"), "{refused}");
+    time.advance(HOUR * 2);
+    steps.revoke_jwt_authority(revoke).await.unwrap();
 }
 
 /// The key ID of the root above a certificate that came with that of its issuing CA.
