@@ -57,9 +57,7 @@ impl JoinToken {
     /// What is kept of it.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, self.0.as_bytes()).as_ref());
-        TokenHash(hash)
+        TokenHash::of(&self.0)
     }
 
     /// The ID of the agent that uses it.
@@ -79,6 +77,13 @@ impl JoinToken {
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
+    /// Of a text that may be a token.
+    pub(super) fn of(text: &str) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+        Self(hash)
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -13,6 +13,7 @@ mod index;
 mod join_token;
 mod refused;
 mod reports;
+mod unused_tokens;
 
 use std::{
     collections::HashSet,
@@ -29,6 +30,7 @@ pub use agent::{Agent, AgentSvid, MAX_VERSION_BYTES, NotAnAgent, Standing};
 pub use filter::AgentFilter;
 pub use join_token::{JOIN_TOKEN, JoinToken, LONGEST_TTL, TokenError, TokenHash, TokenRecord, TokenUse};
 pub(crate) use reports::agents_behind;
+pub(crate) use unused_tokens::{agents_by_token, hide_unused_tokens};
 
 use self::{
     index::{Index, Kept},

@@ -33,7 +33,8 @@ impl Revocations for RevocationsApi {
         let target = target_of(target).and_then(|target| check_reason(&reason).map(|()| target));
         let target = self.0.noted(&caller, Action::CertificateRevoke, "", target)?;
         let revoked = self.0.revoke(target.clone(), reason, &caller).await?;
-        tracing::info!(%caller, ?target, revoked, "trust was taken back");
+        let target = self.0.issuance.store().without_unused_tokens(&target.name()).await;
+        tracing::info!(%caller, target, revoked, "trust was taken back");
         Ok(Response::new(RevokeResponse { revoked: i64::try_from(revoked).unwrap_or(i64::MAX) }))
     }
 

@@ -93,6 +93,16 @@ impl Event {
         self
     }
 
+    /// The texts that say whom or what it is about: others may have chosen the words.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.target.as_str()).chain(self.details.iter().map(|(_, value)| value.as_str()))
+    }
+
+    /// As [`Event::texts`], to be changed.
+    pub(crate) fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        std::iter::once(&mut self.target).chain(self.details.iter_mut().map(|(_, value)| value))
+    }
+
     /// Cuts what is too long as the log does, for whoever keeps events that others can make long.
     #[must_use]
     pub fn cut(mut self) -> Self {

@@ -1,11 +1,11 @@
 //! Attested agents as they are kept: whole, with a proof of who wrote them.
 
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 
 use super::{
     Conflict, Store, StoreError,
-    database::{Transaction, on, within},
+    database::{Transaction, in_steps, on, within},
 };
 
 /// One agent at rest. What `body` and `mac` mean is the business of [`crate::agents`].
@@ -40,6 +40,24 @@ impl Store {
                 .await?
         });
         Ok(found)
+    }
+
+    /// Those of these SPIFFE IDs that are an agent's.
+    pub(super) async fn known_agents(&self, spiffe_ids: &[&String]) -> Result<Vec<String>, StoreError> {
+        let mut known = Vec::new();
+        for step in in_steps(spiffe_ids) {
+            let found: Vec<String> = on!(&self.readers, pool => {
+                let mut query = QueryBuilder::new("SELECT spiffe_id FROM agents WHERE spiffe_id IN (");
+                let mut list = query.separated(", ");
+                for spiffe_id in step {
+                    list.push_bind(*spiffe_id);
+                }
+                query.push(")");
+                query.build_query_scalar().fetch_all(pool).await?
+            });
+            known.extend(found);
+        }
+        Ok(known)
     }
 }
 

@@ -24,6 +24,7 @@ mod revocations;
 mod secrets;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unused_tokens;
 
 use std::sync::Arc;
 
@@ -175,11 +176,12 @@ impl From<sqlx::Error> for StoreError {
 
 impl Store {
     /// Makes changes durable, all of them or none, together with what the audit log says of them. Many callers'
-    /// commits share one transaction.
+    /// commits share one transaction. Join tokens that can still be used are hidden in what the log says.
     ///
     /// # Errors
     /// When the database refuses a change, fails, or is closed.
-    pub async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+    pub async fn commit(&self, mut commit: Commit) -> Result<(), StoreError> {
+        self.hide_tokens_in(&mut commit).await;
         self.writer.commit(commit).await
     }
 

@@ -5,10 +5,18 @@ use std::fs;
 use ca_daemon::keys::generate_wrapping_key;
 use secplane_identity::PrivateKey;
 use secplane_proto::{
-    secplane::ca::v1::{RekeyRequest, rekey_request::NewWrappingKey},
-    spire::api::server::{
-        localauthority::v1::{ActivateJwtAuthorityRequest, PrepareJwtAuthorityRequest},
-        svid::v1::{MintJwtsvidRequest, NewJwtsvidRequest},
+    secplane::ca::v1::{RekeyRequest, rekey_request::NewWrappingKey, revoke_request::Target},
+    spire::api::{
+        server::{
+            agent::v1::{
+                AgentX509svidParams, BanAgentRequest, CreateJoinTokenRequest, DeleteAgentRequest,
+                GetAgentRequest, RenewAgentRequest,
+            },
+            entry::v1::{BatchDeleteEntryRequest, BatchUpdateEntryRequest},
+            localauthority::v1::{ActivateJwtAuthorityRequest, PrepareJwtAuthorityRequest},
+            svid::v1::{MintJwtsvidRequest, NewJwtsvidRequest},
+        },
+        types,
     },
     workload::ValidateJwtsvidRequest,
 };
@@ -112,9 +120,56 @@ async fn be_an_agent(ca: &CaProcess, handed: &mut Handed) {
     let request = NewJwtsvidRequest { entry_id, audience: vec!["one".to_owned()] };
     handed.jwts.push(clients.svid().new_jwtsvid(request).await.unwrap().into_inner().svid.unwrap().token);
     clients.renew_agent().await.unwrap();
+    let unused = admin.join_token().await;
+    let csr = requests::naming(&PrivateKey::generate().unwrap(), &[&agent_by(&unused)]);
+    let renewal = RenewAgentRequest { params: Some(AgentX509svidParams { csr }) };
+    clients.agent().renew_agent(renewal).await.unwrap_err();
+    handed.join_tokens.push(unused);
     handed.keys.push(key);
     handed.used_join_token = used;
     handed.join_tokens.extend([admin.join_token().await, misused, GUESSED.to_owned()]);
+}
+
+/// The SPIFFE ID of the agent that a token makes.
+fn agent_by(token: &str) -> String {
+    format!("spiffe://example.org/spire/agent/join_token/{token}")
+}
+
+/// An admin names agents that have yet to join, and so their tokens, in every call that takes a SPIFFE ID: with the right
+/// trust domain and with a wrong one.
+async fn name_an_agent_that_has_not_joined(admin: &Clients, handed: &mut Handed) {
+    let unused = admin.join_token().await;
+    let path = format!("/spire/agent/join_token/{unused}");
+    let elsewhere = types::Spiffeid { trust_domain: "example.net".to_owned(), path: path.clone() };
+    for named in [id(&path), elsewhere] {
+        let named = || Some(named.clone());
+        let mut calls = admin.agent();
+        calls.get_agent(GetAgentRequest { id: named(), output_mask: None }).await.unwrap_err();
+        calls.ban_agent(BanAgentRequest { id: named() }).await.unwrap_err();
+        calls.delete_agent(DeleteAgentRequest { id: named() }).await.unwrap_err();
+        let alias = CreateJoinTokenRequest { ttl: 60, agent_id: named(), ..Default::default() };
+        calls.create_join_token(alias).await.unwrap_err();
+        let mint = MintJwtsvidRequest { id: named(), audience: vec!["one".to_owned()], ..Default::default() };
+        admin.svid().mint_jwtsvid(mint).await.unwrap_err();
+        let whose = types::Entry { spiffe_id: named(), ..entry_below(&path, "/") };
+        admin.try_create_entry(whose).await;
+    }
+    for uri in [agent_by(&unused), agent_by(&unused).replace("example.org", "example.net")] {
+        let csr = requests::naming(&PrivateKey::generate().unwrap(), &[&uri]);
+        admin.mint_with(csr, 0).await.unwrap_err();
+        let is_own = uri.starts_with("spiffe://example.org/");
+        assert_eq!(admin.revoke_all(Target::SpiffeId(uri)).await.is_ok(), is_own);
+    }
+
+    // This is how a node's entries are made before it joins.
+    let selector = types::Selector { r#type: "spiffe_id".to_owned(), value: agent_by(&unused) };
+    let below = types::Entry { selectors: vec![selector], ..entry_below(&path, "/later") };
+    let made = admin.create_entry(below).await;
+    let update = types::Entry { hint: "h".to_owned(), ..made.clone() };
+    let update = BatchUpdateEntryRequest { entries: vec![update], ..Default::default() };
+    admin.entry().batch_update_entry(update).await.unwrap();
+    admin.entry().batch_delete_entry(BatchDeleteEntryRequest { ids: vec![made.id] }).await.unwrap();
+    handed.join_tokens.push(unused);
 }
 
 /// What an admin asks for.
@@ -146,6 +201,7 @@ async fn stand_in_no_entry_and_in_no_log_line() {
     admin.create_entry(entry_for_this_process("/workload")).await;
     be_a_workload(&Workload::at(&folder.config.workload_api_socket()), &mut handed).await;
     be_an_agent(&ca, &mut handed).await;
+    name_an_agent_that_has_not_joined(&admin, &mut handed).await;
     be_an_admin(&admin, new_key.to_str().unwrap(), &mut handed).await;
     ca.terminate().await;
 
@@ -156,6 +212,9 @@ async fn stand_in_no_entry_and_in_no_log_line() {
     let agent = format!("/spire/agent/join_token/{}", handed.used_join_token);
     assert!(stands_in(&rows, handed.serial.as_bytes()), "the search finds what is there");
     assert!(stands_in(&lines, agent.as_bytes()), "the search finds what is there");
+    for text in [&rows, &lines] {
+        assert!(stands_in(text, b"/spire/agent/join_token/<sha256:"), "what was tried is told");
+    }
 
     let mut secrets = handed.secrets();
     for file in ["wrapping.key", "new.key"] {
