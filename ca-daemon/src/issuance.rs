@@ -158,9 +158,12 @@ impl Issuance {
         Ok((signed, commit))
     }
 
-    /// As [`Issuance::issue`] for many, with one durable write for all of them. The answers are in the order of the
-    /// orders; one that is refused harms no other.
-    pub async fn issue_all(&self, orders: Vec<Order>) -> Vec<Result<SignedCertificate, IssueError>> {
+    /// As [`Issuance::prepare`] for many, with one commit that records all of them and the refusals. The answers are in
+    /// the order of the orders; one that is refused harms no other. If the commit fails, they are [`unrecorded`].
+    pub async fn prepare_all(
+        &self,
+        orders: Vec<Order>,
+    ) -> (Vec<Result<SignedCertificate, IssueError>>, Commit) {
         let now = self.clock.now();
         let mut results = Vec::with_capacity(orders.len());
         let (mut records, mut events) = (Vec::with_capacity(orders.len()), Vec::with_capacity(orders.len()));
@@ -180,15 +183,7 @@ impl Issuance {
             tokio::task::yield_now().await;
         }
         let changes = if records.is_empty() { Vec::new() } else { vec![Change::Issue(records)] };
-        match self.store.commit(Commit { changes, events }).await {
-            Ok(()) => results,
-            // Nothing is on record, so nothing is handed out.
-            Err(error) => {
-                let error = Arc::new(error);
-                let unrecorded = || Err(IssueError::Unrecorded(Arc::clone(&error)));
-                results.into_iter().map(|result| result.and_then(|_| unrecorded())).collect()
-            }
-        }
+        (results, Commit { changes, events })
     }
 
     #[expect(clippy::result_large_err, reason = "both outcomes carry their entry of the audit log")]
@@ -363,6 +358,17 @@ impl Issuance {
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
+}
+
+/// What becomes of certificates whose commit failed: nothing is on record, so nothing is handed out.
+#[must_use]
+pub fn unrecorded(
+    results: Vec<Result<SignedCertificate, IssueError>>,
+    error: StoreError,
+) -> Vec<Result<SignedCertificate, IssueError>> {
+    let error = Arc::new(error);
+    let unrecorded = || Err(IssueError::Unrecorded(Arc::clone(&error)));
+    results.into_iter().map(|result| result.and_then(|_| unrecorded())).collect()
 }
 
 fn is_same(one: &TrustBundle, other: &TrustBundle) -> bool {

@@ -8,10 +8,12 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use secplane_identity::SpiffeId;
 
 pub use self::lives::JwtLives;
 pub(crate) use self::lives::{forget_lives, longest_life};
 use crate::{
+    agents::{Agents, AgentsError},
     audit::Action,
     authority::{JwtKey, JwtSignError, JwtSubject, SignedJwt},
     instant::{Clock, unix},
@@ -19,7 +21,7 @@ use crate::{
     keys::KeyStoreError,
     operations::metrics::IssueResult,
     registry::{Entry, EntryId},
-    store::{Store, StoreError},
+    store::{Commit, Store, StoreError},
 };
 
 /// What metrics call them.
@@ -47,6 +49,12 @@ pub struct JwtOrder {
     pub requester: Requester,
     /// The entry that granted it.
     pub entry_id: Option<EntryId>,
+}
+
+/// A token that is not recorded yet, or why there is none.
+struct Made {
+    signed: Result<SignedJwt, JwtIssueError>,
+    took: Duration,
 }
 
 /// Signs JWT-SVIDs with the key of the trust domain, and records them.
@@ -95,6 +103,30 @@ impl JwtSvids {
     /// When the audience is not usable, the lifetime is too long, there is no key, or it or its life cannot be recorded:
     /// then nothing is handed out.
     pub async fn issue(&self, order: JwtOrder) -> Result<SignedJwt, JwtIssueError> {
+        let (made, commit) = self.make(order).await;
+        let recorded = self.store.commit(commit).await.map_err(JwtIssueError::from);
+        self.hand_out(made, recorded)
+    }
+
+    /// As [`JwtSvids::issue`], for whoever holds the SVID `serial` of an agent, if they may still act when it is
+    /// recorded.
+    ///
+    /// # Errors
+    /// As [`JwtSvids::issue`], and when the agent was shut out.
+    pub async fn issue_for(
+        &self,
+        agents: &Agents,
+        agent: &SpiffeId,
+        serial: &str,
+        order: JwtOrder,
+    ) -> Result<SignedJwt, JwtIssueError> {
+        let (made, commit) = self.make(order).await;
+        let recorded = agents.commit_for(agent, serial, commit).await.map_err(JwtIssueError::from);
+        self.hand_out(made, recorded)
+    }
+
+    /// Signs what was ordered, and answers with it the commit that records it.
+    async fn make(&self, order: JwtOrder) -> (Made, Commit) {
         let JwtOrder { subject, lifetime, requester, entry_id } = order;
         let began = Instant::now();
         let signed = self.sign(&subject, lifetime).await;
@@ -110,18 +142,24 @@ impl JwtSvids {
                 .with("jti", subject.token_id.as_deref().unwrap_or_default()),
             Err(error) => event.failed(error.to_string()),
         };
-        let recorded = self.store.record(event).await;
+        let signed = signed.map(|(_, signed)| signed);
+        (Made { signed, took }, Commit { changes: Vec::new(), events: vec![event] })
+    }
+
+    /// What was made, if it is recorded.
+    fn hand_out(&self, made: Made, recorded: Result<(), JwtIssueError>) -> Result<SignedJwt, JwtIssueError> {
+        let Made { signed, took } = made;
         let metrics = self.store.metrics();
-        match (&signed, &recorded) {
-            (Err(error), _) => metrics.issued(KIND, error.counted_as()),
-            (Ok(_), Ok(())) => metrics.issued(KIND, IssueResult::Issued),
-            (Ok(_), Err(_)) => metrics.issued(KIND, IssueResult::Failed),
-        }
+        let counted = match (&signed, &recorded) {
+            (Ok(_), Ok(())) => IssueResult::Issued,
+            (Err(error), _) | (Ok(_), Err(error)) => error.counted_as(),
+        };
+        metrics.issued(KIND, counted);
         if signed.is_ok() {
             metrics.signed(KIND, took);
         }
         recorded?;
-        signed.map(|(_, signed)| signed)
+        signed
     }
 
     async fn sign(
@@ -178,6 +216,9 @@ pub enum JwtIssueError {
     /// How long it lives cannot be noted beside its key.
     #[error(transparent)]
     Keys(#[from] KeyStoreError),
+    /// It cannot be recorded for the agent that asked.
+    #[error(transparent)]
+    Agent(#[from] AgentsError),
     /// No randomness.
     #[error("the system gives no randomness")]
     Randomness,
@@ -187,8 +228,15 @@ impl JwtIssueError {
     /// Whether the request was at fault or the authority.
     fn counted_as(&self) -> IssueResult {
         match self {
-            Self::TooLong { .. } | Self::Sign(JwtSignError::Audience) => IssueResult::Refused,
-            Self::NoKey | Self::Sign(_) | Self::Store(_) | Self::Keys(_) | Self::Randomness => {
+            Self::TooLong { .. }
+            | Self::Sign(JwtSignError::Audience)
+            | Self::Agent(AgentsError::NotAnAgent(_)) => IssueResult::Refused,
+            Self::NoKey
+            | Self::Sign(_)
+            | Self::Store(_)
+            | Self::Keys(_)
+            | Self::Agent(_)
+            | Self::Randomness => {
                 IssueResult::Failed
             }
         }

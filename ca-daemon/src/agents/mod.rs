@@ -40,7 +40,7 @@ use crate::{
     audit::Event,
     instant::unix,
     keys::RowMac,
-    store::{AgentRow, Change, Commit, Notice, Store, StoreError},
+    store::{AgentRow, Change, Commit, Conflict, Notice, Store, StoreError},
 };
 
 /// How often a change is made anew because somebody else changed the same row.
@@ -141,6 +141,26 @@ impl Agents {
         Err(AgentsError::Busy(id.clone()))
     }
 
+    /// Makes durable what the holder of an agent's SVID asked for, if they may still act by then: their agent is shut out
+    /// either before, and this is refused, or after, and whoever shuts it out finds what this wrote.
+    ///
+    /// # Errors
+    /// When the agent was shut out, or a later SVID of its was used; or the database fails.
+    pub async fn commit_for(&self, id: &SpiffeId, serial: &str, with: Commit) -> Result<(), AgentsError> {
+        for _ in 0..ATTEMPTS {
+            let kept = self.kept(id).ok_or_else(|| NotAnAgent::NotAttested(id.clone()))?;
+            kept.agent.standing(serial)?;
+            let mut commit = with.clone();
+            commit.changes.push(Change::HoldAgent { spiffe_id: id.to_string(), mac: kept.mac });
+            match self.store.commit(commit).await {
+                // It may be nothing but its version that changed.
+                Err(StoreError::Conflict(Conflict::Changed)) => drop(self.reload(id).await?),
+                result => return Ok(result?),
+            }
+        }
+        Err(AgentsError::Busy(id.clone()))
+    }
+
     /// Notes that an agent uses its newest SVID: the one before is no longer accepted.
     ///
     /// # Errors
@@ -186,7 +206,8 @@ impl Agents {
                     row.mac
                 }
             };
-            commit.changes.push(Change::DeleteAgent { spiffe_id: id.to_string(), old_mac });
+            // First of all, as in `put`.
+            commit.changes.insert(0, Change::DeleteAgent { spiffe_id: id.to_string(), old_mac });
             let gone = id.clone();
             match self.carry_out(id, commit, move |index| index.remove(&gone)).await {
                 Ok(()) => {
@@ -227,13 +248,16 @@ impl Agents {
     /// Takes in an agent that has just proved itself, together with what belongs to it.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when somebody else was faster: look again.
+    /// [`StoreError::Conflict`] when somebody else was faster: look again. When it was banned.
     pub(crate) async fn admit(
         self: &Arc<Self>,
         agent: Agent,
         with: Commit,
     ) -> Result<Arc<Agent>, AgentsError> {
         let old = self.kept(&agent.id);
+        if old.as_ref().is_some_and(|kept| kept.agent.banned) {
+            return Err(NotAnAgent::Banned(agent.id).into());
+        }
         let revision = old.as_ref().map_or(0, |kept| kept.agent.revision + 1);
         let agent = Agent { revision, ..agent };
         self.put(agent, old.map(|kept| kept.mac), with).await
@@ -381,10 +405,12 @@ impl Agents {
         let row = encoding::seal_agent(&agent, &self.mac);
         let kept = Kept { agent: Arc::new(agent), mac: row.mac.clone() };
         let agent = Arc::clone(&kept.agent);
-        with.changes.push(match old_mac {
+        let change = match old_mac {
             None => Change::AddAgent(row),
             Some(old_mac) => Change::ReplaceAgent { row, old_mac },
-        });
+        };
+        // First of all: it waits for whoever holds the row, and what they wrote is seen by what comes after it.
+        with.changes.insert(0, change);
         self.carry_out(&agent.id, with, move |index| index.put_later(kept)).await?;
         Ok(agent)
     }

@@ -3,11 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::{agent::tests::agent, agent::tests::svid, *};
-use crate::{
-    audit::Action,
-    instant::Clock,
-    store::{Conflict, testing},
-};
+use crate::{audit::Action, instant::Clock, store::testing};
 
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
@@ -124,6 +120,58 @@ async fn sees_what_another_replica_changed() {
     there.evict(&id, with(Action::AgentEvict)).await.unwrap();
     here.follow(&Notice::Everything).await.unwrap();
     assert_eq!(here.agent(&id), None);
+}
+
+/// What the holder of an agent's SVID asks for.
+fn wish(name: &str) -> Commit {
+    let change = Change::AddSecret { name: name.to_owned(), sealed: vec![1] };
+    Commit { changes: vec![change], events: Vec::new() }
+}
+
+#[tokio::test]
+async fn records_nothing_for_an_agent_that_another_replica_shut_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, store) = open(folder.path()).await;
+    let banned = admit(&here, "/spire/agent/a").await.id.clone();
+    let evicted = admit(&here, "/spire/agent/b").await.id.clone();
+    let there = Agents::load(store.clone(), mac()).await.unwrap();
+    there.ban(&banned, with(Action::AgentBan)).await.unwrap();
+    there.evict(&evicted, with(Action::AgentEvict)).await.unwrap();
+    for id in [&banned, &evicted] {
+        assert!(here.of_holder(id, "1").is_ok(), "the news of it is on its way");
+    }
+    let refused = here.commit_for(&banned, "1", wish("a")).await;
+    assert!(matches!(refused, Err(AgentsError::NotAnAgent(NotAnAgent::Banned(_)))), "{refused:?}");
+    let refused = here.commit_for(&evicted, "1", wish("b")).await;
+    assert!(matches!(refused, Err(AgentsError::NotAnAgent(NotAnAgent::NotAttested(_)))), "{refused:?}");
+    assert!(store.secrets().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn records_what_an_agent_asks_for_by_an_svid_that_still_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, store) = open(folder.path()).await;
+    let id = admit(&here, "/spire/agent/a").await.id.clone();
+    let there = Agents::load(store.clone(), mac()).await.unwrap();
+    there.change(&id, Commit::default(), |a| Ok(Some(a.renewed("1", svid("2"))))).await.unwrap();
+    here.commit_for(&id, "1", wish("before the first use")).await.unwrap();
+    there.settle(&id, "2").await.unwrap();
+    let refused = here.commit_for(&id, "1", wish("after it")).await;
+    assert!(matches!(refused, Err(AgentsError::NotAnAgent(NotAnAgent::NotActive { .. }))), "{refused:?}");
+    here.commit_for(&id, "2", wish("by the newest")).await.unwrap();
+    let names: Vec<_> = store.secrets().await.unwrap().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["before the first use", "by the newest"]);
+}
+
+#[tokio::test]
+async fn admits_nobody_who_was_banned() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, _) = open(folder.path()).await;
+    let id = admit(&agents, "/spire/agent/a").await.id.clone();
+    agents.ban(&id, with(Action::AgentBan)).await.unwrap();
+    let again = agents.admit(agent("/spire/agent/a"), Commit::default()).await;
+    assert!(matches!(again, Err(AgentsError::NotAnAgent(NotAnAgent::Banned(_)))), "{again:?}");
+    assert!(agents.agent(&id).unwrap().banned);
 }
 
 #[tokio::test]

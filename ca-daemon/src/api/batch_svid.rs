@@ -14,11 +14,11 @@ use tonic::{Code, Status};
 use super::{page, refusal::ToStatus, services::Services, svid::csr_refusal};
 use crate::{
     access::Caller,
-    agents::Agent,
+    agents::{Agent, AgentsError},
     audit::Action,
     authority::{CertificateRequest, SignedCertificate, Subject},
     instant::unix,
-    issuance::{Order, Requester},
+    issuance::{IssueError, Order, Requester, unrecorded},
     registry::{EntryId, spiffe_id_to_wire},
 };
 
@@ -65,7 +65,7 @@ impl Services {
                 tokio::task::yield_now().await;
             }
         }
-        let mut issued = self.issuance.issue_all(orders).await.into_iter();
+        let mut issued = self.issue_for(caller, agent, orders).await?.into_iter();
         let results = answers
             .into_iter()
             .map(|answer| {
@@ -76,6 +76,22 @@ impl Services {
             })
             .map(result);
         Ok(BatchNewX509svidResponse { results: within_one_message(results) })
+    }
+
+    /// Signs what an agent may have and records it, if it may still have it by then.
+    async fn issue_for(
+        &self,
+        caller: &Caller,
+        agent: &Agent,
+        orders: Vec<Order>,
+    ) -> Result<Vec<Result<SignedCertificate, IssueError>>, Status> {
+        let (results, commit) = self.issuance.prepare_all(orders).await;
+        let serial = caller.holder().map(|holder| holder.serial.as_str()).unwrap_or_default();
+        match self.agents.commit_for(&agent.id, serial, commit).await {
+            Ok(()) => Ok(results),
+            Err(AgentsError::Store(error)) => Ok(unrecorded(results, error)),
+            Err(error) => Err(error.to_status()),
+        }
     }
 
     /// Checks one item: the entry is one that the agent may ask for, and the request is in order.

@@ -166,6 +166,7 @@ impl ToStatus for JwtIssueError {
             }
             Self::NoKey | Self::Sign(JwtSignError::KeyExpired) => Status::unavailable(self.to_string()),
             Self::Store(error) => error.to_status(),
+            Self::Agent(error) => error.to_status(),
             Self::Sign(JwtSignError::Sign) | Self::Keys(_) | Self::Randomness => our_fault(self),
         }
     }

@@ -1,5 +1,7 @@
 //! Attested agents as they are kept: whole, with a proof of who wrote them.
 
+use std::collections::{BTreeSet, HashMap};
+
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use sqlx::{FromRow, QueryBuilder};
 
@@ -108,4 +110,34 @@ pub(super) async fn delete(
             .rows_affected()
     });
     if gone == 1 { Ok(()) } else { Err(Conflict::Changed.into()) }
+}
+
+/// Refuses unless the rows of all of these agents still are the ones with these MACs, and has them stay so until the
+/// transaction has ended.
+pub(super) async fn hold(transaction: &mut Transaction, held: &[(&str, &[u8])]) -> Result<(), StoreError> {
+    // Many commits of one agent share a transaction; one look is enough for all of them. The order keeps replicas from
+    // waiting for one another in a circle.
+    let agents: BTreeSet<&str> = held.iter().map(|(spiffe_id, _)| *spiffe_id).collect();
+    let agents: Vec<&str> = agents.into_iter().collect();
+    let lock = match transaction {
+        // Nobody else writes meanwhile.
+        Transaction::Sqlite(_) => "",
+        // Another replica's change of the row waits for this transaction, or this one sees that change.
+        Transaction::Postgres(_) => " FOR SHARE",
+    };
+    let mut found: HashMap<String, Vec<u8>> = HashMap::new();
+    for step in in_steps(&agents) {
+        let rows: Vec<(String, Vec<u8>)> = within!(transaction, connection => {
+            let mut query = QueryBuilder::new("SELECT spiffe_id, mac FROM agents WHERE spiffe_id IN (");
+            let mut list = query.separated(", ");
+            for spiffe_id in step {
+                list.push_bind(*spiffe_id);
+            }
+            query.push(") ORDER BY spiffe_id").push(lock);
+            query.build_query_as().fetch_all(connection).await?
+        });
+        found.extend(rows);
+    }
+    let stands = |(spiffe_id, mac): &(&str, &[u8])| found.get(*spiffe_id).is_some_and(|found| found == mac);
+    if held.iter().all(stands) { Ok(()) } else { Err(Conflict::Changed.into()) }
 }

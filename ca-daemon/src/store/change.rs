@@ -109,6 +109,13 @@ pub enum Change {
         /// The MAC of its row.
         old_mac: Vec<u8>,
     },
+    /// Refuses the whole commit unless an agent's row still is the one with this MAC.
+    HoldAgent {
+        /// The agent.
+        spiffe_id: String,
+        /// The MAC of its row.
+        mac: Vec<u8>,
+    },
     /// Adds a join token that must not be there yet.
     AddJoinToken(JoinTokenRow),
     /// Replaces a join token whose row is still the one with this MAC.
@@ -206,6 +213,7 @@ impl Change {
             | Self::FillKeyHash { .. }
             | Self::MendCertificate(_)
             | Self::ForgetRevocationList(_)
+            | Self::HoldAgent { .. }
             | Self::AddJoinToken(_)
             | Self::ReplaceJoinToken { .. }
             | Self::ForgetJoinTokens { .. }
@@ -239,8 +247,7 @@ pub(super) async fn tell_others(
 
 /// Carries changes out in their order; runs of additions share statements.
 pub(super) async fn apply(transaction: &mut Transaction, changes: &[&Change]) -> Result<(), StoreError> {
-    let mut issued = Vec::new();
-    let mut created = Vec::new();
+    let mut run = Run::default();
     for change in changes {
         match change {
             Change::Issue(records) => {
@@ -249,28 +256,36 @@ pub(super) async fn apply(transaction: &mut Transaction, changes: &[&Change]) ->
                         revocations::refuse_revoked(transaction, renewed).await?;
                     }
                 }
-                issued.extend(records);
+                run.issued.extend(records);
             }
-            Change::CreateEntry(row) => created.push(row),
+            Change::CreateEntry(row) => run.created.push(row),
+            // Nothing of a run changes an agent.
+            Change::HoldAgent { spiffe_id, mac } => run.held.push((spiffe_id.as_str(), mac.as_slice())),
             other => {
-                flush(transaction, &mut issued, &mut created).await?;
+                run.flush(transaction).await?;
                 apply_one(transaction, other).await?;
             }
         }
     }
-    flush(transaction, &mut issued, &mut created).await
+    run.flush(transaction).await
 }
 
-async fn flush(
-    transaction: &mut Transaction,
-    issued: &mut Vec<&CertificateRecord>,
-    created: &mut Vec<&EntryRow>,
-) -> Result<(), StoreError> {
-    certificates::insert(transaction, issued).await?;
-    entries::create(transaction, created).await?;
-    issued.clear();
-    created.clear();
-    Ok(())
+/// Changes that share statements.
+#[derive(Default)]
+struct Run<'a> {
+    held: Vec<(&'a str, &'a [u8])>,
+    issued: Vec<&'a CertificateRecord>,
+    created: Vec<&'a EntryRow>,
+}
+
+impl Run<'_> {
+    async fn flush(&mut self, transaction: &mut Transaction) -> Result<(), StoreError> {
+        agents::hold(transaction, &self.held).await?;
+        certificates::insert(transaction, &self.issued).await?;
+        entries::create(transaction, &self.created).await?;
+        *self = Self::default();
+        Ok(())
+    }
 }
 
 async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(), StoreError> {
@@ -302,6 +317,9 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         Change::AddAgent(row) => agents::add(transaction, row).await,
         Change::ReplaceAgent { row, old_mac } => agents::replace(transaction, row, old_mac).await,
         Change::DeleteAgent { spiffe_id, old_mac } => agents::delete(transaction, spiffe_id, old_mac).await,
+        Change::HoldAgent { spiffe_id, mac } => {
+            agents::hold(transaction, &[(spiffe_id.as_str(), mac.as_slice())]).await
+        }
         Change::AddJoinToken(row) => join_tokens::add(transaction, row).await,
         Change::ReplaceJoinToken { row, old_mac } => join_tokens::replace(transaction, row, old_mac).await,
         Change::ForgetJoinTokens { expired_before } => {

@@ -1,6 +1,7 @@
 //! Certificates whose trust was taken away.
 
-use secplane_identity::PrivateKey;
+use futures_util::future::join_all;
+use secplane_identity::{PrivateKey, x509::Certificate};
 use secplane_proto::{
     secplane::ca::v1::RevokeCertificateRequest,
     spire::api::{
@@ -163,4 +164,32 @@ async fn refuses_the_workloads_of_an_agent_that_was_shut_out() {
     // The same workload on another node is not harmed.
     assert_eq!(spared.leaf().uris, refused[0].1.leaf().uris);
     ca.connect_as(&spared).await.renew().await.unwrap();
+}
+
+/// What was asked for at the same moment comes before the ban, and is revoked by it, or after it, and is refused.
+#[tokio::test]
+async fn leaves_nothing_trusted_that_an_agent_was_given_while_it_was_banned() {
+    let ca = Ca::start_with(|config| config.limits.signatures = 0).await;
+    let agent = Agent::attest(&ca).await;
+    let entry = ca.admin().create_entry(agent.entry("/workload")).await;
+    let asks = || async {
+        let mut given = Vec::new();
+        while let Ok(results) = agent.clients.new_svids(&[&entry.id]).await {
+            given.extend(results.into_iter().filter_map(|result| result.svid));
+        }
+        given
+    };
+    let ban = async {
+        agent.clients.new_svids(&[&entry.id]).await.unwrap();
+        let request = BanAgentRequest { id: Some(id(&agent.path)) };
+        ca.admin().agent().ban_agent(request).await.unwrap();
+    };
+    let (given, ()) = tokio::join!(join_all((0..8).map(|_| asks())), ban);
+
+    assert!(agent.clients.new_svids(&[&entry.id]).await.is_err());
+    for svid in given.into_iter().flatten() {
+        let leaf = Certificate::parse(&svid.cert_chain[0]).unwrap();
+        let record = ca.admin().record(leaf.serial).await.unwrap();
+        assert!(record.revoked_at > 0, "{record:?}");
+    }
 }

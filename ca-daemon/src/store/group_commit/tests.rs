@@ -5,7 +5,7 @@ use std::path::Path;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::store::{Conflict, testing};
+use crate::store::{AgentRow, Conflict, testing};
 
 type Answer = oneshot::Receiver<Result<(), StoreError>>;
 
@@ -35,14 +35,14 @@ fn commit(change: Change) -> Commit {
 
 /// What waits for the writer when it begins, and where each is answered. Nothing is handed in after.
 fn waiting(names: impl IntoIterator<Item = String>) -> (mpsc::Receiver<Job>, Vec<Answer>) {
-    handed_in(names.into_iter().map(|name| addition(&name)))
+    handed_in(names.into_iter().map(|name| commit(addition(&name))))
 }
 
-fn handed_in(changes: impl IntoIterator<Item = Change>) -> (mpsc::Receiver<Job>, Vec<Answer>) {
+fn handed_in(commits: impl IntoIterator<Item = Commit>) -> (mpsc::Receiver<Job>, Vec<Answer>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let answers = changes.into_iter().map(|change| {
+    let answers = commits.into_iter().map(|commit| {
         let (done, answer) = oneshot::channel();
-        sender.try_send(Job::Commit(commit(change), done)).unwrap();
+        sender.try_send(Job::Commit(commit, done)).unwrap();
         answer
     });
     let answers = answers.collect();
@@ -145,6 +145,44 @@ async fn fails_whose_statement_fails_and_no_one_who_shares_with_them() {
     assert_eq!(kept(folder.path()).await, ["a", "c"]);
 }
 
+/// An agent whose row has this MAC.
+fn agent(mac: u8) -> AgentRow {
+    AgentRow { spiffe_id: "spiffe://example.org/spire/agent/a".to_owned(), body: vec![0], mac: vec![mac] }
+}
+
+/// What somebody asked for while the agent's row had this MAC.
+fn asked_for(name: &str, mac: u8) -> Commit {
+    let hold = Change::HoldAgent { spiffe_id: agent(mac).spiffe_id, mac: vec![mac] };
+    Commit { changes: vec![addition(name), hold], events: Vec::new() }
+}
+
+#[tokio::test]
+async fn refuses_whose_agent_has_changed_and_no_one_who_shares_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = committer(folder.path()).await;
+    let replacement = Change::ReplaceAgent { row: agent(2), old_mac: vec![1] };
+    let deletion = Change::DeleteAgent { spiffe_id: agent(2).spiffe_id, old_mac: vec![2] };
+    let (receiver, answers) = handed_in([
+        commit(Change::AddAgent(agent(1))),
+        asked_for("in time", 1),
+        commit(replacement),
+        asked_for("late", 1),
+        asked_for("by what it became", 2),
+        commit(deletion),
+        asked_for("of nobody", 2),
+        commit(addition("beside")),
+    ]);
+    committer.commit_all(receiver).await;
+    let results: Vec<_> = join_all(answers).await.into_iter().map(Result::unwrap).collect();
+    let is_refused = |result: &Result<(), StoreError>| {
+        assert!(matches!(result, Ok(()) | Err(StoreError::Conflict(Conflict::Changed))), "{result:?}");
+        result.is_err()
+    };
+    let refused: Vec<_> = results.iter().map(is_refused).collect();
+    assert_eq!(refused, [false, false, false, true, false, false, true, false]);
+    assert_eq!(kept(folder.path()).await, ["beside", "by what it became", "in time"]);
+}
+
 /// It was made. Each of them could be made once more, and is not.
 #[tokio::test]
 async fn makes_nothing_twice_whose_end_nobody_heard() {
@@ -153,7 +191,7 @@ async fn makes_nothing_twice_whose_end_nobody_heard() {
     committer.unheard.store(true, Ordering::Relaxed);
     let metrics = Arc::clone(&committer.metrics);
     let changes = ["a", "b", "c"].map(|name| Change::PutSecret { name: name.to_owned(), sealed: vec![1] });
-    let (receiver, answers) = handed_in(changes);
+    let (receiver, answers) = handed_in(changes.map(commit));
     committer.commit_all(receiver).await;
     for answer in answers {
         let answer = answer.await.unwrap();
