@@ -242,3 +242,6 @@ impl JwtIssueError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

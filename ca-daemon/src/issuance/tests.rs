@@ -1,13 +1,15 @@
 //! Issuing into a real database, by a clock that the test moves.
 
+use futures_util::future::join_all;
 use secplane_identity::PrivateKey;
 
 use super::*;
 use crate::{
+    agents::{Agents, AgentsError, NotAnAgent, testing::agent},
     founding::FoundingError,
     lifecycle::testing::{HOUR, World},
     rotation::Rotation,
-    store::{CertificateFilter, Page},
+    store::{CertificateFilter, Page, Revocation, RevocationTarget},
 };
 
 fn order(name: &str) -> Order {
@@ -55,7 +57,7 @@ async fn has_recorded_what_it_hands_out() {
     let world = World::new();
     let issuance = world.issuance().await;
     let orders = (0..100).map(|number| issuance.issue(order(&format!("c{number}"))));
-    let issued = futures_util::future::join_all(orders).await;
+    let issued = join_all(orders).await;
     for signed in issued {
         let signed = signed.unwrap();
         let record = issuance.record(&signed.serial).await.unwrap();
@@ -75,6 +77,38 @@ async fn hands_out_nothing_that_it_cannot_record() {
     issuance.store().clone().close().await;
     let refused = issuance.issue(order("a")).await;
     assert!(matches!(refused, Err(IssueError::Store(StoreError::Closed))));
+}
+
+/// All of them are let in before the ban is on disk. What comes first is revoked by the ban, what comes later is refused.
+#[tokio::test]
+async fn leaves_nothing_trusted_that_an_agent_asks_for_while_it_is_banned() {
+    let world = World::new();
+    let issuance = world.issuance().await;
+    let agents = Agents::load(issuance.store().clone(), RowMac::new(&[7; 32])).await.unwrap();
+    let id = agents.admit(agent("/spire/agent/a"), Commit::default()).await.unwrap().id.clone();
+    let ask = || async {
+        let order = Order { requester: Requester::local(id.as_str()), ..order("workload") };
+        let (mut results, commit) = issuance.prepare_all(vec![order]).await;
+        agents.commit_for(&id, "1", commit).await?;
+        Ok::<_, AgentsError>(results.remove(0).unwrap().serial)
+    };
+    let mut given = vec![ask().await.unwrap()];
+    let target = RevocationTarget::Requester(id.to_string());
+    let revocation = Revocation { target, at: unix(world.now()), reason: "banned".to_owned() };
+    let with = Commit { changes: vec![Change::Revoke(revocation)], events: Vec::new() };
+    let (asked, banned) = tokio::join!(join_all((0..16).map(|_| ask())), agents.ban(&id, with));
+    banned.unwrap();
+
+    for answer in asked.into_iter().chain([ask().await]) {
+        match answer {
+            Ok(serial) => given.push(serial),
+            Err(AgentsError::NotAnAgent(NotAnAgent::Banned(_))) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    for serial in given {
+        assert!(issuance.record(&serial).await.unwrap().revoked_at.is_some(), "{serial} is trusted");
+    }
 }
 
 #[tokio::test]
