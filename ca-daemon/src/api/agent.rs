@@ -376,9 +376,9 @@ fn read_evidence(data: types::AttestationData) -> Result<JoinToken, Status> {
         return Err(malformed("missing attestation data payload"));
     }
     if kind != JOIN_TOKEN {
+        // The refusal goes into logs. Whoever mixed up the two sent their token for the kind.
         return Err(Status::invalid_argument(format!(
-            "nodes cannot be attested by `{}` here; supported: `{JOIN_TOKEN}`",
-            kind.chars().take(64).collect::<String>()
+            "nodes cannot be attested by this kind of evidence here; supported: `{JOIN_TOKEN}`"
         )));
     }
     if payload.len() > MAX_EVIDENCE_BYTES {

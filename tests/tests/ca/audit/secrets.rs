@@ -113,6 +113,10 @@ async fn be_an_agent(ca: &CaProcess, handed: &mut Handed) {
         let refusal = anybody.attest_with("join_token", misused.as_bytes(), csr).await.unwrap_err();
         assert_eq!(refusal.code(), Code::PermissionDenied, "{refusal}");
     }
+    let mixed_up = admin.join_token().await;
+    let csr = PrivateKey::generate().unwrap().bare_request().unwrap();
+    anybody.attest_with(&mixed_up, b"join_token", csr).await.unwrap_err();
+    handed.join_tokens.push(mixed_up);
     anybody.mint("/a", 0).await.err().unwrap();
     let entry = entry_below(&format!("/spire/agent/join_token/{used}"), "/node");
     let entry_id = admin.create_entry(entry).await.id;
