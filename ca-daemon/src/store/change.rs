@@ -250,16 +250,8 @@ pub(super) async fn apply(transaction: &mut Transaction, changes: &[&Change]) ->
     let mut run = Run::default();
     for change in changes {
         match change {
-            Change::Issue(records) => {
-                for record in records {
-                    if let Some(renewed) = &record.renews {
-                        revocations::refuse_revoked(transaction, renewed).await?;
-                    }
-                }
-                run.issued.extend(records);
-            }
+            Change::Issue(records) => run.issued.extend(records),
             Change::CreateEntry(row) => run.created.push(row),
-            // Nothing of a run changes an agent.
             Change::HoldAgent { spiffe_id, mac } => run.held.push((spiffe_id.as_str(), mac.as_slice())),
             other => {
                 run.flush(transaction).await?;
@@ -270,7 +262,7 @@ pub(super) async fn apply(transaction: &mut Transaction, changes: &[&Change]) ->
     run.flush(transaction).await
 }
 
-/// Changes that share statements.
+/// Changes that share statements: none of them changes an agent or revokes anything.
 #[derive(Default)]
 struct Run<'a> {
     held: Vec<(&'a str, &'a [u8])>,
@@ -280,7 +272,13 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn flush(&mut self, transaction: &mut Transaction) -> Result<(), StoreError> {
+        // Agents before certificates, as whoever bans an agent has them: the two must not wait for each other.
         agents::hold(transaction, &self.held).await?;
+        for record in &self.issued {
+            if let Some(renewed) = &record.renews {
+                revocations::refuse_revoked(transaction, renewed).await?;
+            }
+        }
         certificates::insert(transaction, &self.issued).await?;
         entries::create(transaction, &self.created).await?;
         *self = Self::default();
