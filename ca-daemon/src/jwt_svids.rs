@@ -8,12 +8,11 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use secplane_identity::SpiffeId;
 
 pub use self::lives::JwtLives;
 pub(crate) use self::lives::{forget_lives, longest_life};
 use crate::{
-    agents::{Agents, AgentsError},
+    agents::{Agent, Agents, AgentsError},
     audit::Action,
     authority::{JwtKey, JwtSignError, JwtSubject, SignedJwt},
     instant::{Clock, unix},
@@ -108,20 +107,18 @@ impl JwtSvids {
         self.hand_out(made, recorded)
     }
 
-    /// As [`JwtSvids::issue`], for whoever holds the SVID `serial` of an agent, if they may still act when it is
-    /// recorded.
+    /// As [`JwtSvids::issue`], for an agent, if it still may act when that is recorded.
     ///
     /// # Errors
     /// As [`JwtSvids::issue`], and when the agent was shut out.
     pub async fn issue_for(
         &self,
         agents: &Agents,
-        agent: &SpiffeId,
-        serial: &str,
+        agent: &Agent,
         order: JwtOrder,
     ) -> Result<SignedJwt, JwtIssueError> {
         let (made, commit) = self.make(order).await;
-        let recorded = agents.commit_for(agent, serial, commit).await.map_err(JwtIssueError::from);
+        let recorded = agents.commit_for(agent, commit).await.map_err(JwtIssueError::from);
         self.hand_out(made, recorded)
     }
 

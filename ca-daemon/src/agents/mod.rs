@@ -141,15 +141,25 @@ impl Agents {
         Err(AgentsError::Busy(id.clone()))
     }
 
-    /// Makes durable what the holder of an agent's SVID asked for, if they may still act by then: their agent is shut out
+    /// Makes durable what an agent asked for, as which a caller was let in, if it still may act by then: it is shut out
     /// either before, and this is refused, or after, and whoever shuts it out finds what this wrote.
     ///
+    /// That its newest SVID was put to use meanwhile, beside the one that it was let in by, is no reason to refuse: an
+    /// agent that is told so takes itself for lost.
+    ///
     /// # Errors
-    /// When the agent was shut out, or a later SVID of its was used; or the database fails.
-    pub async fn commit_for(&self, id: &SpiffeId, serial: &str, with: Commit) -> Result<(), AgentsError> {
+    /// When the agent was banned or evicted, or the database fails.
+    pub async fn commit_for(&self, asking: &Agent, with: Commit) -> Result<(), AgentsError> {
+        let id = &asking.id;
         for _ in 0..ATTEMPTS {
-            let kept = self.kept(id).ok_or_else(|| NotAnAgent::NotAttested(id.clone()))?;
-            kept.agent.standing(serial)?;
+            // One that was evicted and has proved itself anew is another one.
+            let kept = self
+                .kept(id)
+                .filter(|kept| kept.agent.attested_at == asking.attested_at)
+                .ok_or_else(|| NotAnAgent::NotAttested(id.clone()))?;
+            if kept.agent.banned {
+                return Err(NotAnAgent::Banned(id.clone()).into());
+            }
             let mut commit = with.clone();
             commit.changes.push(Change::HoldAgent { spiffe_id: id.to_string(), mac: kept.mac });
             match self.store.commit(commit).await {

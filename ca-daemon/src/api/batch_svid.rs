@@ -65,7 +65,7 @@ impl Services {
                 tokio::task::yield_now().await;
             }
         }
-        let mut issued = self.issue_for(caller, agent, orders).await?.into_iter();
+        let mut issued = self.issue_for(agent, orders).await?.into_iter();
         let results = answers
             .into_iter()
             .map(|answer| {
@@ -81,13 +81,11 @@ impl Services {
     /// Signs what an agent may have and records it, if it may still have it by then.
     async fn issue_for(
         &self,
-        caller: &Caller,
         agent: &Agent,
         orders: Vec<Order>,
     ) -> Result<Vec<Result<SignedCertificate, IssueError>>, Status> {
         let (results, commit) = self.issuance.prepare_all(orders).await;
-        let serial = caller.holder().map(|holder| holder.serial.as_str()).unwrap_or_default();
-        match self.agents.commit_for(&agent.id, serial, commit).await {
+        match self.agents.commit_for(agent, commit).await {
             Ok(()) => Ok(results),
             Err(AgentsError::Store(error)) => Ok(unrecorded(results, error)),
             Err(error) => Err(error.to_status()),

@@ -64,8 +64,7 @@ pub(super) async fn new_for_entry(
         requester: Requester::from(caller),
         entry_id: Some(entry.id().clone()),
     };
-    let serial = caller.holder().map(|holder| holder.serial.as_str()).unwrap_or_default();
-    let issued = services.jwt_svids.issue_for(&services.agents, &agent.id, serial, order).await;
+    let issued = services.jwt_svids.issue_for(&services.agents, agent, order).await;
     let signed = issued.map_err(|error| error.to_status())?;
     Ok(NewJwtsvidResponse { svid: Some(to_wire(&fields.spiffe_id, signed, fields.hint.clone())) })
 }

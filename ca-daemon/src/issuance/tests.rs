@@ -85,18 +85,18 @@ async fn leaves_nothing_trusted_that_an_agent_asks_for_while_it_is_banned() {
     let world = World::new();
     let issuance = world.issuance().await;
     let agents = Agents::load(issuance.store().clone(), RowMac::new(&[7; 32])).await.unwrap();
-    let id = agents.admit(agent("/spire/agent/a"), Commit::default()).await.unwrap().id.clone();
+    let agent = agents.admit(agent("/spire/agent/a"), Commit::default()).await.unwrap();
     let ask = || async {
-        let order = Order { requester: Requester::local(id.as_str()), ..order("workload") };
+        let order = Order { requester: Requester::local(agent.id.as_str()), ..order("workload") };
         let (mut results, commit) = issuance.prepare_all(vec![order]).await;
-        agents.commit_for(&id, "1", commit).await?;
+        agents.commit_for(&agent, commit).await?;
         Ok::<_, AgentsError>(results.remove(0).unwrap().serial)
     };
     let mut given = vec![ask().await.unwrap()];
-    let target = RevocationTarget::Requester(id.to_string());
+    let target = RevocationTarget::Requester(agent.id.to_string());
     let revocation = Revocation { target, at: unix(world.now()), reason: "banned".to_owned() };
     let with = Commit { changes: vec![Change::Revoke(revocation)], events: Vec::new() };
-    let (asked, banned) = tokio::join!(join_all((0..16).map(|_| ask())), agents.ban(&id, with));
+    let (asked, banned) = tokio::join!(join_all((0..16).map(|_| ask())), agents.ban(&agent.id, with));
     banned.unwrap();
 
     for answer in asked.into_iter().chain([ask().await]) {

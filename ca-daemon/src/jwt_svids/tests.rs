@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use secplane_identity::PrivateKey;
+use secplane_identity::{PrivateKey, SpiffeId};
 
 use super::*;
 use crate::{
@@ -22,7 +22,7 @@ async fn hands_out_nothing_for_an_agent_that_another_replica_shut_out() {
     let key = JwtKey::new(&PrivateKey::generate().unwrap(), SystemTime::now() + MINUTE * 60).unwrap();
     svids.use_key(key);
     let here = Agents::load(store.clone(), RowMac::new(&[7; 32])).await.unwrap();
-    let id = here.admit(agent("/spire/agent/a"), Commit::default()).await.unwrap().id.clone();
+    let agent = here.admit(agent("/spire/agent/a"), Commit::default()).await.unwrap();
     let order = || JwtOrder {
         subject: JwtSubject {
             id: SpiffeId::parse("spiffe://example.org/a").unwrap(),
@@ -30,16 +30,16 @@ async fn hands_out_nothing_for_an_agent_that_another_replica_shut_out() {
             token_id: None,
         },
         lifetime: None,
-        requester: Requester::local(id.as_str()),
+        requester: Requester::local(agent.id.as_str()),
         entry_id: None,
     };
-    svids.issue_for(&here, &id, "1", order()).await.unwrap();
+    svids.issue_for(&here, &agent, order()).await.unwrap();
 
     let there = Agents::load(store.clone(), RowMac::new(&[7; 32])).await.unwrap();
-    there.ban(&id, Commit::default()).await.unwrap();
+    there.ban(&agent.id, Commit::default()).await.unwrap();
     let recorded = store.audit_sizes().await.unwrap();
     assert_eq!(recorded[0].1, 1, "the first token");
-    let refused = svids.issue_for(&here, &id, "1", order()).await;
+    let refused = svids.issue_for(&here, &agent, order()).await;
     let is_banned =
         matches!(refused, Err(JwtIssueError::Agent(AgentsError::NotAnAgent(NotAnAgent::Banned(_)))));
     assert!(is_banned, "{refused:?}");
