@@ -233,9 +233,7 @@ impl JwtIssueError {
             | Self::Store(_)
             | Self::Keys(_)
             | Self::Agent(_)
-            | Self::Randomness => {
-                IssueResult::Failed
-            }
+            | Self::Randomness => IssueResult::Failed,
         }
     }
 }

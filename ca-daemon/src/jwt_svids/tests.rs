@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use secplane_identity::{PrivateKey, SpiffeId};
+use secplane_identity::{KeyKind, PrivateKey, SpiffeId};
 
 use super::*;
 use crate::{
     agents::{NotAnAgent, testing::agent},
-    keys::RowMac,
+    keys::{KeyStorage, KeyStore, RowMac, WrappingKey},
     store::testing,
 };
 
@@ -18,7 +18,12 @@ async fn hands_out_nothing_for_an_agent_that_another_replica_shut_out() {
     let folder = tempfile::tempdir().unwrap();
     let store = testing::open(folder.path(), Clock::system()).await;
     let settings = JwtSettings { issuer: None, lifetime: MINUTE, longest: MINUTE };
-    let svids = JwtSvids::new(settings, store.clone(), Clock::system());
+    let keys =
+        KeyStore::open(KeyStorage::Memory, WrappingKey::parse(&"07".repeat(32)).unwrap(), KeyKind::EcP256)
+            .await
+            .unwrap();
+    let lives = JwtLives::new(keys, "here".to_owned());
+    let svids = JwtSvids::new(settings, lives, store.clone(), Clock::system());
     let key = JwtKey::new(&PrivateKey::generate().unwrap(), SystemTime::now() + MINUTE * 60).unwrap();
     svids.use_key(key);
     let here = Agents::load(store.clone(), RowMac::new(&[7; 32])).await.unwrap();
