@@ -9,7 +9,7 @@
 //! | `merge`, `testing` | which versions stand together in a tier, and what their tests say |
 //! | `allowance`, `postponed`, `again` | how much tests may take, and when those that did not end are tried again |
 //! | `room` | how large a tier may become |
-//! | `parts`, `documents` | what a version brings: modules, JSON documents, tests |
+//! | `parts`, `documents`, `places` | what a version brings: modules, JSON documents and where they lie, tests |
 //! | [`tier`] | one tier, checked and packed |
 //! | `cost` | what may keep a sidecar busy |
 //! | `above` | what a tier has to fit below |
@@ -37,6 +37,7 @@ mod documents;
 pub mod freshness;
 mod merge;
 mod parts;
+mod places;
 pub mod policies;
 mod postponed;
 mod preview;
