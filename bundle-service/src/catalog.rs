@@ -115,8 +115,8 @@ impl Catalog {
         spawn_blocking(move || inner.apply(batch)).await.map_err(|_| Interrupted)
     }
 
-    /// Tries a tier again of which something was not tested to its end, and publishes what changes by that. `None` when
-    /// there is none whose time has come.
+    /// Tries the tiers of a namespace again of which something was not tested to its end, and publishes what changes by
+    /// that. `None` when there is none whose time has come.
     ///
     /// # Errors
     /// When the process is ending.
@@ -301,9 +301,12 @@ impl Inner {
     fn try_again(&self) -> Option<Applied> {
         let mut state = self.state();
         state.policies.set_time((self.clock)());
-        let tier = state.policies.to_try_again()?;
+        let tiers = state.policies.to_try_again();
+        if tiers.is_empty() {
+            return None;
+        }
         let judged = self.change(&mut state, |state, _| {
-            let touched = state.policies.try_again(&tier);
+            let touched = state.policies.try_again(&tiers);
             (state.policies.members_of(&touched).cloned().collect(), touched)
         });
         Some(self.applied(&state, judged))

@@ -45,7 +45,7 @@ use crate::{
 
 /// How long requests may go on after shutdown began. Held polls end with it, by the end of their connections.
 const DRAIN: Duration = Duration::from_secs(3);
-/// How often a tier is looked for of which something may be tested again.
+/// How often a namespace is looked for of which something may be tested again.
 const TRY_AGAIN: Duration = Duration::from_secs(15);
 
 /// A service that has its sockets, its identity and its policies, and does not answer yet.

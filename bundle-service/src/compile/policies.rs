@@ -65,11 +65,11 @@ pub struct Policies {
     pub(super) tested: HashMap<Digest, Tested>,
     /// What is not tested again yet.
     pub(super) postponed: Postponed,
-    /// What the tests of a tier may take in one rebuild, and what is left of it in the one that goes on.
+    /// What a namespace may take in one change, and what is left of it for the tier that is being rebuilt.
     pub(super) allowance: Allowance,
     pub(super) left: Allowance,
-    /// The tier that was last tried again without a change.
-    pub(super) tried_again: Option<TierKey>,
+    /// The namespace that last had its turn without a change, where the global tier counts as one.
+    pub(super) tried_again: Option<Option<String>>,
     /// What one tier may hold.
     pub(super) room: Room,
     /// The time by which bundles end, and pauses.
@@ -332,16 +332,16 @@ impl Policies {
 
     pub(super) fn rebuild_all(&mut self, mut waiting: Touched) -> BTreeSet<TierKey> {
         let mut touched = BTreeSet::new();
-        let mut overruns = BTreeMap::new();
+        let mut left: BTreeMap<Option<String>, Allowance> = BTreeMap::new();
         self.unfit.clear();
         self.fitting.clear();
         while let Some((tier, causes)) = waiting.pop_first() {
             // A version that is refused in its new tier goes on standing in its old one.
             let before = self.content(&tier);
-            let left = overruns.entry(tier.namespace().map(str::to_owned)).or_insert(self.allowance.overruns);
-            self.left = Allowance { overruns: *left, ..self.allowance };
+            let left = left.entry(tier.namespace().map(str::to_owned)).or_insert(self.allowance);
+            self.left = *left;
             let moved = self.rebuild(&tier, causes.clone());
-            *left = self.left.overruns;
+            *left = self.left;
             if self.content(&tier) != before {
                 for below in self.below_to_judge(&tier, &waiting) {
                     let mut why = Causes::default();

@@ -130,6 +130,11 @@ pub(super) fn is_untested(refusal: &Refusal) -> bool {
     [LIMITS, BUDGET, START].contains(&refusal.code.as_str())
 }
 
+/// Whether a refusal says that tests did not end.
+pub(super) fn is_overrun(refusal: &Refusal) -> bool {
+    refusal.code == LIMITS
+}
+
 fn unrun() -> Refusal {
     let message =
         "its tests were not run: those of its namespace have had all the time that they have in one change";
