@@ -327,7 +327,8 @@ fn lost(name: &ResourceKey, kind: TierKind) -> String {
     )
 }
 
-fn together<'a>(kind: TierKind, versions: impl Iterator<Item = &'a Version>) -> Parts {
+/// The parts of versions, as their tier has them.
+pub(super) fn together<'a>(kind: TierKind, versions: impl Iterator<Item = &'a Version>) -> Parts {
     let parts = Parts::together(versions.map(|version| version.parts.as_ref()));
     // What completes the global tier has to fit as well.
     if kind == TierKind::Global { completed(parts) } else { parts }

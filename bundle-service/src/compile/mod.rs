@@ -6,7 +6,7 @@
 //! | [`verdict`] | what became of a resource |
 //! | [`resource`] | the versions of one resource |
 //! | [`choice`] | what administrators chose of resources |
-//! | `merge`, `testing` | which versions stand together in a tier, and what their tests say |
+//! | `merge`, `testing`, `blame` | which versions stand together in a tier, what their tests say, and of whom |
 //! | `allowance`, `postponed`, `again` | how much tests may take, and when those that did not end are tried again |
 //! | `room` | how large a tier may become |
 //! | `parts`, `documents`, `places` | what a version brings: modules, JSON documents and where they lie, tests |
@@ -26,6 +26,7 @@ mod above;
 mod again;
 mod allowance;
 mod archive;
+mod blame;
 pub mod bundle;
 mod checked;
 pub mod choice;

@@ -6,7 +6,11 @@
 use secplane_rego::Gate;
 
 use super::{documents::Document, tier::ParsedModule};
-use crate::{policy::AuthorizationPolicy, refusal::Refusal, tiers::TierKind};
+use crate::{
+    policy::{AuthorizationPolicy, ResourceKey},
+    refusal::Refusal,
+    tiers::TierKind,
+};
 
 /// The parts of one version, or of several together.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +61,16 @@ impl Parts {
             all.tests.extend(parts.tests.iter().cloned());
         }
         all
+    }
+
+    /// The same with the tests of one resource alone.
+    pub(crate) fn with_tests_of(&self, owner: &ResourceKey) -> Self {
+        let of_owner = self.tests.iter().filter(|test| test.owner.as_ref() == Some(owner));
+        Self {
+            modules: self.modules.clone(),
+            documents: self.documents.clone(),
+            tests: of_owner.cloned().collect(),
+        }
     }
 
     /// Whether nothing of it goes into a bundle.

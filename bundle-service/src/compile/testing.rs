@@ -1,6 +1,6 @@
 //! Running the tests that a tier's resources bring, before the tier is published.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,6 @@ use super::{
     Policies,
     documents::merged,
     parts::Parts,
-    resource::Version,
     tier::{ParsedModule, completed},
 };
 use crate::{
@@ -90,29 +89,21 @@ impl Policies {
             }
             Err(failure) => (vec![Refusal::new("test", failure.to_string())], None),
         };
-        if self.tested.len() == MAX_REMEMBERED {
-            self.tested.clear();
-        }
-        self.tested.insert(content, Tested { refusals: refusals.clone(), summary });
+        self.remember_tested(content, Tested { refusals: refusals.clone(), summary });
         refusals
     }
 
-    /// What tests say against versions of which one is new. When they do not end with it, it is not tried again for a
-    /// while, whatever becomes of the others.
-    pub(super) fn failures_with(
-        &mut self,
-        kind: TierKind,
-        new: &Version,
-        versions: &BTreeMap<ResourceKey, Version>,
-    ) -> Vec<Refusal> {
-        if let Some(refusals) = self.postponed.refusals(&new.stored.hash, self.now) {
-            return refusals;
+    /// Remembers of parts whose tests were run apart that they passed.
+    pub(super) fn remember_passed(&mut self, kind: TierKind, parts: &Parts, summary: TestSummary) {
+        let tested = Tested { refusals: Vec::new(), summary: Some(summary) };
+        self.remember_tested(identify(&request(kind, parts)), tested);
+    }
+
+    fn remember_tested(&mut self, content: Digest, tested: Tested) {
+        if self.tested.len() >= MAX_REMEMBERED {
+            self.tested.clear();
         }
-        let refusals = self.failures_of(kind, versions.values());
-        if refusals.iter().any(|refusal| refusal.code == LIMITS) {
-            self.postponed.put_off(new.stored.hash, refusals.clone(), self.now);
-        }
-        refusals
+        self.tested.insert(content, tested);
     }
 
     /// How much of parts that stand together their tests went through, if they have run.
@@ -133,6 +124,15 @@ pub(super) fn is_untested(refusal: &Refusal) -> bool {
 /// Whether a refusal says that tests did not end.
 pub(super) fn is_overrun(refusal: &Refusal) -> bool {
     refusal.code == LIMITS
+}
+
+/// What is refused because the tests of another resource do not end, whether with it or without it.
+pub(super) fn overrun(owner: &ResourceKey) -> Refusal {
+    let message = format!(
+        "it was not tested: the tests of {owner} do not end within their limits, and do not without it either"
+    );
+    Refusal::new(LIMITS, message)
+        .suggest("make the tests of that one smaller; nothing is wrong with this one")
 }
 
 fn unrun() -> Refusal {
