@@ -1,4 +1,5 @@
-//! Trying again what was refused because its tests did not end, or did not run: nobody has to change anything for it.
+//! Trying again what was refused because its tests did not end, or did not run, or because nobody looked whether it fits:
+//! nobody has to change anything for it.
 //!
 //! Namespaces take turns, whether they have one tier or a thousand: others wait no longer for who has many.
 
@@ -57,6 +58,9 @@ impl Policies {
             touch(&mut touched, std::iter::once(tier.clone()), &cause);
         }
         self.tried_again = tiers.first().map(|tier| tier.namespace().map(str::to_owned));
-        self.rebuild_all(touched)
+        self.retrying = true;
+        let touched = self.rebuild_all(touched);
+        self.retrying = false;
+        touched
     }
 }

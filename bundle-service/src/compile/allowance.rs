@@ -1,22 +1,27 @@
-//! How much the tests of one namespace may take while its tiers are rebuilt: meanwhile every other change waits. All tiers
-//! of the namespace share it, or a tenant with many clients would have it many times.
+//! How much one namespace may take while its tiers are rebuilt, by its tests and by what does not fit together: meanwhile
+//! every other change waits. All tiers of the namespace share it, or a tenant with many clients would have it many times.
 
 use std::time::Duration;
 
-/// Runs of tests, and the time for them.
+/// Runs of tests, the time for them, and looks at whether versions fit together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Allowance {
     pub(super) runs: u32,
     pub(super) time: Duration,
     /// Of the runs, those that do not end within their limits.
     pub(super) overruns: u32,
+    /// How often it is looked whether some of a tier's versions fit where not all do, however large they are: a misfit
+    /// among a thousand takes eleven looks.
+    pub(super) looks: u32,
+    /// And beyond that, at how many modules in all.
+    pub(super) modules: usize,
 }
 
 impl Default for Allowance {
     /// A policy whose tests never end takes two runs of five seconds: one with all others, and one alone. As much again
     /// is for the others.
     fn default() -> Self {
-        Self { runs: 1_000, time: Duration::from_secs(20), overruns: 12 }
+        Self { runs: 1_000, time: Duration::from_secs(20), overruns: 12, looks: 32, modules: 100_000 }
     }
 }
 
@@ -32,6 +37,15 @@ impl Allowance {
         self.overruns = self.overruns.saturating_sub(1);
     }
 
+    /// Whether it may be looked once more whether versions with so many modules fit together; takes that away.
+    pub(super) fn look(&mut self, modules: usize) -> bool {
+        let may = self.looks > 0 || self.modules > 0;
+        self.looks = self.looks.saturating_sub(1);
+        self.modules = self.modules.saturating_sub(modules);
+        may
+    }
+
+    /// Whether no more tests are run.
     pub(super) fn is_spent(&self) -> bool {
         self.runs == 0 || self.time.is_zero() || self.overruns == 0
     }
@@ -55,5 +69,14 @@ mod tests {
         assert!(after(of(3, 10), &[5, 5]), "no time is left");
         assert!(after(of(3, 10), &[5, 7]), "nor is there less than none");
         assert!(after(of(3, 10), &[0, 0, 0]), "no run is left");
+    }
+
+    #[test]
+    fn looks_a_few_times_at_what_is_large_and_often_at_what_is_small() {
+        let looks = |modules: usize| {
+            let mut allowance = Allowance { looks: 3, modules: 100, ..Allowance::default() };
+            (0..1_000).take_while(|_| allowance.look(modules)).count()
+        };
+        assert_eq!((looks(1_000), looks(50), looks(1)), (3, 3, 100));
     }
 }

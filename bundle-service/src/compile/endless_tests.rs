@@ -246,3 +246,20 @@ fn puts_off_what_keeps_the_tests_of_another_from_their_end() {
     assert!(stands(&policies, "q"), "{:?}", policies.refusals());
     assert_eq!(*endless_runs.0.lock().unwrap(), before);
 }
+
+/// Of those whose tests fail each is held against all that stands.
+#[test]
+fn goes_on_in_its_turn_where_too_many_tests_fail() {
+    let (mut policies, _) = tested();
+    policies.allowance = Allowance { looks: 2, modules: 0, ..Allowance::default() };
+    policies.apply(&[
+        with_test("a", "test_x if false # "),
+        with_test("b", "test_x if false # "),
+        good("q", 1),
+    ]);
+    assert_eq!(codes(&policies), ["test", "test", "fit_budget"]);
+    assert_eq!(take_turn(&mut policies).as_deref(), Some("team-a"));
+    assert!(stands(&policies, "q"), "{:?}", policies.refusals());
+    assert_eq!(codes(&policies), ["test", "test"]);
+    assert!(policies.to_try_again().is_empty());
+}

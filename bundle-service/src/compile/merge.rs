@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Policies,
     documents::conflicts,
+    misfits::{is_unjudged, unjudged},
     parts::Parts,
     resource::{Fallback, Resource, Version},
     tier::completed,
@@ -49,25 +50,34 @@ impl Policies {
         stood: bool,
         standing: &mut BTreeMap<ResourceKey, Version>,
     ) -> Result<(), String> {
+        let (mut names, mut good, mut fault) = (Vec::new(), Vec::new(), None);
         for name in members {
             let Some(resource) = self.resources.get(name).filter(|_| !standing.contains_key(name)) else {
                 continue;
             };
-            let reason = resource.reason(name, key.kind());
             match resource.fallback_in(key) {
                 Fallback::Elsewhere => {}
                 Fallback::Broken if stood => {}
-                Fallback::Broken => return Err(reason),
-                Fallback::Lost => return Err(lost(name, key.kind())),
+                Fallback::Broken => {
+                    fault = Some(resource.reason(name, key.kind()));
+                    break;
+                }
+                Fallback::Lost => {
+                    fault = Some(lost(name, key.kind()));
+                    break;
+                }
                 Fallback::Good(version) => {
-                    if !self.conflicts_of(key, standing.values().chain([&version])).is_empty() {
-                        return Err(reason);
-                    }
-                    standing.insert(name.clone(), version);
+                    names.push(name);
+                    good.push(version);
                 }
             }
         }
-        Ok(())
+        let fit = self.most_that_fit(key, standing, &good);
+        let reason =
+            |name: &ResourceKey| self.resources.get(name).map(|resource| resource.reason(name, key.kind()));
+        let unfit = names.get(fit).and_then(|name| reason(name));
+        standing.extend(names.into_iter().cloned().zip(good).take(fit));
+        unfit.or(fault).map_or(Ok(()), Err)
     }
 
     /// Judges the newest versions that an administrator's choices keep out of a tier: their authors are to know
@@ -103,8 +113,7 @@ impl Policies {
         }
     }
 
-    /// The wanted versions that OPA would take together. When that is not all of them they are added one by one, those
-    /// first that stood before: the one that does not fit is the one that changed.
+    /// The wanted versions that OPA would take together.
     fn fitting(
         &mut self,
         key: &TierKey,
@@ -121,18 +130,7 @@ impl Policies {
         if self.conflicts_of(key, wanted.values().chain(kept.values())).is_empty() {
             return wanted;
         }
-        let mut order: Vec<(ResourceKey, Version)> = wanted.into_iter().collect();
-        order.sort_by_key(|(name, version)| !self.has_stood(name, version));
-        let mut fitting: BTreeMap<ResourceKey, Version> = BTreeMap::new();
-        for (name, version) in order {
-            let refusals = self.conflicts_of(key, kept.values().chain(fitting.values()).chain([&version]));
-            if refusals.is_empty() {
-                fitting.insert(name, version);
-            } else {
-                self.refuse(&name, key, refusals, moved);
-            }
-        }
-        fitting
+        self.without_misfits(key, &kept, wanted, moved)
     }
 
     /// Wanted versions, without those whose tests did not end and that are not tried again yet. What stood is no change
@@ -191,7 +189,7 @@ impl Policies {
         let mut together = kept.clone();
         together.extend(fitting.clone());
         let failures = self.failures_of(key.kind(), together.values());
-        let (unchanged, mut changed): (BTreeMap<_, _>, BTreeMap<_, _>) = match failures.is_empty() {
+        let (unchanged, changed): (BTreeMap<_, _>, BTreeMap<_, _>) = match failures.is_empty() {
             true => (fitting, BTreeMap::new()),
             false => fitting.into_iter().partition(|(name, version)| self.has_stood(name, version)),
         };
@@ -215,12 +213,14 @@ impl Policies {
         if self.conflicts_of(key, ground.values()).is_empty() {
             standing = ground;
         }
+        let mut changed = self.in_turn(changed);
         loop {
             let before = changed.len();
-            let mut left = BTreeMap::new();
+            let mut left = Vec::new();
             for (name, version) in changed {
                 let replaced = standing.insert(name.clone(), version.clone());
-                let mut refusals = self.conflicts_of(key, standing.values());
+                let versions: Vec<&Version> = standing.values().collect();
+                let mut refusals = self.conflicts_within(key, &versions).unwrap_or_else(|| vec![unjudged()]);
                 if refusals.is_empty() {
                     refusals = self.failures_with(key.kind(), &version, &standing);
                 }
@@ -232,20 +232,24 @@ impl Policies {
                     Some(good) => drop(standing.insert(name.clone(), good)),
                     None => drop(standing.remove(&name)),
                 }
-                left.insert(name, (version, refusals));
+                left.push((name, version, refusals));
             }
             if left.is_empty() || left.len() == before {
-                for (name, (_, refusals)) in left {
-                    self.refuse(&name, key, refusals, moved);
+                for (name, _, refusals) in left {
+                    if refusals.iter().any(is_unjudged) {
+                        self.leave_unjudged(&name, key, moved);
+                    } else {
+                        self.refuse(&name, key, refusals, moved);
+                    }
                 }
                 return standing;
             }
-            changed = left.into_iter().map(|(name, (version, _))| (name, version)).collect();
+            changed = left.into_iter().map(|(name, version, _)| (name, version)).collect();
         }
     }
 
     /// Whether a version is the one that last stood.
-    fn has_stood(&self, name: &ResourceKey, version: &Version) -> bool {
+    pub(super) fn has_stood(&self, name: &ResourceKey, version: &Version) -> bool {
         let good = self.resources.get(name).and_then(|resource| resource.good.as_ref());
         good.is_some_and(|good| good.stored.hash == version.stored.hash)
     }
@@ -279,7 +283,7 @@ impl Policies {
     }
 
     /// Why an OPA would not take versions together, and below the tiers that their tier stands below.
-    fn conflicts_of<'a>(
+    pub(super) fn conflicts_of<'a>(
         &mut self,
         key: &TierKey,
         versions: impl Iterator<Item = &'a Version>,

@@ -7,7 +7,8 @@
 //! | [`resource`] | the versions of one resource |
 //! | [`choice`] | what administrators chose of resources |
 //! | `merge`, `testing`, `blame` | which versions stand together in a tier, what their tests say, and of whom |
-//! | `allowance`, `postponed`, `again` | how much tests may take, and when those that did not end are tried again |
+//! | `misfits` | which versions keep a tier's from standing together |
+//! | `allowance`, `postponed`, `again` | how much a namespace may take, and when those that did not end are tried again |
 //! | `room` | how large a tier may become |
 //! | `parts`, `documents`, `places` | what a version brings: modules, JSON documents and where they lie, tests |
 //! | [`tier`] | one tier, checked and packed |
@@ -37,6 +38,7 @@ mod denial;
 mod documents;
 pub mod freshness;
 mod merge;
+mod misfits;
 mod parts;
 mod places;
 pub mod policies;

@@ -70,6 +70,8 @@ pub struct Policies {
     pub(super) left: Allowance,
     /// The namespace that last had its turn without a change, where the global tier counts as one.
     pub(super) tried_again: Option<Option<String>>,
+    /// Whether nothing changed and what waits is tried again.
+    pub(super) retrying: bool,
     /// What one tier may hold.
     pub(super) room: Room,
     /// The time by which bundles end, and pauses.
@@ -135,6 +137,7 @@ impl Policies {
             allowance: Allowance::default(),
             left: Allowance::default(),
             tried_again: None,
+            retrying: false,
             room: Room::default(),
             now: SystemTime::UNIX_EPOCH,
         }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Policies,
     documents::merged,
+    misfits::is_unjudged,
     parts::Parts,
     tier::{ParsedModule, completed},
 };
@@ -118,7 +119,7 @@ impl Policies {
 
 /// Whether a refusal says no more than that nothing is known yet.
 pub(super) fn is_untested(refusal: &Refusal) -> bool {
-    [LIMITS, BUDGET, START].contains(&refusal.code.as_str())
+    [LIMITS, BUDGET, START].contains(&refusal.code.as_str()) || is_unjudged(refusal)
 }
 
 /// Whether a refusal says that tests did not end.

@@ -1,0 +1,183 @@
+//! Which of the versions that were to stand in a tier keep them from standing together.
+//!
+//! They are looked for by halves, and no longer than a namespace may: whoever brings hundreds that do not fit holds up
+//! nobody else. What is left waits for its namespace's next turn, and comes first then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Policies,
+    resource::{Resource, Version},
+};
+use crate::{policy::ResourceKey, refusal::Refusal, tiers::TierKey};
+
+/// The code of refusals of what nobody has looked at yet.
+const UNJUDGED: &str = "fit_budget";
+
+impl Policies {
+    /// Of versions that do not all fit together, those that do beside the ones that are kept. Those that stood before come
+    /// first: the one that does not fit is the one that changed.
+    pub(super) fn without_misfits(
+        &mut self,
+        key: &TierKey,
+        kept: &BTreeMap<ResourceKey, Version>,
+        wanted: BTreeMap<ResourceKey, Version>,
+        moved: &mut BTreeSet<TierKey>,
+    ) -> BTreeMap<ResourceKey, Version> {
+        let (stood, new): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            wanted.into_iter().partition(|(name, version)| self.has_stood(name, version));
+        // The last of them is looked at next.
+        let mut groups = vec![self.in_turn(new), stood.into_iter().collect()];
+        let mut fitting: BTreeMap<ResourceKey, Version> = BTreeMap::new();
+        while let Some(mut group) = groups.pop() {
+            if group.is_empty() {
+                continue;
+            }
+            let among = group.iter().map(|(_, version)| version);
+            let versions: Vec<&Version> = kept.values().chain(fitting.values()).chain(among).collect();
+            let Some(refusals) = self.conflicts_within(key, &versions) else {
+                group.iter().for_each(|(name, _)| self.leave_unjudged(name, key, moved));
+                continue;
+            };
+            if refusals.is_empty() {
+                fitting.extend(group);
+            } else if let [(name, _)] = group.as_slice() {
+                self.refuse(name, key, refusals, moved);
+            } else {
+                let later = group.split_off(group.len() / 2);
+                groups.extend([later, group]);
+            }
+        }
+        fitting
+    }
+
+    /// Why versions do not stand together; `None` when their namespace has had all that it may have.
+    pub(super) fn conflicts_within(&mut self, key: &TierKey, versions: &[&Version]) -> Option<Vec<Refusal>> {
+        let modules = versions.iter().map(|version| version.parts.modules.len() + version.parts.tests.len());
+        let may = self.left.look(modules.sum());
+        may.then(|| self.conflicts_of(key, versions.iter().copied()))
+    }
+
+    /// Versions in the order in which they are looked at: first those that were left the last time.
+    pub(super) fn in_turn(&self, versions: BTreeMap<ResourceKey, Version>) -> Vec<(ResourceKey, Version)> {
+        let mut order: Vec<(ResourceKey, Version)> = versions.into_iter().collect();
+        let was_left = |name: &ResourceKey| {
+            let resource = self.resources.get(name);
+            resource.is_some_and(|resource| resource.wanted_refusals().iter().any(is_unjudged))
+        };
+        order.sort_by_key(|(name, _)| !was_left(name));
+        order
+    }
+
+    /// Refuses what nobody has looked at. What was refused before for a reason, and has only been tried again, keeps that.
+    pub(super) fn leave_unjudged(
+        &mut self,
+        name: &ResourceKey,
+        key: &TierKey,
+        moved: &mut BTreeSet<TierKey>,
+    ) {
+        let has_reason = |resource: &Resource| {
+            let refusals = resource.wanted_refusals();
+            !resource.accepted && !refusals.is_empty() && !refusals.iter().any(is_unjudged)
+        };
+        let keeps_it = self.retrying && self.resources.get(name).is_some_and(has_reason);
+        if !keeps_it {
+            self.refuse(name, key, vec![unjudged()], moved);
+        }
+    }
+
+    /// How many of the first of last good versions fit beside those that stand.
+    pub(super) fn most_that_fit(
+        &mut self,
+        key: &TierKey,
+        standing: &BTreeMap<ResourceKey, Version>,
+        good: &[Version],
+    ) -> usize {
+        let (mut fit, mut unfit) = (0, good.len() + 1);
+        let mut tried = good.len();
+        while fit < tried {
+            let versions = standing.values().chain(good.iter().take(tried));
+            match self.conflicts_of(key, versions).is_empty() {
+                true => fit = tried,
+                false => unfit = tried,
+            }
+            tried = fit + (unfit - fit) / 2;
+        }
+        fit
+    }
+}
+
+/// Whether a refusal says that nobody has looked yet.
+pub(super) fn is_unjudged(refusal: &Refusal) -> bool {
+    refusal.code == UNJUDGED
+}
+
+pub(super) fn unjudged() -> Refusal {
+    let message = "whether it fits was not looked at: so much of its namespace does not that its time in one change is over";
+    Refusal::new(UNJUDGED, message).suggest("correct what is refused beside it, or wait: it is tried again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        compile::{
+            Standing,
+            allowance::Allowance,
+            tests::{policies, set},
+        },
+        source::Change,
+    };
+
+    const VALUE: &str = "package authbridge.ns.lib\n\nhelper := 1\n";
+    const FUNCTION: &str = "package authbridge.ns.lib\n\nhelper(x) := x\n";
+
+    fn policy(name: &str, content: &str) -> Change {
+        set(&format!("{name}:namespace"), &[("a.rego", content)])
+    }
+
+    fn stands(policies: &Policies, namespace: &str, name: &str) -> bool {
+        let verdict = policies.verdict(&ResourceKey::new(namespace, name)).unwrap();
+        matches!(verdict.standing, Standing::Newest { .. })
+    }
+
+    #[test]
+    fn finds_one_among_many_by_halves() {
+        let mut policies = policies();
+        policies.apply(&[policy("team-a/s", VALUE)]);
+        let mut changes: Vec<Change> = (0..64)
+            .map(|n| policy(&format!("team-a/p{n}"), &format!("package authbridge.ns.p{n}\n\nx := 1\n")))
+            .collect();
+        changes.push(policy("team-a/p7-misfit", FUNCTION));
+        policies.apply(&changes);
+        let refused: Vec<_> =
+            policies.refusals().into_iter().filter_map(|refusal| refusal.resource).collect();
+        assert!(refused.iter().all(|key| key.name == "p7-misfit") && !refused.is_empty(), "{refused:?}");
+        assert!((0..64).all(|n| stands(&policies, "team-a", &format!("p{n}"))));
+        let looks = policies.allowance.looks - policies.left.looks;
+        assert!((2..=16).contains(&looks), "{looks}");
+    }
+
+    #[test]
+    fn gives_way_to_other_namespaces_and_goes_on_in_its_turn() {
+        let mut policies = policies();
+        policies.allowance = Allowance { looks: 8, modules: 0, ..Allowance::default() };
+        policies.apply(&[policy("team-a/s", VALUE)]);
+        let mut changes: Vec<Change> = (0..8).map(|n| policy(&format!("team-a/m{n}"), FUNCTION)).collect();
+        changes.push(policy("team-a/z", "package authbridge.ns.z\n\nx := 1\n"));
+        changes.push(policy("team-b/p", VALUE));
+        policies.apply(&changes);
+        assert!(stands(&policies, "team-b", "p"), "{:?}", policies.refusals());
+        let unjudged = |policies: &Policies| policies.refusals().iter().filter(|it| is_unjudged(it)).count();
+        assert!(stands(&policies, "team-a", "s") && !stands(&policies, "team-a", "z"));
+        assert_eq!(unjudged(&policies), 6, "{:?}", policies.refusals());
+        for left in [3, 0] {
+            let tiers = policies.to_try_again();
+            policies.try_again(&tiers);
+            assert_eq!(unjudged(&policies), left, "{:?}", policies.refusals());
+        }
+        assert!(stands(&policies, "team-a", "z"));
+        assert!((0..8).all(|n| !stands(&policies, "team-a", &format!("m{n}"))));
+        assert!(policies.to_try_again().is_empty(), "each was looked at");
+    }
+}
