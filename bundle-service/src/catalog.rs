@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use secplane_identity::SpiffeId;
@@ -26,6 +26,9 @@ use crate::{
     source::{Batch, Change, Object},
     tiers::TierKey,
 };
+
+/// For how long one namespace after another has its turn before others are heard again.
+const TURNS: Duration = Duration::from_secs(1);
 
 /// What tells the time.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -115,8 +118,8 @@ impl Catalog {
         spawn_blocking(move || inner.apply(batch)).await.map_err(|_| Interrupted)
     }
 
-    /// Tries the tiers of a namespace again of which something was not tested to its end, and publishes what changes by
-    /// that. `None` when there is none whose time has come.
+    /// Tries the tiers again of which something was not tested to its end, one namespace after another for a moment, and
+    /// publishes what changes by that. `None` when there is none whose time has come.
     ///
     /// # Errors
     /// When the process is ending.
@@ -299,17 +302,23 @@ impl Inner {
     }
 
     fn try_again(&self) -> Option<Applied> {
-        let mut state = self.state();
+        let (began, mut state) = (Instant::now(), self.state());
         state.policies.set_time((self.clock)());
-        let tiers = state.policies.to_try_again();
-        if tiers.is_empty() {
-            return None;
+        let (mut had, mut judged) = (BTreeSet::new(), BTreeSet::new());
+        while had.is_empty() || began.elapsed() < TURNS {
+            let tiers = state.policies.to_try_again();
+            let namespace = tiers.first().map(|tier| tier.namespace().map(str::to_owned));
+            // Nobody has a second turn before the others are heard.
+            if namespace.is_none_or(|namespace| !had.insert(namespace)) {
+                break;
+            }
+            let tried: BTreeSet<ResourceKey> = self.change(&mut state, |state, _| {
+                let touched = state.policies.try_again(&tiers);
+                (state.policies.members_of(&touched).cloned().collect(), touched)
+            });
+            judged.extend(tried);
         }
-        let judged = self.change(&mut state, |state, _| {
-            let touched = state.policies.try_again(&tiers);
-            (state.policies.members_of(&touched).cloned().collect(), touched)
-        });
-        Some(self.applied(&state, judged))
+        (!had.is_empty()).then(|| self.applied(&state, judged))
     }
 
     fn renew(&self) {

@@ -352,7 +352,8 @@ fn say(bundles: &Bundles, applied: Applied) -> BTreeSet<ResourceKey> {
 /// Takes in what the sources say, tries again what was not tested to its end, and tells `judged` whose verdict may be
 /// another one.
 async fn apply(bundles: Bundles, mut batches: Batches, judged: Option<Arc<Shared>>) {
-    let mut try_at = Instant::now() + TRY_AGAIN;
+    // A start did not wait for all tests.
+    let mut try_at = Instant::now();
     loop {
         let concerned = match timeout_at(try_at, batches.next()).await {
             Ok(None) => return,

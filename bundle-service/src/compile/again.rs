@@ -27,9 +27,9 @@ impl Policies {
     pub fn to_try_again(&self) -> BTreeSet<TierKey> {
         let mut waiting: BTreeMap<Option<&str>, Waiting> = BTreeMap::new();
         for (tier, members) in &self.members {
-            let Some(untried) = members.iter().filter_map(|name| self.waits_untried(tier, name)).max() else {
-                continue;
-            };
+            let refused = members.iter().filter_map(|name| self.waits_untried(tier, name)).max();
+            let unrun = self.untested.contains(tier).then_some(true);
+            let Some(untried) = refused.max(unrun) else { continue };
             let of_namespace = waiting.entry(tier.namespace()).or_default();
             let tiers = if untried { &mut of_namespace.untried } else { &mut of_namespace.overran };
             tiers.insert(tier.clone());

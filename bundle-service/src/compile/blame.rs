@@ -64,9 +64,9 @@ impl Policies {
                 return found;
             }
             refusals.extend(found);
-            if let Some(of_owner) = self.tests_of(kind, &of_owner) {
-                summary.passed += of_owner.passed;
-                summary.covered_percent = summary.covered_percent.max(of_owner.covered_percent);
+            if let Some(passed) = self.passed_tests(kind, &of_owner) {
+                summary.passed += passed.summary.passed;
+                summary.covered_percent = summary.covered_percent.max(passed.summary.covered_percent);
             }
         }
         if refusals.is_empty() {

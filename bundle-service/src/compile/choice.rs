@@ -268,7 +268,7 @@ mod tests {
         let tier = PublishedTier::of(Some(Digest::of(&[b"a tier"])), false, stood);
         let tiers = BTreeMap::from([(p.tier.clone(), tier)]);
         let mut policies = policies();
-        policies.restore(Remembered { resources, tiers });
+        policies.restore(Remembered { resources, tiers, ..Remembered::default() });
         let q = set("team-a/q:namespace", &[("a.rego", &allow_if(2))]);
         policies.take_in(&[set("team-a/p:namespace", &[("a.rego", BROKEN)]), q], &[]);
         for name in ["p", "q"] {

@@ -9,6 +9,7 @@
 //! | `merge`, `testing`, `blame` | which versions stand together in a tier, what their tests say, and of whom |
 //! | `misfits` | which versions keep a tier's from standing together |
 //! | `allowance`, `postponed`, `again` | how much a namespace may take, and when those that did not end are tried again |
+//! | `start` | which tests a start waits for |
 //! | `room` | how large a tier may become |
 //! | `parts`, `documents`, `places` | what a version brings: modules, JSON documents and where they lie, tests |
 //! | [`tier`] | one tier, checked and packed |
@@ -48,6 +49,7 @@ pub mod publication;
 pub mod read;
 pub mod resource;
 mod room;
+mod start;
 mod testing;
 pub mod tier;
 pub mod verdict;

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, LazyLock, Weak},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use secplane_identity::SpiffeId;
@@ -17,9 +17,10 @@ use super::{
     freshness,
     parts::Parts,
     postponed::Postponed,
-    publication::{Causes, Journal, Publication},
+    publication::{Causes, Journal, PassedTests, Publication},
     resource::{Pin, RememberedResource, Resource, StoredVersion, Version},
     room::Room,
+    start,
     testing::Tested,
     tier::{Tier, completed},
 };
@@ -70,6 +71,14 @@ pub struct Policies {
     pub(super) left: Allowance,
     /// The namespace that last had its turn without a change, where the global tier counts as one.
     pub(super) tried_again: Option<Option<String>>,
+    /// Tiers whose tests did not run, for lack of time or as the service had just started.
+    pub(super) untested: BTreeSet<TierKey>,
+    /// Whether tests of the tier that is being rebuilt did not run, and whether they are not to.
+    pub(super) unrun: bool,
+    pub(super) deferred: bool,
+    /// How long a start may wait for tests, until it is over; and what is left of it while it goes on.
+    pub(super) start: Option<Duration>,
+    pub(super) starting: Option<Duration>,
     /// Whether nothing changed and what waits is tried again.
     pub(super) retrying: bool,
     /// What one tier may hold.
@@ -111,6 +120,8 @@ pub struct Remembered {
     pub resources: BTreeMap<ResourceKey, RememberedResource>,
     /// The tiers.
     pub tiers: BTreeMap<TierKey, PublishedTier>,
+    /// The tests that they passed.
+    pub tested: Vec<PassedTests>,
 }
 
 impl Policies {
@@ -137,6 +148,11 @@ impl Policies {
             allowance: Allowance::default(),
             left: Allowance::default(),
             tried_again: None,
+            untested: BTreeSet::new(),
+            unrun: false,
+            deferred: false,
+            start: Some(start::TIME),
+            starting: None,
             retrying: false,
             room: Room::default(),
             now: SystemTime::UNIX_EPOCH,
@@ -157,6 +173,7 @@ impl Policies {
             self.remembered.insert(key, resource);
         }
         self.published = remembered.tiers;
+        remembered.tested.into_iter().for_each(|passed| self.restore_passed(passed));
     }
 
     /// Takes changes in and rebuilds the tiers that they touch, which it returns.
@@ -193,7 +210,7 @@ impl Policies {
                 self.remove(&key, &mut touched);
             }
         }
-        self.rebuild_all(touched)
+        self.rebuild_heard(touched)
     }
 
     fn change(&mut self, changes: &[Change], touched: &mut Touched) {
@@ -342,8 +359,10 @@ impl Policies {
             // A version that is refused in its new tier goes on standing in its old one.
             let before = self.content(&tier);
             let left = left.entry(tier.namespace().map(str::to_owned)).or_insert(self.allowance);
-            self.left = *left;
+            (self.left, self.unrun) = (*left, false);
+            self.deferred = self.are_tests_deferred(&tier);
             let moved = self.rebuild(&tier, causes.clone());
+            self.note_tests(&tier, left.time.saturating_sub(self.left.time));
             *left = self.left;
             if self.content(&tier) != before {
                 for below in self.below_to_judge(&tier, &waiting) {
@@ -378,13 +397,14 @@ impl Policies {
         let mut moved = BTreeSet::new();
         let standing = self.merge(key, &members, &mut moved);
         let kind = key.kind();
+        let mut tests = None;
         let (tier, denied, members_in_force) = match standing {
             Ok(standing) => {
                 let parts = Parts::together(standing.values().map(|version| version.parts.as_ref()));
                 let tier = (!parts.is_empty()).then(|| {
                     let parts = if kind == TierKind::Global { completed(parts) } else { parts };
-                    let tests = self.tests_of(kind, &parts);
-                    Tier { tests, ..Tier::new(kind, parts) }
+                    tests = self.passed_tests(kind, &parts);
+                    Tier { tests: tests.map(|passed| passed.summary), ..Tier::new(kind, parts) }
                 });
                 (tier, None, standing.into_values().map(|version| version.stored).collect())
             }
@@ -408,7 +428,7 @@ impl Policies {
         let published = PublishedTier::of(digest, denied.is_some(), versions);
         if self.published.insert(key.clone(), published) != Some(published) {
             let (tier, members, causes) = (key.clone(), members_in_force, causes.list());
-            self.journal.publications.push(Publication { tier, digest, denied, members, causes });
+            self.journal.publications.push(Publication { tier, digest, denied, members, tests, causes });
         }
         moved
     }

@@ -2,11 +2,22 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::resource::StoredVersion;
-use crate::{digest::Digest, policy::ResourceKey, tiers::TierKey};
+use crate::{digest::Digest, policy::ResourceKey, policy_tests::TestSummary, tiers::TierKey};
 
 /// The most causes that are told of one publication.
 const MAX_CAUSES: usize = 20;
+
+/// Tests that passed, which need not be run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedTests {
+    /// What identifies all that went into them.
+    pub content: Digest,
+    /// What they came to.
+    pub summary: TestSummary,
+}
 
 /// A tier, as it came into force by a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +30,8 @@ pub struct Publication {
     pub denied: Option<String>,
     /// The versions in force.
     pub members: Vec<StoredVersion>,
+    /// The tests that it passed, if it has some.
+    pub tests: Option<PassedTests>,
     /// What led to it.
     pub causes: Vec<String>,
 }

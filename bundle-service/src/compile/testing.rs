@@ -9,6 +9,7 @@ use super::{
     documents::merged,
     misfits::is_unjudged,
     parts::Parts,
+    publication::PassedTests,
     tier::{ParsedModule, completed},
 };
 use crate::{
@@ -23,6 +24,8 @@ use crate::{
 const MAX_REMEMBERED: usize = 10_000;
 /// How long one test may take.
 const ONE_MS: u64 = 1000;
+/// What evaluates tests comes with the release: another one may come to something else.
+const ENGINE: &str = env!("CARGO_PKG_VERSION");
 /// The code of refusals of what did not end within its limits.
 const LIMITS: &str = "test_limits";
 /// That of refusals of what was not tested: for lack of time, or of a child.
@@ -62,8 +65,9 @@ impl Policies {
         if let Some(refusals) = self.postponed.refusals(&content, self.now) {
             return refusals;
         }
-        if self.left.is_spent() {
-            return vec![unrun()];
+        if self.deferred || self.left.is_spent() {
+            self.unrun = true;
+            return vec![unrun(self.deferred)];
         }
         let began = Instant::now();
         let ended = tester.run(&request);
@@ -96,8 +100,7 @@ impl Policies {
 
     /// Remembers of parts whose tests were run apart that they passed.
     pub(super) fn remember_passed(&mut self, kind: TierKind, parts: &Parts, summary: TestSummary) {
-        let tested = Tested { refusals: Vec::new(), summary: Some(summary) };
-        self.remember_tested(identify(&request(kind, parts)), tested);
+        self.restore_passed(PassedTests { content: identify(&request(kind, parts)), summary });
     }
 
     fn remember_tested(&mut self, content: Digest, tested: Tested) {
@@ -107,13 +110,20 @@ impl Policies {
         self.tested.insert(content, tested);
     }
 
-    /// How much of parts that stand together their tests went through, if they have run.
-    pub(super) fn tests_of(&self, kind: TierKind, parts: &Parts) -> Option<TestSummary> {
+    /// Takes in that tests passed before a start.
+    pub(super) fn restore_passed(&mut self, PassedTests { content, summary }: PassedTests) {
+        self.remember_tested(content, Tested { refusals: Vec::new(), summary: Some(summary) });
+    }
+
+    /// The tests of parts that stand together, if they have run and passed.
+    pub(super) fn passed_tests(&self, kind: TierKind, parts: &Parts) -> Option<PassedTests> {
         if parts.tests.is_empty() {
             return None;
         }
-        let known = self.tested.get(&identify(&request(kind, parts)))?;
-        known.summary.filter(|_| known.refusals.is_empty())
+        let content = identify(&request(kind, parts));
+        let known = self.tested.get(&content)?;
+        let summary = known.summary.filter(|_| known.refusals.is_empty())?;
+        Some(PassedTests { content, summary })
     }
 }
 
@@ -136,9 +146,13 @@ pub(super) fn overrun(owner: &ResourceKey) -> Refusal {
         .suggest("make the tests of that one smaller; nothing is wrong with this one")
 }
 
-fn unrun() -> Refusal {
-    let message =
-        "its tests were not run: those of its namespace have had all the time that they have in one change";
+fn unrun(at_a_start: bool) -> Refusal {
+    let message = match at_a_start {
+        true => "its tests were not run yet: the service has just started, and did not wait for them",
+        false => {
+            "its tests were not run: those of its namespace have had all the time that they have in one change"
+        }
+    };
     Refusal::new(BUDGET, message)
         .suggest("correct what is refused beside it because its tests do not end, or wait: it is tried again")
 }
@@ -171,8 +185,10 @@ fn data(kind: TierKind, parts: &Parts) -> Value {
     data
 }
 
+/// What identifies all that decides what tests come to. It is kept on disk.
 fn identify(request: &TestRequest) -> Digest {
-    let head = [request.modules.len().to_string(), request.data.to_string()];
+    let (modules, limit) = (request.modules.len().to_string(), request.one_ms.to_string());
+    let head = [ENGINE.to_owned(), limit, modules, request.data.to_string()];
     let modules = request.modules.iter().chain(&request.tests);
     let texts = modules.flat_map(|module| [module.name.as_bytes(), module.text.as_bytes()]);
     Digest::of(&head.iter().map(String::as_bytes).chain(texts).collect::<Vec<_>>())
@@ -199,4 +215,29 @@ fn failures(report: &TestReport, tests: &[ParsedModule]) -> Vec<Refusal> {
         Some(Refusal { line: outcome.line, source_line, ..refusal })
     };
     report.outcomes.iter().filter_map(refusal).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_contents_apart_by_all_that_goes_into_tests() {
+        let module = |text: &str| NamedModule { name: "a".to_owned(), text: text.to_owned() };
+        let request = || TestRequest {
+            modules: vec![module("x")],
+            tests: vec![module("y")],
+            data: json!({}),
+            one_ms: 1,
+        };
+        let others = [
+            TestRequest { modules: vec![module("z")], ..request() },
+            TestRequest { modules: vec![module("x"), module("y")], tests: Vec::new(), ..request() },
+            TestRequest { tests: vec![module("z")], ..request() },
+            TestRequest { data: json!({"a": 1}), ..request() },
+            TestRequest { one_ms: 2, ..request() },
+        ];
+        assert_eq!(identify(&request()), identify(&request()));
+        assert!(others.iter().all(|other| identify(other) != identify(&request())));
+    }
 }

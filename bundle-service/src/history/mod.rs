@@ -343,6 +343,7 @@ fn remember(path: &Path, contents: &Contents, opened: &mut Opened) {
             let members = published.members.iter().map(|member| (&member.resource, member.version));
             let kept = PublishedTier::of(published.digest, published.denied.is_some(), members);
             opened.remembered.tiers.insert(tier.clone(), kept);
+            opened.remembered.tested.extend(published.tests);
         }
     }
     for (resource, pin) in &contents.pins {

@@ -6,7 +6,10 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    compile::{publication::Publication, resource::StoredVersion},
+    compile::{
+        publication::{PassedTests, Publication},
+        resource::StoredVersion,
+    },
     digest::Digest,
     policy::{AuthorizationPolicy, ResourceKey},
     tiers::TierKey,
@@ -67,6 +70,9 @@ pub struct Published {
     pub denied: Option<String>,
     /// The versions in force, or of a tier that denied those that stood last.
     pub members: Vec<Member>,
+    /// The tests that it passed, if it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<PassedTests>,
     /// What led to it.
     pub causes: Vec<String>,
 }
@@ -121,6 +127,7 @@ impl Published {
             digest: publication.digest,
             denied: publication.denied.clone(),
             members: publication.members.iter().map(member).collect(),
+            tests: publication.tests,
             causes: publication.causes.clone(),
         }
     }

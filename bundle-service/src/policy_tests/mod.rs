@@ -108,7 +108,7 @@ pub struct Coverage {
 }
 
 /// How much of what is tested the tests went through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestSummary {
     /// How many tests passed.
     pub passed: usize,
