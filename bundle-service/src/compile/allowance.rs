@@ -26,6 +26,12 @@ impl Default for Allowance {
 }
 
 impl Allowance {
+    /// Of who holds nobody up. Tests that do not end are few all the same, or there would be no answer.
+    pub(super) fn of_one_alone() -> Self {
+        let overruns = Self::default().overruns;
+        Self { runs: u32::MAX, time: Duration::MAX, overruns, looks: u32::MAX, modules: usize::MAX }
+    }
+
     /// Takes one run away, and what it took.
     pub(super) fn spend(&mut self, took: Duration) {
         self.runs = self.runs.saturating_sub(1);
@@ -69,6 +75,15 @@ mod tests {
         assert!(after(of(3, 10), &[5, 5]), "no time is left");
         assert!(after(of(3, 10), &[5, 7]), "nor is there less than none");
         assert!(after(of(3, 10), &[0, 0, 0]), "no run is left");
+    }
+
+    #[test]
+    fn is_never_spent_by_one_alone_but_for_what_does_not_end() {
+        let mut allowance = Allowance::of_one_alone();
+        allowance.spend(Duration::from_secs(24 * 60 * 60));
+        assert!(!allowance.is_spent() && allowance.look(usize::MAX) && allowance.look(1));
+        (0..12).for_each(|_| allowance.overrun());
+        assert!(allowance.is_spent());
     }
 
     #[test]

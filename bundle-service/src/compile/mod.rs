@@ -120,7 +120,7 @@ pub fn compile(
     settings: &Settings,
     tester: Option<Arc<dyn Tester>>,
 ) -> Compiled {
-    let mut policies = Policies::new(settings.clone());
+    let mut policies = Policies::new(settings.clone()).for_one_alone();
     if let Some(tester) = tester {
         policies = policies.with_tester(tester);
     }

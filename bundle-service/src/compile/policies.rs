@@ -165,6 +165,13 @@ impl Policies {
         Self { tester: Some(tester), ..self }
     }
 
+    /// As before, for a program that answers one question and holds nobody up: what a namespace may take in one change has
+    /// no limit.
+    #[must_use]
+    pub fn for_one_alone(self) -> Self {
+        Self { allowance: Allowance::of_one_alone(), ..self }
+    }
+
     /// Takes in what was in force before a start, before anything else. A version that belongs to another tier by
     /// now, as the settings were changed, is not taken.
     pub fn restore(&mut self, remembered: Remembered) {

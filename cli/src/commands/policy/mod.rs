@@ -96,7 +96,7 @@ fn check(output: Output, args: &CheckArgs) -> Result<(), Failure> {
         settings.gate = Gate::new(version);
     }
     let selection = settings.selection.clone();
-    let mut policies = Policies::new(settings).with_tester(Arc::new(tester()?));
+    let mut policies = Policies::new(settings).with_tester(Arc::new(tester()?)).for_one_alone();
     policies.apply(&changes(&manifests));
     let mut refusals: BTreeSet<Refusal> = manifests.refusals.iter().cloned().collect();
     refusals.extend(policies.refusals());

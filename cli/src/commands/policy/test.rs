@@ -73,7 +73,7 @@ pub(super) fn test(output: Output, args: &TestArgs) -> Result<(), Failure> {
 
 /// The tests in resources, a suite for each tier, as the service runs them before it publishes.
 fn traveling(manifests: &Manifests, settings: Settings) -> Vec<(String, TestRequest)> {
-    let mut policies = Policies::new(settings);
+    let mut policies = Policies::new(settings).for_one_alone();
     policies.apply(&changes(manifests));
     policies.tests().into_iter().map(|(tier, request)| (tier.to_string(), request)).collect()
 }
