@@ -355,16 +355,22 @@ async fn apply(bundles: Bundles, mut batches: Batches, judged: Option<Arc<Shared
     // A start did not wait for all tests.
     let mut try_at = Instant::now();
     loop {
-        let concerned = match timeout_at(try_at, batches.next()).await {
-            Ok(None) => return,
-            Ok(Some(Merged { batch: None, .. })) => continue,
-            Ok(Some(Merged { spoken_of, batch: Some(batch) })) => {
+        // What waits has its turn even where changes follow one another without a pause.
+        let is_due = Instant::now() >= try_at && bundles.catalog.is_ready();
+        let heard = if is_due { None } else { timeout_at(try_at, batches.next()).await.ok() };
+        let concerned = match heard {
+            Some(None) => return,
+            Some(Some(Merged { batch: None, .. })) => continue,
+            Some(Some(Merged { spoken_of, batch: Some(batch) })) => {
+                if !bundles.catalog.is_ready() {
+                    try_at = Instant::now();
+                }
                 let Ok(mut concerned) = take_in(&bundles, batch).await else { return };
                 // One that does not count changes nothing, and its author is to be told so.
                 concerned.extend(spoken_of);
                 concerned
             }
-            Err(_) => {
+            None => {
                 let began = Instant::now();
                 let Ok(tried) = bundles.catalog.try_again().await else { return };
                 // Whatever is tried again, most of the time is for others.
