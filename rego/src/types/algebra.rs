@@ -101,11 +101,11 @@ impl Type {
             Self::Object(object) => {
                 let named = object.named.iter().map(|(key, _)| Some(key.kind()));
                 let others = object.others.iter().map(|others| others.key.clone());
-                named.chain(others).fold(None, Self::union)
+                Self::union_of(named.chain(others))
             }
             Self::Set(set) => set.of.clone(),
             Self::Any => Some(Self::Any),
-            Self::Union(of) => of.iter().map(Self::keys).fold(None, Self::union),
+            Self::Union(of) => Self::union_of(of.iter().map(Self::keys)),
             _ => None,
         }
     }
@@ -122,7 +122,7 @@ impl Type {
             }
             Self::Set(set) => set.of.clone(),
             Self::Any => Some(Self::Any),
-            Self::Union(of) => of.iter().map(Self::values).fold(None, Self::union),
+            Self::Union(of) => Self::union_of(of.iter().map(Self::values)),
             _ => None,
         }
     }
@@ -144,9 +144,7 @@ impl Type {
                 }
             }
             Self::Any => Some(Self::Any),
-            Self::Union(of) => {
-                of.iter().map(|each| each.select(key)).fold(None, |all, each| Self::union(each, all))
-            }
+            Self::Union(of) => Self::union_of(of.iter().map(|each| each.select(key))),
             _ => None,
         }
     }
@@ -331,6 +329,8 @@ fn unify_functions(a: &Function, b: &Function) -> bool {
 /// An order of types, in which unions are sorted.
 #[must_use]
 pub fn compare(a: &Type, b: &Type) -> Ordering {
+    #[cfg(test)]
+    tests::COMPARED.with(|compared| compared.set(compared.get() + 1));
     match (a, b) {
         (Type::Array(a), Type::Array(b)) => {
             if Arc::ptr_eq(a, b) {
@@ -409,10 +409,17 @@ fn rank(of: &Type) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use rstest::rstest;
 
     use super::*;
     use crate::capabilities::signature::kind;
+
+    thread_local! {
+        /// How often this thread compared two types.
+        pub(super) static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
 
     fn written(of: Unknown) -> String {
         of.map_or_else(|| "unknown".to_owned(), |of| of.to_string())
@@ -463,6 +470,26 @@ mod tests {
     #[case("number", "1", "unknown")]
     fn selects_by_a_number(#[case] of: &str, #[case] number: &str, #[case] expected: &str) {
         assert_eq!(written(kind(of).select(&Constant::Number(number.into()))), expected);
+    }
+
+    /// One after the other, each would be compared with all before it.
+    #[rstest]
+    #[case::values(Type::values)]
+    #[case::keys(Type::keys)]
+    #[case::selected(|of: &Type| of.select(&Constant::String("a".into())))]
+    fn looks_once_at_each_of_many_alternatives(#[case] look: fn(&Type) -> Unknown) {
+        const MANY: usize = 1_000;
+        let item = |number: usize| kind(&format!("object<\"k{number:04}\": number>"));
+        let holder = |number: usize| {
+            let named = vec![(Constant::String("a".into()), Some(item(number)))];
+            Type::object(named, Some(Dynamic { key: Some(item(number)), value: Some(item(number)) }))
+        };
+        let all = Type::one_of((0..MANY).map(holder)).unwrap();
+        COMPARED.set(0);
+        let found = look(&all).unwrap();
+        let compared = COMPARED.get();
+        assert!(found.alternatives().len() >= MANY, "{}", found.alternatives().len());
+        assert!(compared < 50 * MANY, "{compared}");
     }
 
     #[test]
