@@ -1,19 +1,20 @@
 //! What the administrator's questions come to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, time::SystemTime};
 
 use secplane_identity::SpiffeId;
 
 use super::{
     AdminFailure, Administered,
+    timeline::{self, Moment},
     wire::{
-        ChoiceAnswer, HistoryAnswer, HistoryEntry, SnapshotAnswer, SnapshotResource, StandingPin, Target,
+        ChoiceAnswer, DeniedTier, HistoryAnswer, HistoryEntry, SnapshotAnswer, SnapshotResource, StandingPin,
+        Target,
     },
 };
 use crate::{
     catalog::{Catalog, Interrupted, State},
     compile::{choice::Choice, resource::StoredVersion},
-    digest::Digest,
     history::{
         History, HistoryError, Published,
         query::{LEAST_DIGITS, QueryError},
@@ -45,23 +46,26 @@ fn kept(state: &State) -> Result<&History, AdminFailure> {
 /// Asks without changing anything.
 async fn ask<T: Send + 'static>(
     catalog: &Catalog,
-    question: impl FnOnce(&State) -> Result<T, AdminFailure> + Send + 'static,
+    question: impl FnOnce(&State, SystemTime) -> Result<T, AdminFailure> + Send + 'static,
 ) -> Result<T, AdminFailure> {
-    catalog.with_state(move |state, _| (question(state), BTreeSet::new())).await?
+    catalog.with_state(move |state, now| (question(state, now), BTreeSet::new())).await?
 }
 
 pub(super) async fn history(catalog: &Catalog, of: Target) -> Result<HistoryAnswer, AdminFailure> {
-    ask(catalog, move |state| {
+    ask(catalog, move |state, now| {
         let history = kept(state)?;
         let plain = |published: Vec<Published>| -> Vec<HistoryEntry> {
-            published.into_iter().map(|published| HistoryEntry { published, revision: None }).collect()
+            let entry = |published| HistoryEntry { published, revision: None, served: None };
+            published.into_iter().map(entry).collect()
         };
         let (entries, resources) = match &of {
             Target::Resource(key) => (plain(history.of_resource(key)?), vec![key.clone()]),
             Target::Tier(tier) => (plain(history.of_tier(tier)?), members(state, tier)),
             Target::Identity(id) => {
                 let tiers = state.policies.tier_keys_of(id);
-                (timeline(state, history, id)?, tiers.iter().flat_map(|tier| members(state, tier)).collect())
+                let moments = timeline::of_identity(state, history, id, now)?;
+                let entries = moments.into_iter().map(Moment::entry).collect();
+                (entries, tiers.iter().flat_map(|tier| members(state, tier)).collect())
             }
         };
         Ok(HistoryAnswer { entries, pins: pins(state, &resources) })
@@ -82,79 +86,43 @@ fn pins(state: &State, resources: &[ResourceKey]) -> Vec<StandingPin> {
     resources.iter().filter_map(pin).collect()
 }
 
-/// What came into force for an identity, and the revision of its bundle from each moment on.
-fn timeline(state: &State, history: &History, id: &SpiffeId) -> Result<Vec<HistoryEntry>, AdminFailure> {
-    let mut published = Vec::new();
-    for tier in state.policies.tier_keys_of(id) {
-        published.extend(history.of_tier(&tier)?);
-    }
-    published.sort_by_key(|published| published.at);
-    // A tier of which the first publication is kept had nothing before it; of another nobody knows.
-    let mut now: BTreeMap<TierKey, Option<Digest>> = BTreeMap::new();
-    let mut unknown: BTreeSet<TierKey> = BTreeSet::new();
-    for first in published.iter().rev() {
-        if first.number == 1 {
-            unknown.remove(&first.tier)
-        } else {
-            unknown.insert(first.tier.clone())
-        };
-    }
-    let mut entries = Vec::new();
-    for published in published {
-        unknown.remove(&published.tier);
-        now.insert(published.tier.clone(), published.digest);
-        let revision = unknown.is_empty().then(|| state.policies.revision_of(id, &now)).flatten();
-        entries.push(HistoryEntry { published, revision });
-    }
-    Ok(entries)
-}
-
 pub(super) async fn snapshot(
     catalog: &Catalog,
     of: Target,
     at: String,
 ) -> Result<SnapshotAnswer, AdminFailure> {
-    ask(catalog, move |state| {
+    ask(catalog, move |state, now| {
         let history = kept(state)?;
+        let mut answer = SnapshotAnswer::default();
         let versions = match &of {
             Target::Resource(key) => vec![history.version(key, &at)?],
-            Target::Tier(tier) => history.publication(tier, number(&at)?)?,
-            Target::Identity(id) => of_identity(state, history, id, &at)?,
+            Target::Tier(tier) => {
+                let number = number(&at)?;
+                let versions = history.publication(tier, number)?;
+                let denial = history.denial(tier, number)?;
+                answer.denied.extend(denial.map(|reason| DeniedTier { tier: tier.clone(), reason }));
+                versions
+            }
+            Target::Identity(id) => {
+                let point = timeline::at(state, history, id, &at, now)?;
+                answer.not_after = point.not_after;
+                let mut versions = Vec::new();
+                for (tier, Published { number, denied, .. }) in point.tiers {
+                    versions.extend(history.publication(&tier, number)?);
+                    answer.denied.extend(denied.map(|reason| DeniedTier { tier, reason }));
+                }
+                versions
+            }
         };
         let resource = |version: StoredVersion| SnapshotResource {
             tier: version.tier,
             version: version.hash,
             policy: version.policy.as_ref().clone(),
         };
-        Ok(SnapshotAnswer { resources: versions.into_iter().map(resource).collect() })
+        answer.resources = versions.into_iter().map(resource).collect();
+        Ok(answer)
     })
     .await
-}
-
-/// What an identity had when its bundle had a revision, the last time that it had.
-fn of_identity(
-    state: &State,
-    history: &History,
-    id: &SpiffeId,
-    revision: &str,
-) -> Result<Vec<StoredVersion>, AdminFailure> {
-    let timeline = timeline(state, history, id)?;
-    let fits = |entry: &HistoryEntry| {
-        revision.len() >= LEAST_DIGITS
-            && entry.revision.is_some_and(|own| own.to_string().starts_with(revision))
-    };
-    let last = timeline.iter().rposition(fits).ok_or_else(|| {
-        AdminFailure::NotFound(format!("no bundle of {id} with the revision `{revision}` is in the history"))
-    })?;
-    let mut tiers: BTreeMap<&TierKey, u64> = BTreeMap::new();
-    for entry in timeline.iter().take(last + 1) {
-        tiers.insert(&entry.published.tier, entry.published.number);
-    }
-    let mut versions = Vec::new();
-    for (tier, number) in tiers {
-        versions.extend(history.publication(tier, number)?);
-    }
-    Ok(versions)
 }
 
 fn number(text: &str) -> Result<u64, AdminFailure> {
@@ -171,7 +139,7 @@ pub(super) async fn rollback(
     to: String,
     by: String,
 ) -> Result<ChoiceAnswer, AdminFailure> {
-    choose(administered, by, move |state| {
+    choose(administered, by, move |state, now| {
         let history = kept(state)?;
         match &of {
             Target::Resource(key) => {
@@ -180,7 +148,8 @@ pub(super) async fn rollback(
             Target::Tier(tier) => Ok(back_to(state, tier, history.standing(tier, number(&to)?)?)),
             Target::Identity(id) => {
                 let tier = own_tier(state, id)?;
-                let (choices, missing) = back_to(state, &tier, in_own_tier(state, history, id, &tier, &to)?);
+                let (choices, missing) =
+                    back_to(state, &tier, in_own_tier(state, history, id, &tier, &to, now)?);
                 stay_in(state, &tier, choices.iter().map(|(key, _)| key))?;
                 Ok((choices, missing))
             }
@@ -243,13 +212,16 @@ fn in_own_tier(
     id: &SpiffeId,
     tier: &TierKey,
     at: &str,
+    now: SystemTime,
 ) -> Result<Vec<StoredVersion>, AdminFailure> {
     if at.len() < LEAST_DIGITS {
         return Ok(history.standing(tier, number(at)?)?);
     }
-    let mut versions = of_identity(state, history, id, at)?;
-    versions.retain(|version| version.tier == *tier);
-    Ok(versions)
+    match timeline::at(state, history, id, at, now)?.tiers.get(tier) {
+        Some(published) => Ok(history.standing(tier, published.number)?),
+        // Before its client policy came there was none.
+        None => Ok(Vec::new()),
+    }
 }
 
 pub(super) async fn release(
@@ -257,7 +229,7 @@ pub(super) async fn release(
     of: Target,
     by: String,
 ) -> Result<ChoiceAnswer, AdminFailure> {
-    choose(administered, by, move |state| {
+    choose(administered, by, move |state, _| {
         let resources = match &of {
             Target::Resource(key) => vec![key.clone()],
             Target::Tier(tier) => members(state, tier),
@@ -285,12 +257,12 @@ type Choices = (Vec<(ResourceKey, Choice)>, Vec<ResourceKey>);
 async fn choose(
     Administered { catalog, judged }: &Administered,
     by: String,
-    choices: impl FnOnce(&State) -> Result<Choices, AdminFailure> + Send + 'static,
+    choices: impl FnOnce(&State, SystemTime) -> Result<Choices, AdminFailure> + Send + 'static,
 ) -> Result<ChoiceAnswer, AdminFailure> {
     let judged = judged.clone();
     catalog
         .with_state(move |state, now| {
-            let (choices, missing) = match choices(state) {
+            let (choices, missing) = match choices(state, now) {
                 Ok(choices) => choices,
                 Err(failure) => return (Err(failure), BTreeSet::new()),
             };

@@ -5,9 +5,11 @@
 //! | [`wire`] | the questions and answers |
 //! | [`socket`] | who may ask |
 //! | `answers` | what they come to |
+//! | `timeline` | what an identity had when |
 
 mod answers;
 pub mod socket;
+mod timeline;
 pub mod wire;
 
 use std::sync::Arc;

@@ -1,7 +1,10 @@
 //! Going back to what one identity had, and what that is not meant for.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -11,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{
     AdminFailure, Administered, answers,
-    wire::{ChoiceAnswer, Target},
+    wire::{ChoiceAnswer, HistoryEntry, SnapshotAnswer, Target},
 };
 use crate::{
     catalog::Catalog,
@@ -32,18 +35,42 @@ fn id(account: &str) -> SpiffeId {
 /// A catalog with a history of its own.
 struct Kept {
     administered: Administered,
+    /// What its clock says, in seconds since 1970.
+    now: Arc<AtomicU64>,
     _folder: TempDir,
 }
 
 impl Kept {
     fn new() -> Self {
+        Self::ending_after(None)
+    }
+
+    fn ending_after(bundle_lifetime: Option<Duration>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history");
-        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let history = History::open(&path, "secplane-system", HistoryLimits::default(), now).unwrap();
-        let settings = Settings::new(TrustDomain::parse("example.org").unwrap());
-        let catalog = Catalog::remembering(Policies::new(settings), Some(history), Arc::new(move || now));
-        Self { administered: Administered { catalog, judged: None }, _folder: folder }
+        let now = Arc::new(AtomicU64::new(1_800_000_000));
+        let seconds = Arc::clone(&now);
+        let clock = move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::Relaxed));
+        let history = History::open(&path, "secplane-system", HistoryLimits::default(), clock()).unwrap();
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let settings = Settings { bundle_lifetime, ..Settings::new(trust_domain) };
+        let catalog = Catalog::remembering(Policies::new(settings), Some(history), Arc::new(clock));
+        Self { administered: Administered { catalog, judged: None }, now, _folder: folder }
+    }
+
+    /// Lets time pass, and gives bundles that are about to end a new end.
+    async fn pass(&self, time: Duration) {
+        self.now.fetch_add(time.as_secs(), Ordering::Relaxed);
+        self.administered.catalog.renew().await.unwrap();
+    }
+
+    async fn entries(&self, account: &str) -> Vec<HistoryEntry> {
+        let of = Target::Identity(id(account));
+        answers::history(&self.administered.catalog, of).await.unwrap().entries
+    }
+
+    async fn snapshot(&self, of: Target, at: &str) -> SnapshotAnswer {
+        answers::snapshot(&self.administered.catalog, of, at.to_owned()).await.unwrap()
     }
 
     async fn set(&self, name: &str, scope: &str, content: &str) {
@@ -135,5 +162,67 @@ async fn refuses_to_move_a_resource_between_tiers_for_one_identity() {
     let before = kept.revision("agent").await;
     let message = kept.roll_back(id("agent"), "1").await.unwrap_err().to_string();
     assert!(message.contains("namespace/a") && message.contains("--resource a/agent"), "{message}");
+    assert_eq!(kept.revision("agent").await, before);
+}
+
+/// A bundle that is made again for its end alone is another revision of what was decided before.
+#[tokio::test]
+async fn tells_what_was_decided_apart_from_when_a_bundle_ends() {
+    let hour = Duration::from_secs(3600);
+    let kept = Kept::ending_after(Some(hour));
+    kept.set("agent", "client", ALLOW).await;
+    let first = kept.revision("agent").await;
+    kept.pass(hour).await;
+    let renewed = kept.revision("agent").await;
+    assert_ne!(first, renewed);
+    let entries = kept.entries("agent").await;
+    assert_eq!(entries.len(), 1, "nothing else was decided: {entries:?}");
+    let served = entries[0].served.clone().unwrap();
+    assert_eq!(served.revision.to_string(), renewed, "what is served now");
+    let decided = entries[0].revision.unwrap().to_string();
+    assert!(decided != first && decided != renewed, "{decided}");
+
+    let of = || Target::Identity(id("agent"));
+    let [before, after, plain] = [
+        kept.snapshot(of(), &first).await,
+        kept.snapshot(of(), &renewed).await,
+        kept.snapshot(of(), &decided).await,
+    ];
+    assert_eq!((&before.resources, &after.resources), (&plain.resources, &plain.resources));
+    assert_eq!((after.not_after, plain.not_after), (Some(served.not_after), None));
+    assert!(before.not_after < after.not_after, "{before:?}");
+
+    kept.set("agent", "client", DENY).await;
+    let last = kept.entries("agent").await.pop().unwrap();
+    assert_ne!(last.revision, entries[0].revision);
+    let earlier = kept.snapshot(of(), &first[..12]).await;
+    assert_eq!(earlier.resources, plain.resources, "what was there when that was served");
+    // Back to any of them is back to what was decided.
+    for point in [&first, &renewed, &decided] {
+        kept.roll_back(id("agent"), point).await.unwrap();
+        assert_eq!(kept.entries("agent").await.pop().unwrap().revision, entries[0].revision);
+        kept.release(id("agent")).await.unwrap();
+        assert_eq!(kept.entries("agent").await.pop().unwrap().revision, last.revision);
+    }
+    assert!(matches!(kept.roll_back(id("agent"), "000000").await, Err(AdminFailure::NotFound(_))));
+}
+
+/// What is listed of a tier that denies stood last, and was not in force.
+#[tokio::test]
+async fn tells_that_a_tier_denied_and_brings_nothing_of_that_back() {
+    let kept = Kept::new();
+    kept.set("agent", "client", "package authbridge.client.inbound.request\n\nallow if {\n").await;
+    let denying = kept.entries("agent").await.pop().unwrap().revision.unwrap().to_string();
+    kept.set("agent", "client", ALLOW).await;
+    let tier: TierKey = "client/a/agent".parse().unwrap();
+    for (of, at) in [(Target::Tier(tier.clone()), "1"), (Target::Identity(id("agent")), denying.as_str())] {
+        let snapshot = kept.snapshot(of, at).await;
+        let [denied] = snapshot.denied.as_slice() else { panic!("{snapshot:?}") };
+        assert!(denied.tier == tier && denied.reason.contains("a/agent"), "{denied:?}");
+    }
+    assert_eq!(kept.snapshot(Target::Tier(tier.clone()), "2").await.denied, []);
+    let before = kept.revision("agent").await;
+    let message = kept.roll_back(id("agent"), &denying).await.unwrap_err().to_string();
+    assert!(message.contains("denied everything"), "{message}");
     assert_eq!(kept.revision("agent").await, before);
 }

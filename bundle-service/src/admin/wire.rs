@@ -85,9 +85,22 @@ pub struct HistoryEntry {
     /// What came into force.
     #[serde(flatten)]
     pub published: Published,
-    /// Of an identity, the revision of its bundle from then on; none when too little is kept to tell.
+    /// Of an identity, the revision of its bundle from then on, or where bundles end what all its revisions from then on
+    /// have in common; none when too little is kept to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Digest>,
+    /// Of an identity whose bundles end, the last bundle of that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<ServedRevision>,
+}
+
+/// A bundle that ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedRevision {
+    /// The revision in its manifest.
+    pub revision: Digest,
+    /// Until when it may be used, in seconds since 1970.
+    pub not_after: u64,
 }
 
 /// A version that an administrator chose instead of the newest.
@@ -109,15 +122,32 @@ pub struct StandingPin {
 pub struct SnapshotQuery {
     /// Of what.
     pub of: Target,
-    /// Of a resource the first digits of a version, of a tier the number of a publication, of an identity a revision.
+    /// Of a resource the first digits of a version, of a tier the number of a publication, of an identity a
+    /// revision: one that was served, or what [`HistoryEntry::revision`] says.
     pub at: String,
 }
 
 /// The answer to [`SnapshotQuery`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotAnswer {
     /// The resources.
     pub resources: Vec<SnapshotResource>,
+    /// Of a tier or an identity, the tiers that denied everything: what is listed of those stood last and was not in
+    /// force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<DeniedTier>,
+    /// When a bundle that ends was named by its own revision, until when it may be used, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<u64>,
+}
+
+/// A tier that denied everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeniedTier {
+    /// Which.
+    pub tier: TierKey,
+    /// Why.
+    pub reason: String,
 }
 
 /// A resource as it was.

@@ -5,7 +5,10 @@
 //! lifetime is left of a bundle when it is made. Where the periods begin depends on the content, so that not everybody
 //! fetches at the same moment.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    iter::successors,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use crate::digest::Digest;
 
@@ -14,12 +17,29 @@ pub const SHORTEST_LIFETIME: Duration = Duration::from_secs(60);
 
 /// The end of a bundle with this content that is made now, in seconds since 1970.
 pub(crate) fn not_after(content: &Digest, lifetime: Duration, now: SystemTime) -> u64 {
-    let period = (lifetime.as_secs() / 2).max(1);
+    let period = period(lifetime);
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let begins = content.as_bytes().first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes)) % period;
     // Before the first period began there is only the rest of one; with every clock of today it is far behind.
     let began = ((now + begins) / period * period).saturating_sub(begins);
     began + lifetime.as_secs()
+}
+
+/// The ends of all bundles with this content that are made between two moments, the latest first.
+pub(crate) fn ends(
+    content: Digest,
+    lifetime: Duration,
+    from: SystemTime,
+    until: SystemTime,
+) -> impl Iterator<Item = u64> {
+    let (first, last) = (not_after(&content, lifetime, from), not_after(&content, lifetime, until));
+    let ends = successors(Some(last), move |end| end.checked_sub(period(lifetime)));
+    ends.take_while(move |end| *end >= first)
+}
+
+/// In seconds.
+fn period(lifetime: Duration) -> u64 {
+    (lifetime.as_secs() / 2).max(1)
 }
 
 /// How often to look for bundles that need a new end: often enough that hardly anything of a period is lost.
@@ -57,6 +77,17 @@ mod tests {
             prop_assert_eq!(not_after(&content, lifetime, at(end - 1801)), end);
             prop_assert_eq!(not_after(&content, lifetime, at(end - 1800)), end + 1800);
         }
+    }
+
+    #[test]
+    fn lists_each_end_once_the_latest_first() {
+        let (content, lifetime) = (Digest::of(&[b"x"]), Duration::from_secs(60));
+        let (from, until) = (1_800_000_000, 1_800_000_100);
+        let mut made: Vec<u64> = (from..=until).map(|now| not_after(&content, lifetime, at(now))).collect();
+        made.dedup();
+        made.reverse();
+        assert_eq!(ends(content, lifetime, at(from), at(until)).collect::<Vec<_>>(), made);
+        assert_eq!(ends(content, lifetime, at(from), at(from)).count(), 1);
     }
 
     #[test]

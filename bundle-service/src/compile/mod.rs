@@ -18,6 +18,7 @@
 //! | `checked` | what stood together already |
 //! | [`bundle`] | the tiers of an identity, checked together and joined |
 //! | [`freshness`] | until when a bundle may be used |
+//! | `revisions` | the revisions of a bundle whose tiers stay the same |
 //! | [`publication`] | what came into force, for the history |
 //! | [`read`] | looking into an archive |
 //!
@@ -48,6 +49,7 @@ mod preview;
 pub mod publication;
 pub mod read;
 pub mod resource;
+pub(crate) mod revisions;
 mod room;
 mod start;
 mod testing;

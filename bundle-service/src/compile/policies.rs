@@ -19,6 +19,7 @@ use super::{
     postponed::Postponed,
     publication::{Causes, Journal, PassedTests, Publication},
     resource::{Pin, RememberedResource, Resource, StoredVersion, Version},
+    revisions::Revisions,
     room::Room,
     start,
     testing::Tested,
@@ -531,10 +532,8 @@ impl Policies {
         std::iter::once(TierKey::Global).chain(own.into_iter().flatten()).collect()
     }
 
-    /// The revision that the bundle of an identity has when its tiers are these; `None` when bundles end, and so have
-    /// more than one for the same tiers.
-    #[must_use]
-    pub fn revision_of(&self, id: &SpiffeId, tiers: &BTreeMap<TierKey, Option<Digest>>) -> Option<Digest> {
+    /// The revisions that the bundle of an identity has when its tiers are these.
+    pub(crate) fn revisions_of(&self, id: &SpiffeId, tiers: &BTreeMap<TierKey, Option<Digest>>) -> Revisions {
         let workload = self.settings.selection.workload(id);
         let of = |tier: &TierKey| tiers.get(tier).copied().flatten();
         let namespace =
@@ -544,7 +543,7 @@ impl Policies {
         let settings = (self.settings.require_client_policy, self.settings.envoy_adapter);
         let together = combined(settings, global, namespace, client);
         let owner = Owner { id: id.clone(), workload };
-        self.settings.bundle_lifetime.is_none().then(|| owner.revision(together, None))
+        Revisions { owner, tiers: together, lifetime: self.settings.bundle_lifetime }
     }
 
     /// Whether there is a resource of that name.

@@ -49,17 +49,19 @@ impl History {
         Ok(published)
     }
 
-    /// When the version of a resource changed that was in force, the oldest first. Of each tier only this resource is
-    /// told; none means that it was no longer there.
+    /// When the version of a resource changed that was in force, or its tier denied, the oldest first. Of each tier only
+    /// this resource is told; none means that it was no longer there.
     ///
     /// # Errors
     /// When the history cannot be read.
     pub fn of_resource(&self, key: &ResourceKey) -> Result<Vec<Published>, HistoryError> {
-        let mut last: BTreeMap<TierKey, Option<Digest>> = BTreeMap::new();
+        let mut last: BTreeMap<TierKey, Option<(Digest, bool)>> = BTreeMap::new();
         let mut changes = Vec::new();
         for mut published in self.contents(&key.namespace)?.published {
             published.members.retain(|member| member.resource == *key);
-            let now = published.members.first().map(|member| member.version);
+            // The same version is in force no more when its tier denies.
+            let denied = published.denied.is_some();
+            let now = published.members.first().map(|member| (member.version, denied));
             if last.insert(published.tier.clone(), now).flatten() != now {
                 changes.push(published);
             }
@@ -110,6 +112,15 @@ impl History {
             Ok(StoredVersion { tier, policy, hash, origin, commit })
         };
         published.members.iter().map(version).collect()
+    }
+
+    /// Why a tier denied everything by its publication of a number; `None` when it did not, or that is not kept.
+    ///
+    /// # Errors
+    /// When the history cannot be read.
+    pub fn denial(&self, tier: &TierKey, number: u64) -> Result<Option<String>, HistoryError> {
+        let mut all = self.of_tier(tier)?.into_iter();
+        Ok(all.find(|published| published.number == number).and_then(|published| published.denied))
     }
 
     /// As [`History::publication`], for who wants to go back to it. What is listed of one that denied was not in force.

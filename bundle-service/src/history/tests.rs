@@ -476,3 +476,18 @@ async fn tells_what_came_into_force_and_why() {
     assert_eq!(numbers, [1, 2, 4], "only what changed the resource");
     assert!(of_resource[2].members.is_empty());
 }
+
+/// The same version is in force no more when a neighbour makes its tier deny, and is again when that goes.
+#[tokio::test]
+async fn tells_of_a_resource_that_its_tier_denied() {
+    let service = Restarted::new();
+    let catalog = service.start(vec![change("a.yaml", "a", "p", &version(1))]).await;
+    catalog.apply(batch(vec![change("b.yaml", "a", "q", BROKEN)])).await.unwrap();
+    catalog.apply(batch(vec![Change::Gone(key("a", "q"))])).await.unwrap();
+    drop(catalog);
+    let told = service.open().0.of_resource(&key("a", "p")).unwrap();
+    let denied: Vec<bool> = told.iter().map(|published| published.denied.is_some()).collect();
+    assert_eq!(denied, [false, true, false]);
+    let broken = service.open().0.of_resource(&key("a", "q")).unwrap();
+    assert!(broken.is_empty(), "no version of it ever stood: {broken:?}");
+}

@@ -1,22 +1,19 @@
 //! `secctl bundle history|diff|rollback|release`: what was in force, and going back to it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use bundle_service::{
     admin::wire::{
-        ChoiceAnswer, HistoryAnswer, HistoryEntry, ReleaseRequest, RollbackRequest, SnapshotAnswer,
-        StandingPin, Target,
+        ChoiceAnswer, HistoryAnswer, HistoryEntry, ReleaseRequest, RollbackRequest, StandingPin, Target,
     },
     history::Member,
-    policy::{PolicyModule, ResourceKey},
+    policy::ResourceKey,
     tiers::TierKey,
 };
 use clap::Args;
 use secplane_identity::SpiffeId;
 use serde::Serialize;
-use similar::TextDiff;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use super::difference::Difference;
 use crate::{
     bundle_admin::AdminOptions,
     failure::Failure,
@@ -123,7 +120,10 @@ fn last(of: &Target, history: &HistoryAnswer) -> Result<String, Failure> {
     match of {
         Target::Tier(_) => Ok(entry.published.number.to_string()),
         Target::Resource(_) => {
-            entry.published.members.first().map(|member| member.version.to_string()).ok_or_else(nothing)
+            // What is gone or left out had a last version all the same.
+            let mut latest_first = history.entries.iter().rev();
+            let member = latest_first.find_map(|entry| entry.published.members.first());
+            member.map(|member| member.version.to_string()).ok_or_else(nothing)
         }
         Target::Identity(_) => entry.revision.map(|revision| revision.to_string()).ok_or_else(nothing),
     }
@@ -151,7 +151,7 @@ fn chosen(output: Output, answer: ChoiceAnswer) -> Result<(), Failure> {
     output.report(&Chosen(answer))
 }
 
-fn at(seconds: u64) -> String {
+pub(super) fn at(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
     let time = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|time| time.format(&Rfc3339).ok());
     time.unwrap_or_else(|| seconds.to_string())
@@ -164,7 +164,7 @@ struct Told(HistoryAnswer);
 impl Report for Told {
     fn table(&self) -> String {
         let row = |entry: &HistoryEntry| {
-            let HistoryEntry { published, revision } = entry;
+            let HistoryEntry { published, revision, served } = entry;
             let members = published.members.iter();
             let members = members.map(|member| {
                 let Member { resource, version, origin, commit } = member;
@@ -178,6 +178,10 @@ impl Report for Told {
                 None => members.join("\n"),
             };
             let revision = revision.map(|revision| format!("{revision:.SHOWN$}")).unwrap_or_default();
+            let served = served.as_ref().map(|served| {
+                format!("\nserved as {:.SHOWN$}\nuntil {}", served.revision, at(served.not_after))
+            });
+            let revision = revision + &served.unwrap_or_default();
             [
                 at(published.at),
                 published.tier.to_string(),
@@ -220,107 +224,9 @@ impl Report for Chosen {
     }
 }
 
-#[derive(Serialize)]
-struct Difference {
-    from: String,
-    to: String,
-    resources: Vec<ChangedResource>,
-}
-
-#[derive(Serialize)]
-struct ChangedResource {
-    tier: TierKey,
-    resource: ResourceKey,
-    change: &'static str,
-    /// A unified diff of its modules.
-    diff: String,
-}
-
-impl Difference {
-    fn between(from: String, to: String, before: &SnapshotAnswer, after: &SnapshotAnswer) -> Self {
-        let index = |snapshot: &SnapshotAnswer| -> BTreeMap<(TierKey, ResourceKey), Vec<PolicyModule>> {
-            let resources = snapshot.resources.iter();
-            let entry = resources.map(|r| ((r.tier.clone(), r.policy.key.clone()), r.policy.modules.clone()));
-            entry.collect()
-        };
-        let (before, after) = (index(before), index(after));
-        let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-        let changed = keys.into_iter().filter_map(|key| {
-            let (old, new) = (before.get(key), after.get(key));
-            let change = match (old, new) {
-                (Some(old), Some(new)) if old == new => return None,
-                (Some(_), Some(_)) => "changed",
-                (None, _) => "added",
-                (_, None) => "removed",
-            };
-            let none = Vec::new();
-            let diff = diff_modules(old.unwrap_or(&none), new.unwrap_or(&none));
-            Some(ChangedResource { tier: key.0.clone(), resource: key.1.clone(), change, diff })
-        });
-        Self { resources: changed.collect(), from, to }
-    }
-}
-
-/// Modules as one text each, told apart by path and by their place among those of one path.
-fn diff_modules(before: &[PolicyModule], after: &[PolicyModule]) -> String {
-    let index = |modules: &[PolicyModule]| {
-        let mut texts: BTreeMap<(String, usize), String> = BTreeMap::new();
-        for module in modules {
-            let number = texts.keys().filter(|(path, _)| *path == module.path).count();
-            texts.insert((module.path.clone(), number), module.content.clone());
-        }
-        texts
-    };
-    let (before, after) = (index(before), index(after));
-    let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let diff = |key: &(String, usize)| {
-        let text = |texts: &BTreeMap<(String, usize), String>| texts.get(key).cloned().unwrap_or_default();
-        let (old, new) = (text(&before), text(&after));
-        (old != new)
-            .then(|| TextDiff::from_lines(&old, &new).unified_diff().header(&key.0, &key.0).to_string())
-    };
-    paths.into_iter().filter_map(diff).collect()
-}
-
-impl Report for Difference {
-    fn table(&self) -> String {
-        if self.resources.is_empty() {
-            return format!("nothing differs between {} and {}", self.from, self.to);
-        }
-        let one = |changed: &ChangedResource| {
-            let ChangedResource { tier, resource, change, diff } = changed;
-            format!("{resource} in {tier}: {change}\n{}", visible(diff.trim_end()))
-        };
-        self.resources.iter().map(one).collect::<Vec<_>>().join("\n\n")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn module(path: &str, content: &str) -> PolicyModule {
-        PolicyModule { path: path.to_owned(), content: content.to_owned() }
-    }
-
-    #[test]
-    fn shows_the_lines_that_differ() {
-        let before = [module("a.rego", "package a\nx := 1\n"), module("b.rego", "package b\n")];
-        let after = [module("a.rego", "package a\nx := 2\n"), module("b.rego", "package b\n")];
-        let diff = diff_modules(&before, &after);
-        assert!(
-            diff.contains("-x := 1") && diff.contains("+x := 2") && !diff.contains("package b"),
-            "{diff}"
-        );
-        assert_eq!(diff_modules(&before, &before), "");
-        assert!(diff_modules(&before, &[]).contains("-package b"));
-    }
-
-    #[test]
-    fn tells_modules_of_one_path_apart() {
-        let before = [module("a.rego", "package a\n"), module("a.rego", "package b\n")];
-        assert!(diff_modules(&before, &before[..1]).contains("-package b"));
-    }
 
     #[test]
     fn tells_when() {

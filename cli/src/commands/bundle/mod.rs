@@ -1,5 +1,6 @@
 //! `secctl bundle`: policy bundles as workloads get them, and what was in force before.
 
+mod difference;
 mod history;
 
 use std::{
