@@ -44,6 +44,7 @@ pub mod compile;
 pub mod config;
 pub mod digest;
 pub mod history;
+mod host;
 pub mod kubernetes;
 mod metrics;
 pub mod policy;

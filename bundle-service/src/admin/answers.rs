@@ -19,6 +19,7 @@ use crate::{
         History, HistoryError, Published,
         query::{LEAST_DIGITS, QueryError},
     },
+    host,
     policy::ResourceKey,
     tiers::{TierKey, TierKind},
 };
@@ -68,7 +69,7 @@ pub(super) async fn history(catalog: &Catalog, of: Target) -> Result<HistoryAnsw
                 (entries, tiers.iter().flat_map(|tier| members(state, tier)).collect())
             }
         };
-        Ok(HistoryAnswer { entries, pins: pins(state, &resources) })
+        Ok(HistoryAnswer { entries, pins: pins(state, &resources), replica: host::name() })
     })
     .await
 }
@@ -282,7 +283,8 @@ async fn choose(
                 let members = state.policies.members_of(&tiers);
                 shared.judged(&members.chain(&resources).cloned().collect());
             }
-            let answer = ChoiceAnswer { tiers: tiers.iter().cloned().collect(), pins, missing, durable };
+            let (rebuilt, replica) = (tiers.iter().cloned().collect(), host::name());
+            let answer = ChoiceAnswer { tiers: rebuilt, pins, missing, durable, replica };
             (Ok(answer), tiers)
         })
         .await?

@@ -77,6 +77,9 @@ pub struct HistoryAnswer {
     pub entries: Vec<HistoryEntry>,
     /// The choices that stand now.
     pub pins: Vec<StandingPin>,
+    /// The machine, in a cluster the pod, of the replica that tells this of itself.
+    #[serde(default)]
+    pub replica: String,
 }
 
 /// One moment of the past.
@@ -194,6 +197,9 @@ pub struct ChoiceAnswer {
     pub missing: Vec<ResourceKey>,
     /// Whether it is on disk: else a restart forgets it.
     pub durable: bool,
+    /// The machine, in a cluster the pod, of the one replica that this holds for.
+    #[serde(default)]
+    pub replica: String,
 }
 
 /// Every refusal.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client::{ClientError, connect},
+    comparison::Comparison,
     config::{KubernetesConfig, WebhookConfig},
     inventory::{Shared, SourceHealth},
     lease::{Candidate, Leadership, own_name},
@@ -94,6 +95,10 @@ impl Cluster {
             );
             spawn(&mut tasks, candidate.run(ending.clone()));
             if self.config.write_status {
+                let (client, shared) = (self.client.clone(), Arc::clone(&self.shared));
+                let comparison =
+                    Comparison::new(client, shared, catalog.clone(), leadership.clone(), replica.clone());
+                spawn(&mut tasks, comparison.run(ending.clone()));
                 let reporter = self.reporter(catalog.clone(), leadership.clone(), replica);
                 spawn(&mut tasks, reporter.run(ending.clone()));
             }

@@ -26,7 +26,7 @@ use super::{
 use crate::policy::{KIND, VERSION};
 
 /// The API server refuses a longer note.
-const MAX_NOTE_BYTES: usize = 1024;
+pub(super) const MAX_NOTE_BYTES: usize = 1024;
 const TRUE: &str = "True";
 const FALSE: &str = "False";
 

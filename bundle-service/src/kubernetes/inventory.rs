@@ -78,6 +78,8 @@ pub(super) struct Inventory {
     unread: BTreeSet<StoredKey>,
     /// The one that is being read, until something is heard of it.
     reading: Option<StoredKey>,
+    /// What this replica serves otherwise than their statuses say.
+    differing: BTreeSet<ResourceKey>,
 }
 
 impl Inventory {
@@ -93,6 +95,7 @@ impl Inventory {
             unsettled: BTreeSet::new(),
             unread: BTreeSet::new(),
             reading: None,
+            differing: BTreeSet::new(),
         }
     }
 
@@ -282,12 +285,22 @@ impl Inventory {
     pub(super) fn unsettled(&mut self, all: bool) -> BTreeSet<StoredKey> {
         let mut unsettled = std::mem::take(&mut self.unsettled);
         if all {
-            let of = |(key, same): (&ResourceKey, &Vec<Held>)| -> Vec<StoredKey> {
-                same.iter().map(|held| StoredKey { key: key.clone(), group: held.group }).collect()
-            };
-            unsettled.extend(self.held.iter().flat_map(of));
+            unsettled.extend(self.stored());
         }
         unsettled
+    }
+
+    /// Every object that is there.
+    pub(super) fn stored(&self) -> Vec<StoredKey> {
+        let of = |(key, same): (&ResourceKey, &Vec<Held>)| -> Vec<StoredKey> {
+            same.iter().map(|held| StoredKey { key: key.clone(), group: held.group }).collect()
+        };
+        self.held.iter().flat_map(of).collect()
+    }
+
+    /// Says what this replica serves otherwise than their statuses say.
+    pub(super) fn differ(&mut self, differing: BTreeSet<ResourceKey>) {
+        self.differing = differing;
     }
 
     /// Says that the verdict on resources may be another one.
@@ -359,7 +372,13 @@ impl Inventory {
                 }
             }
         };
-        self.groups.iter().filter_map(of).collect()
+        let differing = self.differing.first().map(|first| {
+            let number = self.differing.len();
+            format!(
+                "{number} policies are served otherwise here than their status says, the first is {first}"
+            )
+        });
+        self.groups.iter().filter_map(of).chain(differing).collect()
     }
 }
 

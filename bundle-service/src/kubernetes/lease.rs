@@ -4,7 +4,7 @@
 //! lease's duration by the observer's own clock, and it stops writing well before that by its own. Should two write
 //! for a moment all the same, they write the same: a status is a function of the resources.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -17,6 +17,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::host;
 
 /// How long a holder is believed in without a sign of life.
 const DURATION: Duration = Duration::from_secs(15);
@@ -156,13 +158,12 @@ impl Candidate {
 
 /// A name for this replica that no other has: that of the machine or pod, and something random.
 pub(crate) fn own_name() -> String {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let mut random = [0; 4];
     // Without randomness there is no TLS either; the process ID tells two replicas apart well enough.
     if aws_lc_rs::rand::fill(&mut random).is_err() {
         random = std::process::id().to_be_bytes();
     }
-    format!("{}-{}", host.trim(), hex::encode(random))
+    format!("{}-{}", host::name(), hex::encode(random))
 }
 
 /// What is to be done about a lease that was found.

@@ -19,11 +19,13 @@
 //! | `watch` | following it |
 //! | `status` | a verdict as conditions |
 //! | `report` | writing them, with Events |
+//! | `comparison` | what another replica serves otherwise |
 //! | `lease` | which replica writes |
 //! | `webhook` | the answer to `kubectl apply` |
 
 mod client;
 mod cluster;
+mod comparison;
 pub mod config;
 mod definition;
 mod event;

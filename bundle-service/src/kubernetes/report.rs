@@ -217,7 +217,11 @@ impl Reporter {
 }
 
 /// The status that an object should have, as far as that is known.
-fn status(key: &ResourceKey, entry: &Entry, verdict: Option<&Verdict>) -> Option<AuthorizationPolicyStatus> {
+pub(super) fn status(
+    key: &ResourceKey,
+    entry: &Entry,
+    verdict: Option<&Verdict>,
+) -> Option<AuthorizationPolicyStatus> {
     if let Some(why) = &entry.passed_over {
         return Some(of_passed_over(entry.generation, why));
     }

@@ -101,6 +101,8 @@ fn goes_back_and_forth() {
     let answer = home.ok(&[&back[..], &TIER[..]].concat());
     assert_eq!(answer["pins"][0]["resource"], "travel/booking");
     assert_eq!(answer["durable"], true);
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(answer["replica"], host.trim(), "which replica it holds for");
     let history = home.wait_for(3);
     assert!(history["pins"][0]["by"].as_str().unwrap().ends_with("incident-17"), "{history}");
     let entries = history["entries"].as_array().unwrap();

@@ -14,8 +14,9 @@ start_all_of_kubernetes
 policy team-a good namespace true | kubectl apply -f -
 policy team-a bad client 'no_such(1)' | kubectl apply -f -
 
-start_replica one
-start_replica two
+for name in one two; do
+    start_replica "$name" "data_dir: $WORK/$name" "admin_socket: $WORK/$name.sock"
+done
 await "$ARRIVE_SECONDS" "the first is ready" health one
 await "$ARRIVE_SECONDS" "the second is ready" health two
 kubectl wait --for condition=Accepted --timeout "${ARRIVE_SECONDS}s" --namespace team-a ap/good
@@ -47,6 +48,23 @@ for name in one two; do
 done
 expect "both serve the same bundle" cmp "$WORK/one.tar.gz" "$WORK/two.tar.gz"
 expect "every OPA activates it" activates "$WORK/one.tar.gz" "$WORK/two.tar.gz"
+
+# What an administrator chose on one of them is told by that one: the status is the writer's.
+policy team-a good namespace false | kubectl apply -f -
+await "$ARRIVE_SECONDS" "the second version is published" settled team-a good Published True
+at_other() { secctl bundle "$@" --bundle-admin-socket "$WORK/$other.sock" --tier namespace/team-a; }
+# differs NAME: whether a replica says that it serves something else than the status tells.
+differs() { health_says "$1" "served otherwise here than their status says, the first is team-a/good"; }
+agrees() { ! differs "$1"; }
+at_other rollback --to 1 --reason incident-17
+await 120 "an Event tells that the replicas differ" has_events team-a good ReplicasDiffer 1
+await "$ARRIVE_SECONDS" "the one that was rolled back says so" differs "$other"
+expect "the status is the writer's" status_is team-a good Published True
+expect "the writer has nothing to say" agrees "$writer"
+kubectl describe ap --namespace team-a good >"$WORK/described"
+expect "its author reads who chose it and why" grep -q 'ReplicasDiffer.*incident-17' "$WORK/described"
+at_other release --reason over
+await 120 "they are at one again" agrees "$other"
 
 # The writer dies; the other one goes on where it was.
 before=$(holder)

@@ -194,7 +194,13 @@ impl Report for Told {
         let heading = ["WHEN", "TIER", "NUMBER", "IN FORCE", "REVISION", "WHY"];
         let history = rows(heading, self.0.entries.iter().map(row), "nothing came into force that is kept");
         let pins = pins(&self.0.pins);
-        if pins.is_empty() { history } else { format!("{history}\n\n{pins}") }
+        if pins.is_empty() {
+            return history;
+        }
+        format!(
+            "{history}\n\n{pins}\n\nSo it is on {}; each replica of the service has choices of its own.",
+            self.0.replica
+        )
     }
 }
 
@@ -220,7 +226,8 @@ struct Chosen(ChoiceAnswer);
 impl Report for Chosen {
     fn table(&self) -> String {
         let tiers = self.0.tiers.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        facts([("Tiers built anew", tiers), ("Not the newest", pins(&self.0.pins))])
+        let replica = format!("{}, and no other replica of the service", self.0.replica);
+        facts([("Tiers built anew", tiers), ("Not the newest", pins(&self.0.pins)), ("Holds on", replica)])
     }
 }
 
