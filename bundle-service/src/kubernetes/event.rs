@@ -45,22 +45,28 @@ pub(super) fn notice(
 ) -> Option<Notice> {
     let is = |condition: Option<&Condition>, status: &str| condition.is_some_and(|c| c.status == status);
     let (old, new) = (before.condition(ACCEPTED), after.condition(ACCEPTED)?);
-    let published = after.condition(PUBLISHED).map(|condition| condition.message.as_str());
-    let (kind, reason, mut note) = if new.status == FALSE {
-        if old.is_some_and(|old| old.status == FALSE && old.message == new.message) {
-            return None;
-        }
-        ("Warning", "Refused", format!("{}\n{}", new.message, published.unwrap_or_default()))
-    } else if is(old, FALSE) {
-        ("Normal", "Recovered", published.unwrap_or(&new.message).to_owned())
-    } else if is(before.condition(PUBLISHED), TRUE) && is(after.condition(PUBLISHED), FALSE) {
-        // It is in order itself, and another resource or an administrator keeps it from taking effect.
-        ("Warning", "NotPublished", published.unwrap_or_default().to_owned())
-    } else if is(before.condition(PUBLISHED), FALSE) && is(after.condition(PUBLISHED), TRUE) {
-        ("Normal", "Recovered", published.unwrap_or_default().to_owned())
-    } else {
-        return None;
+    let (was, published) = (before.condition(PUBLISHED), after.condition(PUBLISHED));
+    let in_force = published.map(|condition| condition.message.as_str()).unwrap_or_default();
+    // Out of force it may stay while that turns which keeps it there: an administrator who chooses, a neighbour.
+    let stays_out = |was: &Condition| {
+        was.status == FALSE && published.is_some_and(|published| published.reason == was.reason)
     };
+    let (kind, reason, mut note) =
+        if new.status == FALSE && !old.is_some_and(|old| old.status == FALSE && old.message == new.message) {
+            let note = match in_force == new.message {
+                true => in_force.to_owned(),
+                false => format!("{}\n{in_force}", new.message),
+            };
+            ("Warning", "Refused", note)
+        } else if new.status == TRUE && is(old, FALSE) {
+            ("Normal", "Recovered", in_force.to_owned())
+        } else if is(published, FALSE) && !was.is_some_and(stays_out) {
+            ("Warning", "NotPublished", in_force.to_owned())
+        } else if is(was, FALSE) && is(published, TRUE) {
+            ("Normal", "Recovered", in_force.to_owned())
+        } else {
+            return None;
+        };
     cut(&mut note, MAX_NOTE_BYTES);
     Some(Notice { kind, reason, note })
 }
@@ -126,18 +132,19 @@ mod tests {
 
     use super::*;
 
-    /// `Accepted` with its message, and `Published`.
+    /// `Accepted` with its message, and `Published` with its reason where that is another than the usual one.
     fn status(accepted: Option<(&str, &str)>, published: &str) -> AuthorizationPolicyStatus {
-        let condition = |kind: &str, status: &str, message: &str| Condition {
+        let (published, why) = published.split_once(' ').unwrap_or((published, "x"));
+        let condition = |kind: &str, status: &str, reason: &str, message: &str| Condition {
             kind: kind.to_owned(),
             status: status.to_owned(),
             observed_generation: Some(1),
             last_transition_time: String::new(),
-            reason: "x".to_owned(),
+            reason: reason.to_owned(),
             message: message.to_owned(),
         };
         let accepted = accepted.map(|(status, message)| {
-            vec![condition(ACCEPTED, status, message), condition(PUBLISHED, published, "published")]
+            vec![condition(ACCEPTED, status, "x", message), condition(PUBLISHED, published, why, "published")]
         });
         AuthorizationPolicyStatus { conditions: accepted.unwrap_or_default(), ..Default::default() }
     }
@@ -145,11 +152,19 @@ mod tests {
     #[rstest]
     #[case::new_and_good(None, "True", ("True", ""), "True", None)]
     #[case::new_and_bad(None, "True", ("False", "a"), "False", Some("Refused"))]
+    #[case::new_and_kept_out_by_another(None, "True", ("True", ""), "False", Some("NotPublished"))]
     #[case::goes_bad(Some(("True", "")), "True", ("False", "a"), "False", Some("Refused"))]
     #[case::stays_bad(Some(("False", "a")), "False", ("False", "a"), "False", None)]
     #[case::bad_for_another_reason(Some(("False", "a")), "False", ("False", "b"), "False", Some("Refused"))]
+    #[case::bad_and_rolled_back(
+        Some(("False", "a")), "False LastGoodVersion", ("False", "a"), "False RolledBack", Some("NotPublished")
+    )]
     #[case::is_corrected(Some(("False", "a")), "False", ("True", ""), "True", Some("Recovered"))]
     #[case::suffers_from_another(Some(("True", "")), "True", ("True", ""), "False", Some("NotPublished"))]
+    #[case::suffers_still(Some(("True", "")), "False", ("True", ""), "False", None)]
+    #[case::is_left_out_besides(
+        Some(("True", "")), "False RolledBack", ("True", ""), "False LeftOut", Some("NotPublished")
+    )]
     #[case::suffers_no_more(Some(("True", "")), "False", ("True", ""), "True", Some("Recovered"))]
     #[case::stays_good(Some(("True", "")), "True", ("True", ""), "True", None)]
     fn tells_what_an_author_wants_to_know(
@@ -161,6 +176,15 @@ mod tests {
     ) {
         let told = notice(&status(old, old_published), &status(Some(new), new_published));
         assert_eq!(told.map(|notice| notice.reason), reason);
+    }
+
+    #[test]
+    fn says_once_what_both_conditions_say() {
+        let passed_over = status(Some(("False", "published")), "False");
+        let told = notice(&AuthorizationPolicyStatus::default(), &passed_over).unwrap();
+        assert_eq!(told.note, "published");
+        let refused = status(Some(("False", "a")), "False");
+        assert_eq!(notice(&passed_over, &refused).unwrap().note, "a\npublished");
     }
 
     #[test]
