@@ -127,6 +127,7 @@ pub struct PolicyModule {
     printcolumn = r#"{"name":"Hash","type":"string","jsonPath":".status.bundleHash","priority":1}"#,
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].message","priority":1}"#,
     printcolumn = r#"{"name":"InForce","type":"string","jsonPath":".status.conditions[?(@.type==\"Published\")].message","priority":1}"#,
+    printcolumn = r#"{"name":"Warning","type":"string","jsonPath":".status.conditions[?(@.type==\"Warning\")].message","priority":1}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 pub struct AuthorizationPolicySpec {

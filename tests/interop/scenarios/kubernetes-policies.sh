@@ -84,7 +84,7 @@ expect "what is in force has its hash still" test "$good_hash" = \
     "$(kubectl get ap -n team-a all -o 'jsonpath={.status.bundleHash}')"
 
 kubectl get ap --namespace team-a -o wide >"$WORK/wide"
-has "the columns" '^NAME +SCOPE +CLIENTID +ACCEPTED +PUBLISHED +HASH +MESSAGE +INFORCE +AGE' "$WORK/wide"
+has "the columns" '^NAME +SCOPE +CLIENTID +ACCEPTED +PUBLISHED +HASH +MESSAGE +INFORCE +WARNING +AGE' "$WORK/wide"
 has "the refusal in one line" \
     "^all +namespace +False +False +$good_hash +inbound/request.rego:3:[0-9]+: .*no_such.* \([a-z_]+\)" "$WORK/wide"
 has "what is in force instead" '^all .* the last good version stays in the bundle of every identity of the namespace team-a ' \

@@ -52,6 +52,7 @@ kubectl get ap --namespace team-a -o wide >"$WORK/wide"
 has "the version in force, who chose it and why" \
     "^first +namespace +True +False +$first_hash +this version passed every check +version [0-9a-f]{12} is in the bundle of every identity of the namespace team-a instead of this one, rolled back by .*incident-17; " \
     "$WORK/wide"
+has "the warning beside it" '^first .* version [0-9a-f]{12} was chosen instead of the newest, .*incident-17 \(pinned\); release it with ' "$WORK/wide"
 has "what is left out" '^later +namespace +True +False .*this version passed every check +nothing of it is in any bundle, left out by .*incident-17; ' \
     "$WORK/wide"
 
