@@ -10,6 +10,8 @@ DEPLOY=$REPOSITORY/deploy/kubernetes
 API_SECONDS=180
 ARRIVE_SECONDS=90
 export KUBECONFIG=$WORK/admin.kubeconfig
+# The one that is started.
+KUBE_APISERVER=$KUBERNETES/kube-apiserver
 
 # ---- The API server ----
 
@@ -83,7 +85,7 @@ under() {
 }
 
 start_api_server() {
-    start api-server under api-server KILL kube-apiserver --etcd-servers "http://127.0.0.1:$ETCD_PORT" \
+    start api-server under api-server KILL "$KUBE_APISERVER" --etcd-servers "http://127.0.0.1:$ETCD_PORT" \
         --bind-address 127.0.0.1 --advertise-address 127.0.0.1 --secure-port "$API_PORT" \
         --cert-dir "$WORK/pki" --tls-cert-file "$WORK/pki/server.pem" --tls-private-key-file "$WORK/pki/server.key" \
         --client-ca-file "$WORK/pki/ca.pem" --authorization-mode RBAC \

@@ -56,14 +56,28 @@ install_opa_version() {
     [[ $("$folder/opa" version) == "Version: $1"* ]] || die "$folder/opa is not opa $1; remove the folder"
 }
 
-# kube-apiserver, kubectl and etcd, built from the module beside this file, which pins every source.
+# kube-apiserver, kubectl and etcd.
 install_kubernetes() {
-    local module=$INTEROP/kubernetes version pinned
+    build_kubernetes "$INTEROP/kubernetes"
+    # Only for the scenarios that need them: the machine may have a kubectl of its own.
+    export KUBERNETES=$KUBERNETES_BUILT
+}
+
+# The kube-apiserver of the minor version before.
+install_older_kubernetes() {
+    build_kubernetes "$INTEROP/kubernetes/older"
+    export KUBERNETES_OLDER=$KUBERNETES_BUILT
+}
+
+# build_kubernetes MODULE: the tools of a module beside this file, which pins every source; sets KUBERNETES_BUILT to
+# their folder.
+build_kubernetes() {
+    local module=$1 version pinned
     version=$(sed -nE 's|^\tk8s.io/kubernetes v([0-9.]+).*|\1|p' "$module/go.mod")
     pinned=$(cat -- "$module/go.mod" "$module/go.sum" | openssl dgst -sha256 -r | cut -c 1-12)
     local folder=$TOOLS/kubernetes-$version-$pinned
     if [[ ! -x $folder/kube-apiserver ]]; then
-        say "building kube-apiserver, kubectl and etcd in $folder (minutes, but only once)"
+        say "building the tools of Kubernetes $version in $folder (minutes, but only once)"
         mkdir -p -- "$TOOLS"
         local staging
         staging=$(mktemp -d "$TOOLS/.kubernetes-XXXXXX")
@@ -72,12 +86,11 @@ install_kubernetes() {
             die "Kubernetes $version cannot be built; Go's words are above"
         fi
         # Its folder in the module gives etcd another name.
-        mv -- "$staging/server" "$staging/etcd"
+        if [[ -e $staging/server ]]; then mv -- "$staging/server" "$staging/etcd"; fi
         # Whole or not at all; another run may have been faster.
         mv -T -- "$staging" "$folder" || rm -rf -- "$staging"
     fi
-    # Only for the scenarios that need them: the machine may have a kubectl of its own.
-    export KUBERNETES=$folder
+    KUBERNETES_BUILT=$folder
 }
 
 # The workload on the official SPIFFE library: compiled anew from the sources beside this file, which Go's own
