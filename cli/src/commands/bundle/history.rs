@@ -35,7 +35,8 @@ pub(crate) struct HistoryArgs {
 pub(crate) struct DiffArgs {
     #[command(flatten)]
     of: OfAny,
-    /// From: a publication's number of a tier, a version of a resource, or a revision of an identity
+    /// From: a publication's number of a tier, a version of a resource, or a revision of an identity: where bundles end,
+    /// any that was served will do
     #[arg(long, value_name = "POINT")]
     from: String,
     /// To; what came last otherwise
@@ -233,7 +234,27 @@ impl Report for Chosen {
 
 #[cfg(test)]
 mod tests {
+    use bundle_service::history::Published;
+
     use super::*;
+
+    fn entry(number: u64, members: Vec<Member>) -> HistoryEntry {
+        let (tier, causes) = (TierKey::Global, Vec::new());
+        let published = Published { at: 0, tier, number, digest: None, denied: None, members, causes };
+        HistoryEntry { published, revision: None, served: None }
+    }
+
+    #[test]
+    fn compares_what_is_gone_by_its_last_version() {
+        let version = "0".repeat(64);
+        let key: ResourceKey = "a/p".parse().unwrap();
+        let origin = "a.yaml".into();
+        let member =
+            Member { resource: key.clone(), version: version.parse().unwrap(), origin, commit: None };
+        let entries = vec![entry(1, vec![member]), entry(2, Vec::new())];
+        let history = HistoryAnswer { entries, pins: Vec::new(), replica: String::new() };
+        assert_eq!(last(&Target::Resource(key), &history).ok(), Some(version));
+    }
 
     #[test]
     fn tells_when() {
