@@ -102,7 +102,7 @@ pub struct Config {
     #[serde(default)]
     #[schemars(with = "String")]
     pub opa_version: OpaVersion,
-    /// The largest bundle that is served, in bytes.
+    /// The largest bundle, in bytes: a policy that would make one larger is refused.
     #[serde(default = "default_bundle_size_limit")]
     pub bundle_size_limit: usize,
     /// How many connections over TCP there may be at once.
@@ -148,7 +148,7 @@ fn default_system_namespace() -> String {
     "secplane-system".to_owned()
 }
 
-fn default_bundle_size_limit() -> usize {
+pub(crate) fn default_bundle_size_limit() -> usize {
     5 * 1024 * 1024
 }
 

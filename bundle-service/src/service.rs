@@ -293,6 +293,7 @@ pub fn settings(config: &Config, trust_domain: TrustDomain) -> Settings {
         envoy_adapter: config.envoy_adapter,
         bundle_lifetime: config.bundle_lifetime,
         gate: Gate::new(config.opa_version),
+        bundle_size_limit: config.bundle_size_limit,
     }
 }
 

@@ -99,7 +99,11 @@ impl Policies {
             TierKey::Global | TierKey::Namespace(_) => None,
         };
         let keys: Vec<TierKey> = namespace.into_iter().chain([key.clone()]).collect();
-        match self.combination(self.put_together(&keys)) {
+        let together = self.put_together(&keys);
+        if together.most_bytes() > self.settings.bundle_size_limit {
+            return false;
+        }
+        match self.combination(together) {
             // Whoever has these tiers asks for them next.
             Ok(fitting) => {
                 self.fitting.push(fitting);

@@ -48,6 +48,11 @@ impl Member {
         &MEMBER
     }
 
+    /// The most bytes of a member of so many bytes of tar.
+    pub(crate) fn most_bytes(tar: usize) -> usize {
+        COMPRESSOR.with_borrow_mut(|compressor| compressor.gzip_compress_bound(tar))
+    }
+
     fn compress(tar: &[u8]) -> Self {
         let bytes: Arc<[u8]> = COMPRESSOR.with_borrow_mut(|compressor| {
             let mut packed = vec![0; compressor.gzip_compress_bound(tar.len())];

@@ -28,6 +28,16 @@ pub(crate) struct Combination {
     pub(crate) envoy_adapter: bool,
 }
 
+/// The most that the manifest, the settings and the identity take: a SPIFFE ID has at most 2048 bytes, and what is named of
+/// it besides is shorter. It leaves a place for tiers that deny, whatever is above them.
+const MOST_BYTES_OF_HEAD: usize = 8 * 1024;
+
+/// The most bytes that a bundle has besides its tiers.
+pub(super) fn most_bytes_of_head(envoy_adapter: bool) -> usize {
+    let adapter = if envoy_adapter { 1024 + ENVOY_ADAPTER.len() } else { 0 };
+    MOST_BYTES_OF_HEAD + adapter
+}
+
 /// What answers Envoy's external authorization by the decision points of a bundle.
 const ENVOY_ADAPTER: &str = include_str!("../../../policies/envoy/authz.rego");
 
@@ -48,6 +58,12 @@ impl Combination {
             self.namespace.as_ref().map(digest),
             self.client.as_ref().map(digest),
         )
+    }
+
+    /// The most bytes that a bundle of them has.
+    pub(super) fn most_bytes(&self) -> usize {
+        let tiers: usize = self.tiers().map(|tier| tier.member.bytes.len()).sum();
+        most_bytes_of_head(self.envoy_adapter) + tiers
     }
 
     /// Checks the tiers together.

@@ -282,15 +282,22 @@ impl Policies {
             && members.iter().any(has_stood)
     }
 
-    /// Why an OPA would not take versions together, and below the tiers that their tier stands below.
+    /// Why an OPA would not take versions together, and below the tiers that their tier stands below; and why a bundle of
+    /// theirs would not be served.
     pub(super) fn conflicts_of<'a>(
         &mut self,
         key: &TierKey,
         versions: impl Iterator<Item = &'a Version>,
     ) -> Vec<Refusal> {
+        let mut versions = versions.peekable();
+        let is_nothing = versions.peek().is_none();
         let parts = together(key.kind(), versions);
         let mut refusals = self.above(key).conflicts(self.settings.gate, &parts, &mut self.checked);
         refusals.extend(conflicts(key.kind(), &parts.documents, &parts.modules));
+        // Without a version there is no tier, or the one that is shipped.
+        if !is_nothing && !parts.is_empty() {
+            refusals.extend(self.space(key).refusal(&parts));
+        }
         refusals
     }
 

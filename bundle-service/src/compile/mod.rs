@@ -11,6 +11,7 @@
 //! | `allowance`, `postponed`, `again` | how much a namespace may take, and when those that did not end are tried again |
 //! | `start` | which tests a start waits for |
 //! | `room` | how large a tier may become |
+//! | `size` | how large a bundle may become |
 //! | `parts`, `documents`, `places` | what a version brings: modules, JSON documents and where they lie, tests |
 //! | [`tier`] | one tier, checked and packed |
 //! | `cost` | what may keep a sidecar busy |
@@ -51,6 +52,7 @@ pub mod read;
 pub mod resource;
 pub(crate) mod revisions;
 mod room;
+mod size;
 mod start;
 mod testing;
 pub mod tier;
@@ -67,6 +69,7 @@ pub use read::Archive;
 pub use verdict::{Standing, Verdict};
 
 use crate::{
+    config::default_bundle_size_limit,
     policy_tests::Tester,
     refusal::Refusal,
     source::{Change, Object},
@@ -86,6 +89,8 @@ pub struct Settings {
     pub bundle_lifetime: Option<Duration>,
     /// For which OPA policies are checked.
     pub gate: Gate,
+    /// The largest bundle, in bytes: nothing comes into force that would make one larger.
+    pub bundle_size_limit: usize,
 }
 
 impl Settings {
@@ -98,6 +103,7 @@ impl Settings {
             envoy_adapter: false,
             bundle_lifetime: None,
             gate: Gate::default(),
+            bundle_size_limit: default_bundle_size_limit(),
         }
     }
 }

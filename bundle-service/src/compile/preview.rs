@@ -10,6 +10,7 @@ use super::{
     documents::conflicts,
     parts::Parts,
     policies::Policies,
+    size::Space,
     tier::{completed, warnings_of},
 };
 use crate::{
@@ -30,6 +31,8 @@ pub(crate) struct Preview {
     others: Vec<Arc<Parts>>,
     /// What stands above that tier.
     above: Above,
+    /// How large that tier may be.
+    space: Option<Space>,
     disagreement: Option<Refusal>,
     /// Why its tier has no room for it.
     no_room: Option<Refusal>,
@@ -51,7 +54,8 @@ impl Policies {
             Err(_) => Vec::new(),
         };
         let above = placed.as_ref().map(|tier| self.above(tier)).unwrap_or_default();
-        Preview { gate: self.settings.gate, object, placed, others, above, disagreement, no_room }
+        let space = placed.as_ref().ok().map(|tier| self.space(tier));
+        Preview { gate: self.settings.gate, object, placed, others, above, space, disagreement, no_room }
     }
 
     fn others_in(&self, tier: &TierKey, but: &ResourceKey) -> Vec<Arc<Parts>> {
@@ -84,6 +88,7 @@ impl Preview {
         let all = if kind == TierKind::Global { completed(all) } else { all };
         let mut found = self.above.conflicts(self.gate, &all, &mut Checked::default());
         found.extend(conflicts(kind, &all.documents, &all.modules));
+        found.extend(self.space.filter(|_| !all.is_empty()).and_then(|space| space.refusal(&all)));
         // The engine that finds warnings reads only what passed.
         if found.is_empty() { warnings_of(&own.modules) } else { found }
     }

@@ -28,6 +28,11 @@ use crate::{
 /// The name of the file in a tier's folder that says where each of its modules comes from.
 pub(crate) const ORIGINS: &str = "origins.json";
 
+/// What a tar rounds its entries up to, and the size of their headers.
+const TAR_BLOCK: usize = 512;
+/// The most that is told of where a module comes from: three names, none of which is longer than 320 bytes.
+const ORIGIN: usize = 1024;
+
 /// One module of a resource that parsed and stays in its tier.
 #[derive(Debug, Clone)]
 pub(crate) struct ParsedModule {
@@ -171,6 +176,20 @@ pub struct Origin {
     pub resource: Option<ResourceKey>,
     /// The path in it.
     pub path: String,
+}
+
+/// The bytes that a tier of these parts takes in a bundle.
+pub(super) fn bytes(kind: TierKind, parts: &Parts) -> usize {
+    pack(kind, parts).bytes.len()
+}
+
+/// More than these a tier of these parts never takes: those of its entries before they are compressed.
+pub(super) fn most_bytes(parts: &Parts) -> usize {
+    let entry = |content: usize| TAR_BLOCK + content.next_multiple_of(TAR_BLOCK);
+    let modules: usize = parts.modules.iter().map(|part| entry(part.module.text().len())).sum();
+    let origins = entry((parts.modules.len() + 1) * ORIGIN);
+    let data = merged(&parts.documents).map_or(0, |text| entry(text.len()));
+    Member::most_bytes(modules + origins + data)
 }
 
 fn pack(kind: TierKind, parts: &Parts) -> Member {
