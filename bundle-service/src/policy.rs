@@ -18,6 +18,8 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 pub const MAX_MODULES: usize = 256;
 /// The longest path of a module.
 pub const MAX_PATH_BYTES: usize = 253;
+/// The most faults that are told of one resource: whoever made more corrects some and asks again.
+const MOST_FAULTS: usize = 100;
 
 /// What a resource is called.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +60,7 @@ impl FromStr for ResourceKey {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let key = text.split_once('/').map(|(namespace, name)| Self::new(namespace, name));
-        key.filter(|key| name_fault(key).is_none()).ok_or_else(|| NoResourceKey(text.to_owned()))
+        key.filter(|key| name_faults(key).next().is_none()).ok_or_else(|| NoResourceKey(text.to_owned()))
     }
 }
 
@@ -187,20 +189,24 @@ impl Metadata {
 
 impl Manifest {
     /// Checks the fields as the resource's schema does.
-    pub(crate) fn validate(self) -> Result<AuthorizationPolicy, Box<Refusal>> {
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub(crate) fn validate(self) -> Result<AuthorizationPolicy, Vec<Refusal>> {
         AuthorizationPolicy::new(self.metadata.key(), self.spec)
     }
 }
 
 impl AuthorizationPolicy {
     /// Checks the fields as the resource's schema does.
-    pub(crate) fn new(key: ResourceKey, spec: AuthorizationPolicySpec) -> Result<Self, Box<Refusal>> {
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub(crate) fn new(key: ResourceKey, spec: AuthorizationPolicySpec) -> Result<Self, Vec<Refusal>> {
         let AuthorizationPolicySpec { scope, client_id, policies } = spec;
         let policy = Self { key, scope, client_id, modules: policies };
-        match policy.fault() {
-            Some(refusal) => Err(Box::new(refusal.of(&policy.key))),
-            None => Ok(policy),
-        }
+        let faults = policy.faults();
+        if faults.is_empty() { Ok(policy) } else { Err(faults) }
     }
 
     /// What identifies this version of the resource: a hash of all its fields, the same on every replica.
@@ -220,11 +226,15 @@ impl AuthorizationPolicy {
         Digest::of(&head.into_iter().chain(modules).collect::<Vec<_>>())
     }
 
-    pub(crate) fn fault(&self) -> Option<Refusal> {
-        name_fault(&self.key)
-            .or_else(|| self.client_id.as_deref().and_then(client_id_fault))
-            .or_else(|| self.count_fault())
-            .or_else(|| self.modules.iter().find_map(module_fault))
+    /// What is wrong with its fields, in their order.
+    pub(crate) fn faults(&self) -> Vec<Refusal> {
+        name_faults(&self.key)
+            .chain(self.client_id.as_deref().and_then(client_id_fault))
+            .chain(self.count_fault())
+            .chain(self.modules.iter().flat_map(module_faults))
+            .take(MOST_FAULTS)
+            .map(|refusal| refusal.of(&self.key))
+            .collect()
     }
 
     fn count_fault(&self) -> Option<Refusal> {
@@ -240,20 +250,21 @@ fn invalid(message: &str) -> Refusal {
     Refusal::new("invalid_field", message)
 }
 
-fn name_fault(key: &ResourceKey) -> Option<Refusal> {
-    if !is_label(&key.namespace, 63) {
-        return Some(invalid(&format!(
+fn name_faults(key: &ResourceKey) -> impl Iterator<Item = Refusal> {
+    let namespace = (!is_label(&key.namespace, 63)).then(|| {
+        invalid(&format!(
             "`metadata.namespace` is `{}`; a namespace has at most 63 characters: a-z, 0-9 and `-`, not at the ends",
             key.namespace
-        )));
-    }
-    if key.name.len() > 253 || !key.name.split('.').all(|label| is_label(label, 253)) {
-        return Some(invalid(&format!(
+        ))
+    });
+    let is_name = key.name.len() <= 253 && key.name.split('.').all(|label| is_label(label, 253));
+    let name = (!is_name).then(|| {
+        invalid(&format!(
             "`metadata.name` is `{}`; a name has at most 253 characters: a-z, 0-9, `-` and `.`, not at the ends",
             key.name
-        )));
-    }
-    None
+        ))
+    });
+    namespace.into_iter().chain(name)
 }
 
 fn is_label(text: &str, longest: usize) -> bool {
@@ -278,28 +289,27 @@ fn client_id_fault(id: &str) -> Option<Refusal> {
     })
 }
 
-fn module_fault(module: &PolicyModule) -> Option<Refusal> {
+fn module_faults(module: &PolicyModule) -> impl Iterator<Item = Refusal> {
     let path = &module.path;
+    let long = (path.len() > MAX_PATH_BYTES)
+        .then(|| format!("`path` has {} characters; {MAX_PATH_BYTES} are allowed", path.len()));
+    let empty = module.content.is_empty().then(|| "`content` is empty".to_owned());
+    let faults = path_fault(path).into_iter().chain(long).chain(empty);
+    faults.map(move |message| invalid(&message).in_module(path))
+}
+
+fn path_fault(path: &str) -> Option<String> {
     let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let valid = path.starts_with(first)
         && path.ends_with(".rego")
         && path.chars().all(|c| first(c) || matches!(c, '/' | '_' | '.' | '-'));
-    let refuse = |message: String| Some(invalid(&message).in_module(path));
     if !valid {
-        return refuse(format!(
+        return Some(format!(
             "`path` is `{path}`; it begins with a-z or 0-9, ends in `.rego`, and has only a-z, 0-9, `/`, `_`, `.`, `-`"
         ));
     }
-    if path.len() > MAX_PATH_BYTES {
-        return refuse(format!("`path` has {} characters; {MAX_PATH_BYTES} are allowed", path.len()));
-    }
-    if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-        return refuse(format!("`path` is `{path}`; it may not have a segment that is empty, `.` or `..`"));
-    }
-    if module.content.is_empty() {
-        return refuse("`content` is empty".to_owned());
-    }
-    None
+    let astray = path.split('/').any(|segment| matches!(segment, "" | "." | ".."));
+    astray.then(|| format!("`path` is `{path}`; it may not have a segment that is empty, `.` or `..`"))
 }
 
 #[cfg(test)]
@@ -308,7 +318,7 @@ mod tests {
 
     use super::*;
 
-    fn manifest(metadata: &str, spec: &str) -> Result<AuthorizationPolicy, Box<Refusal>> {
+    fn manifest(metadata: &str, spec: &str) -> Result<AuthorizationPolicy, Vec<Refusal>> {
         let text = format!("apiVersion: x\nkind: AuthorizationPolicy\nmetadata: {metadata}\nspec: {spec}\n");
         serde_saphyr::from_str::<Manifest>(&text).unwrap().validate()
     }
@@ -344,7 +354,32 @@ mod tests {
     #[case("{name: a}", "policies: [{path: x//a.rego, content: x}]", "empty")]
     #[case("{name: a}", "policies: [{path: a.rego, content: ''}]", "content")]
     fn refuses_what_the_schema_does(#[case] metadata: &str, #[case] spec: &str, #[case] word: &str) {
-        let refusal = manifest(metadata, &format!("{{{spec}}}")).unwrap_err();
-        assert!(refusal.message.contains(word), "{refusal}");
+        let refusals = manifest(metadata, &format!("{{{spec}}}")).unwrap_err();
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        assert!(refusals[0].message.contains(word), "{}", refusals[0]);
+    }
+
+    #[test]
+    fn tells_all_that_is_wrong_in_the_order_of_the_fields() {
+        let spec = "{clientID: -a, policies: [{path: A.rego, content: ''}, {path: b.rego, content: x}, \
+                    {path: c//c.rego, content: x}]}";
+        let refusals = manifest("{name: Agent, namespace: a.b}", spec).unwrap_err();
+        let words =
+            ["metadata.namespace", "metadata.name", "spec.clientID", "`A.rego`", "`content`", "`c//c.rego`"];
+        assert_eq!(refusals.len(), words.len(), "{refusals:?}");
+        for (refusal, word) in refusals.iter().zip(words) {
+            assert!(refusal.message.contains(word), "{refusal} instead of {word}");
+            assert_eq!(refusal.resource, Some(ResourceKey::new("a.b", "Agent")));
+        }
+        let paths: Vec<_> = refusals.iter().filter_map(|refusal| refusal.path.as_deref()).collect();
+        assert_eq!(paths, ["A.rego", "A.rego", "c//c.rego"]);
+    }
+
+    #[test]
+    fn tells_no_endless_list_of_faults() {
+        let modules = vec!["{path: A, content: x}"; 2 * MAX_MODULES].join(", ");
+        let refusals = manifest("{name: a}", &format!("{{policies: [{modules}]}}")).unwrap_err();
+        assert_eq!(refusals.len(), MOST_FAULTS);
+        assert!(refusals[0].message.contains("`spec.policies`"), "{}", refusals[0]);
     }
 }

@@ -245,7 +245,7 @@ impl Policies {
                 Version::read(self.settings.gate, stored).map_err(|found| refusals.extend(found)).ok()
             }
             (policy, placed) => {
-                refusals.extend(policy.as_ref().err().map(|refusal| refusal.as_ref().clone()));
+                refusals.extend(policy.as_ref().err().into_iter().flatten().cloned());
                 refusals.extend(placed.as_ref().err().map(|refusal| refusal.as_ref().clone()));
                 None
             }
@@ -597,7 +597,10 @@ pub(super) fn touch(touched: &mut Touched, tiers: impl Iterator<Item = TierKey>,
 fn state(object: &Object) -> Digest {
     match &object.policy {
         Ok(policy) => policy.version(),
-        Err(refusal) => Digest::of(&[b"invalid", refusal.message.as_bytes()]),
+        Err(refusals) => {
+            let messages = refusals.iter().map(|refusal| refusal.message.as_bytes());
+            Digest::of(&std::iter::once(b"invalid".as_slice()).chain(messages).collect::<Vec<_>>())
+        }
     }
 }
 

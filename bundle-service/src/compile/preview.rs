@@ -77,7 +77,7 @@ impl Preview {
                 Ok(parts) => refusals.extend(self.together(tier.kind(), &parts)),
                 Err(found) => refusals.extend(found),
             },
-            (policy, _) => refusals.extend(policy.as_ref().err().map(|refusal| refusal.as_ref().clone())),
+            (policy, _) => refusals.extend(policy.as_ref().err().into_iter().flatten().cloned()),
         }
         refusals
     }

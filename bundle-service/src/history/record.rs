@@ -154,7 +154,9 @@ impl Record {
         let record: Self = serde_json::from_slice(json).ok()?;
         match &record {
             // A sum says that the line is as it was written, and this that it was written right.
-            Self::Content { version, policy } if policy.version() != *version || policy.fault().is_some() => {
+            Self::Content { version, policy }
+                if policy.version() != *version || !policy.faults().is_empty() =>
+            {
                 None
             }
             _ => Some(record),

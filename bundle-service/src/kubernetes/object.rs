@@ -72,7 +72,7 @@ pub(super) fn status_of(stored: &DynamicObject) -> Option<AuthorizationPolicySta
     AuthorizationPolicyStatus::deserialize(stored.data.get("status")?).ok()
 }
 
-/// The policy that an object holds, or why its fields are not valid.
+/// The policy that an object holds, or all that is wrong with its fields.
 pub(super) fn read(group: &str, key: &ResourceKey, stored: &DynamicObject) -> Arc<Object> {
     Arc::new(read_spec(group, key, stored.metadata.generation, stored.data.get("spec")))
 }
@@ -87,7 +87,7 @@ pub(super) fn read_spec(
     let spec = spec.unwrap_or(&Value::Null);
     let invalid = |error: serde_json::Error| {
         let refusal = Refusal::new("invalid_field", format!("`spec` cannot be read: {error}"));
-        Box::new(refusal.of(key))
+        vec![refusal.of(key)]
     };
     let policy = AuthorizationPolicySpec::deserialize(spec)
         .map_err(invalid)
@@ -134,7 +134,7 @@ mod tests {
         let spec = json!({ "scope": "namespace", "policies": [], "precedence": 1 });
         let stored = stored(1, &spec);
         let object = read("agent.kagenti.dev", &key_of(&stored).unwrap(), &stored);
-        let refusal = object.policy.as_ref().unwrap_err();
+        let refusal = &object.policy.as_ref().unwrap_err()[0];
         assert!(refusal.message.contains("precedence"), "{refusal}");
         assert_eq!(object.scope, Scope::Namespace, "it is the namespace's tier that is broken");
     }

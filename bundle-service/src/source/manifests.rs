@@ -31,8 +31,8 @@ pub struct Object {
     pub commit: Option<Arc<str>>,
     /// The number of this version, where its source counts them: `metadata.generation`.
     pub generation: Option<i64>,
-    /// The policy, or why its fields are not valid.
-    pub policy: Result<Arc<AuthorizationPolicy>, Box<Refusal>>,
+    /// The policy, or all that is wrong with its fields.
+    pub policy: Result<Arc<AuthorizationPolicy>, Vec<Refusal>>,
 }
 
 /// What was read.
@@ -162,16 +162,16 @@ impl Reader<'_> {
             let refusal = Refusal::new("invalid_field", "`metadata.name` is missing");
             return self.unreadable(refusal.in_file(self.file, document.line, 0));
         };
-        let policy = match version {
+        let policy: Result<AuthorizationPolicy, Vec<Refusal>> = match version {
             VERSION => match parse() {
-                Ok(manifest) => {
-                    manifest.validate().map_err(|refusal| Box::new(place(*refusal, self.file, document)))
-                }
-                Err(error) => Err(Box::new(error.refusal(self.file, document))),
+                Ok(manifest) => manifest.validate().map_err(|refusals| {
+                    refusals.into_iter().map(|refusal| place(refusal, self.file, document)).collect()
+                }),
+                Err(error) => Err(vec![error.refusal(self.file, document)]),
             },
             _ => {
                 let message = format!("version `{version}` of the resource is not known, only `{VERSION}`");
-                Err(Box::new(Refusal::new("invalid_field", message).in_file(self.file, document.line, 0)))
+                Err(vec![Refusal::new("invalid_field", message).in_file(self.file, document.line, 0)])
             }
         };
         let namespace = text("/metadata/namespace").unwrap_or(crate::policy::DEFAULT_NAMESPACE);
@@ -183,7 +183,9 @@ impl Reader<'_> {
             file: self.file.to_owned(),
             commit: None,
             generation: None,
-            policy: policy.map(Arc::new).map_err(|refusal| Box::new(refusal.of(&key))),
+            policy: policy
+                .map(Arc::new)
+                .map_err(|refusals| refusals.into_iter().map(|refusal| refusal.of(&key)).collect()),
             key,
         });
     }
@@ -308,7 +310,7 @@ mod tests {
         let content = read(&manifest("one").replace(right, wrong));
         assert_eq!(names(&content), ["one"]);
         assert!(!content.unreadable);
-        let refusal = content.objects[0].policy.as_ref().unwrap_err();
+        let refusal = &content.objects[0].policy.as_ref().unwrap_err()[0];
         assert_eq!(refusal.resource.as_ref().map(ToString::to_string).as_deref(), Some("default/one"));
         assert_eq!(refusal.file.as_deref(), Some("a.yaml"));
     }
