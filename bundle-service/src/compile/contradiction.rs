@@ -102,4 +102,14 @@ mod tests {
         let refusals = ns_refusals(&format!("package authbridge.ns.a\n\n{rules}"));
         assert!(refusals.is_empty(), "{refusals:?}");
     }
+
+    #[test]
+    fn are_told_with_what_the_gate_finds_in_the_order_of_the_lines() {
+        let refusals =
+            ns_refusals("package authbridge.ns.a\n\nx := 1\nx := 2\ny if z > 1\nw if { some v; true }\n");
+        let found: Vec<(&str, u32)> =
+            refusals.iter().map(|Refusal { code, line, .. }| (code.as_str(), *line)).collect();
+        let expected = [("rego_type_error", 4), ("rego_unsafe_var_error", 5), ("rego_compile_error", 6)];
+        assert_eq!(found, expected, "{refusals:?}");
+    }
 }

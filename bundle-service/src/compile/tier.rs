@@ -94,8 +94,14 @@ pub(crate) fn check_together<'a>(
 ) -> Vec<Refusal> {
     let parsed: Vec<_> = modules.clone().map(|part| Arc::clone(&part.module)).collect();
     let mut found = gate.check(&parsed);
-    if found.is_empty() {
-        found = contradiction::find(modules.clone());
+    let contradictions = contradiction::find(modules.clone());
+    if !contradictions.is_empty() {
+        found.extend(contradictions);
+        let number = |file: &str| parsed.iter().position(|module| module.file().as_ref() == file);
+        found.sort_by_cached_key(|refusal| {
+            let place = &refusal.location;
+            (number(&place.file), place.line, place.column)
+        });
     }
     owned(modules, found)
 }

@@ -1,5 +1,8 @@
 //! The checks of modules that are compiled together: OPA's stages, in OPA's order, one file a stage.
 //!
+//! A stage runs only on what those before it accept. Where one finds something, all of them run again without the rules
+//! that it was found in, so that nobody corrects one mistake to be told the next (`known`).
+//!
 //! Nothing here evaluates a policy.
 
 mod annotations;
@@ -12,6 +15,7 @@ mod functions;
 mod graph;
 mod heads;
 mod indices;
+mod known;
 mod locals;
 mod names;
 mod print;
@@ -33,10 +37,13 @@ use serde_json::Value as Json;
 
 use crate::{Code, Refusal, capabilities::Capabilities, syntax::Module};
 use finding::Finding;
+use known::Known;
 use program::Program;
 
 /// The most refusals that one check gives: whoever made more mistakes corrects some and asks again.
 const MOST: usize = 100;
+/// How often modules are checked in which something is found: once a stage is enough but for the worst of them.
+const MOST_PASSES: usize = 8;
 
 /// Whether an OPA with these capabilities would activate these modules, and data, together: empty when nothing
 /// speaks against it.
@@ -47,70 +54,86 @@ pub(crate) fn check(
     data: Option<&Json>,
     capabilities: &'static Capabilities,
 ) -> Vec<Refusal> {
-    let (program, mut findings) = stages(modules, data, capabilities);
-    findings.sort_unstable();
-    findings.dedup();
-    findings.truncate(MOST);
-    findings.into_iter().filter_map(|finding| finding.refusal(&program)).collect()
+    let mut known = Known::default();
+    let mut passes = 1;
+    loop {
+        let (program, found) = stages(modules, data, capabilities, &mut known);
+        if !known.learn(&program, found) || passes == MOST_PASSES {
+            let told = known.into_findings().take(MOST);
+            return told.filter_map(|finding| finding.refusal(&program)).collect();
+        }
+        passes += 1;
+    }
 }
 
-/// Later stages need what earlier ones make of the program: where one refuses, those that depend on it do not run.
+/// One pass: what it finds that is not known. Later stages need what earlier ones make of the program: where one refuses,
+/// those that depend on it do not run.
 fn stages(
     modules: &[Arc<Module>],
     data: Option<&Json>,
     capabilities: &'static Capabilities,
+    known: &mut Known,
 ) -> (Program, Vec<Finding>) {
-    let mut refusals = Vec::new();
-    let mut program = resolve::program(modules, capabilities, &mut refusals);
-    if !refusals.is_empty() {
-        return (program, refusals);
+    let mut found = Vec::new();
+    let mut program = resolve::program(modules, capabilities, &mut found);
+    found = known.fresh(found);
+    known.mute(&mut program);
+    if !found.is_empty() {
+        return (program, found);
     }
     heads::rewrite_names(&mut program);
-    refusals.extend(names::check(&program));
-    refusals.extend(names::check_imports(&program));
+    found.extend(known.fresh(names::check(&program)));
+    let imports = known.fresh(names::check_imports(&program));
+    known.distrust(&program, &imports);
+    found.extend(imports);
     heads::place(&mut program);
-    refusals.extend(locals::rewrite(&mut program));
-    if !refusals.is_empty() {
-        return (program, refusals);
+    found.extend(known.fresh(locals::rewrite(&mut program)));
+    if !found.is_empty() {
+        return (program, found);
     }
-    refusals.extend(template::rewrite(&mut program));
-    if !refusals.is_empty() {
-        return (program, refusals);
+    found.extend(known.fresh(template::rewrite(&mut program)));
+    if !found.is_empty() {
+        return (program, found);
     }
-    refusals.extend(print::check_void(&program));
-    refusals.extend(print::rewrite(&mut program));
-    if !refusals.is_empty() {
-        return (program, refusals);
+    found.extend(known.fresh(print::check_void(&program)));
+    found.extend(known.fresh(print::rewrite(&mut program)));
+    if !found.is_empty() {
+        return (program, found);
     }
     expand::rewrite(&mut program);
-    refusals.extend(annotations::check(&program));
+    known.note(annotations::check(&program));
     dynamic::rewrite_comprehensions(&mut program);
     heads::rewrite_values(&mut program);
-    refusals.extend(with::rewrite(&mut program));
-    refusals.extend(conflicts::check(&program));
+    found.extend(known.fresh(with::rewrite(&mut program)));
+    let clashes = known.fresh(conflicts::check(&program));
+    known.clash(&program, &clashes);
+    found.extend(clashes);
     if let Some(data) = data {
-        refusals.extend(conflicts::check_data(&program, data));
+        found.extend(known.fresh(conflicts::check_data(&program, data)));
     }
-    refusals.extend(functions::check(&program));
-    if refusals.is_empty() {
-        refusals.extend(safety::check(&mut program));
+    found.extend(known.fresh(functions::check(&program)));
+    if found.is_empty() {
+        found.extend(known.fresh(safety::check(&mut program)));
     }
     dynamic::rewrite_equals(&mut program);
     dynamic::rewrite(&mut program);
     match graph::Graph::of(&program) {
         Some(graph) => {
-            refusals.extend(recursion::check(&mut program, &graph));
-            if refusals.is_empty() {
-                refusals.extend(types::check(&program, &graph));
+            let (circles, members) = recursion::check(&mut program, &graph);
+            known.set_aside(&program, members);
+            found.extend(known.fresh(circles));
+            if found.is_empty() {
+                known.leave_out_clashing(&mut program);
+                found.extend(known.fresh(types::check(&program, &graph)));
             }
-            if refusals.is_empty() && !capabilities.version().indexes_any_value() {
-                refusals.extend(indices::check(&program));
+            if found.is_empty() && !capabilities.version().indexes_any_value() {
+                found.extend(known.fresh(indices::check(&program)));
             }
         }
-        None => refusals.extend(too_many_dependencies(&program)),
+        None => found.extend(known.fresh(too_many_dependencies(&program).into_iter().collect())),
     }
-    refusals.extend(functions::check_deprecated(&program));
-    (program, refusals)
+    found.extend(known.fresh(functions::check_deprecated(&program)));
+    (program, found)
 }
 
 fn too_many_dependencies(program: &Program) -> Option<Finding> {

@@ -12,16 +12,19 @@ use super::{
     program::{Program, RuleId},
 };
 
-/// Refuses recursion; where there is none, says in which order the rules depend on one another.
-pub(super) fn check(program: &mut Program, graph: &Graph) -> Vec<Finding> {
+/// Refuses recursion, and gives the rules that are part of it; where there is none, says in which order the rules depend on
+/// one another.
+pub(super) fn check(program: &mut Program, graph: &Graph) -> (Vec<Finding>, Vec<RuleId>) {
     let mut search = Search::new(graph);
     for number in 0..u32::try_from(graph.len()).unwrap_or(u32::MAX) {
         search.from(number);
     }
     let order = search.order.iter().copied().filter(|&number| graph.is_rule(number)).map(RuleId).collect();
     let cycles: Vec<_> = search.cycles.iter().filter_map(|cycle| refusal(program, graph, cycle)).collect();
+    let members = search.cycles.iter().flatten().copied().filter(|&number| graph.is_rule(number));
+    let members = members.map(RuleId).collect();
     program.order = order;
-    cycles
+    (cycles, members)
 }
 
 /// Strongly connected components, without recursion: each is finished after all that it depends on.
