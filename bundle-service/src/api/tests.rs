@@ -32,6 +32,7 @@ use super::{Bundles, Health, health_router, router};
 use crate::{
     catalog::Catalog,
     compile::{Archive, Settings},
+    digest::Digest,
     metrics::Metrics,
     source::{Batch, Change, SourceKind, SourceOptions, manifests::FileContent, reach::Reach},
 };
@@ -243,6 +244,25 @@ async fn refuses_an_oversized_bundle() {
     let bundles = Bundles { size_limit: 100, ..bundles().await };
     let answer = Client::new(bundles, OWN).get("/bundles/authz", &[]).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+/// What would not be served is not published either: its status would say that it is in force.
+#[tokio::test]
+async fn serves_the_last_good_bundle_when_a_policy_grows_too_large() {
+    const LIMIT: usize = 20_000;
+    let settings = Settings::new(TrustDomain::parse("example.org").unwrap());
+    let catalog = Catalog::new(Settings { bundle_size_limit: LIMIT, ..settings });
+    catalog.apply(policy("team-a", &helper(1))).await.unwrap();
+    let bundles = Bundles { catalog: catalog.clone(), metrics: Arc::new(Metrics::new()), size_limit: LIMIT };
+    let client = Client::new(bundles, OWN);
+    let before = client.get("/bundles/authz", &[]).await;
+    let noise: String = (0..LIMIT / 32).map(|n: usize| Digest::of(&[&n.to_be_bytes()]).to_string()).collect();
+    let grown = format!("{}noise := \"{noise}\"\n", helper(2));
+    let applied = catalog.apply(policy("team-a", &grown)).await.unwrap();
+    assert_eq!(applied.refusals[0].code, "bundle_size", "{:?}", applied.refusals);
+    let after = client.get("/bundles/authz", &[]).await;
+    assert_eq!((before.status, after.status), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(after.header("etag"), before.header("etag"));
 }
 
 #[tokio::test]
