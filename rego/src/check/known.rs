@@ -65,7 +65,7 @@ impl Known {
         self.told.extend(found);
     }
 
-    /// Sets aside rules, with the branches before and behind them.
+    /// Sets aside rules, with all that have their heads.
     pub(super) fn set_aside(&mut self, program: &Program, rules: impl IntoIterator<Item = RuleId>) {
         for id in rules {
             if !self.faulty.contains(&id) {
@@ -138,15 +138,20 @@ fn rule_at(program: &Program, finding: &Finding) -> Option<RuleId> {
     program.rule(id).filter(|placed| placed.module == finding.module).map(|_| id)
 }
 
-/// A rule and all branches that it is one of.
+/// A rule and all that has its head: the branches before and behind it, and further bodies.
 fn with_branches(program: &Program, id: RuleId) -> Vec<RuleId> {
-    let is_branch = |number: u32| program.rule(RuleId(number)).is_some_and(|placed| placed.rule.is_else);
+    let continues = |number: u32| {
+        let before = number.checked_sub(1).and_then(|before| program.rule(RuleId(before)));
+        let (Some(before), Some(here)) = (before, program.rule(RuleId(number))) else { return false };
+        let same = before.module == here.module && before.rule.head.at == here.rule.head.at;
+        here.rule.is_else || same
+    };
     let mut first = id.0;
-    while first > 0 && is_branch(first) {
+    while continues(first) {
         first -= 1;
     }
-    let branches = (first + 1..).take_while(|&number| is_branch(number));
-    std::iter::once(first).chain(branches).map(RuleId).collect()
+    let others = (first + 1..).take_while(|&number| continues(number));
+    std::iter::once(first).chain(others).map(RuleId).collect()
 }
 
 fn mute(program: &mut Program, id: RuleId) {
@@ -294,6 +299,7 @@ mod tests {
     #[case::a_circle("a := b\nb := a\nc if a == 1\nd := count(b)\ne := f(a)\nf(x) := x")]
     #[case::arities("f(x) := x\nf(x, y) := [x, y]\np if f(1) > 1\nq := [f(2), f(\"a\")]")]
     #[case::a_rule_inside_a_rule("b := 1\nb.c(x) := x\np if b > 1\nq if b.c(1) == 1\nr := b.c(b)")]
+    #[case::several_bodies("p if { nothing(1) } { input.b }\nq if p == true\nr := p")]
     #[case::a_call_that_is_replaced("f(x) := nothing(x)\np if g(1) == 1 with f as 2\ng(x) := f(x)")]
     fn tells_nothing_that_follows_from_a_fault(#[case] rules: &str) {
         let found = refusals(&[&format!("package a\n{rules}\n")]);
