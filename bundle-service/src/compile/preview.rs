@@ -33,6 +33,8 @@ pub(crate) struct Preview {
     above: Above,
     /// How large that tier may be.
     space: Option<Space>,
+    /// The bytes of the largest tiers below it.
+    below: usize,
     disagreement: Option<Refusal>,
     /// Why its tier has no room for it.
     no_room: Option<Refusal>,
@@ -55,7 +57,9 @@ impl Policies {
         };
         let above = placed.as_ref().map(|tier| self.above(tier)).unwrap_or_default();
         let space = placed.as_ref().ok().map(|tier| self.space(tier));
-        Preview { gate: self.settings.gate, object, placed, others, above, space, disagreement, no_room }
+        let below = placed.as_ref().map_or(0, |tier| self.largest_below(tier));
+        let gate = self.settings.gate;
+        Preview { gate, object, placed, others, above, space, below, disagreement, no_room }
     }
 
     fn others_in(&self, tier: &TierKey, but: &ResourceKey) -> Vec<Arc<Parts>> {
@@ -88,9 +92,14 @@ impl Preview {
         let all = if kind == TierKind::Global { completed(all) } else { all };
         let mut found = self.above.conflicts(self.gate, &all, &mut Checked::default());
         found.extend(conflicts(kind, &all.documents, &all.modules));
-        found.extend(self.space.filter(|_| !all.is_empty()).and_then(|space| space.refusal(&all)));
+        let space = self.space.filter(|_| !all.is_empty());
+        found.extend(space.and_then(|space| space.refusal(&all)));
         // The engine that finds warnings reads only what passed.
-        if found.is_empty() { warnings_of(&own.modules) } else { found }
+        if found.is_empty() {
+            found = warnings_of(&own.modules);
+            found.extend(space.and_then(|space| space.warning(self.below, &all)));
+        }
+        found
     }
 }
 

@@ -3,11 +3,19 @@
 //! A tier is measured with what stands above it, whose place it does not take. When what is above grows, what is below
 //! and has no place any more is judged again, as with everything else that does not fit.
 
-use super::{Policies, bundle, parts::Parts, tier};
+use std::sync::Arc;
+
+use super::{
+    Policies, bundle,
+    parts::Parts,
+    tier::{self, Tier},
+};
 use crate::{
     refusal::Refusal,
-    tiers::{TierKey, TierKind},
+    tiers::{TierKey, TierKind, Workload},
 };
+
+const ADVICE: &str = "shorten the policies, or raise `bundle_size_limit`";
 
 /// What else is in the bundles that a tier goes into.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +42,24 @@ impl Space {
                  a bundle may have {}, and what else is in it takes up to {}",
                 self.kind, self.limit, self.others
             );
-            Refusal::new("bundle_size", message).suggest("shorten the policies, or raise `bundle_size_limit`")
+            Refusal::new("bundle_size", message).suggest(ADVICE)
+        })
+    }
+
+    /// What the authors of a tier should know before it grows: that the largest tiers below it have no place beside it.
+    pub(super) fn warning(self, below: usize, parts: &Parts) -> Option<Refusal> {
+        let left = self.limit.saturating_sub(self.others + below);
+        if below == 0 || tier::most_bytes(parts) <= left {
+            return None;
+        }
+        let size = tier::bytes(self.kind, parts);
+        (size > left).then(|| {
+            let message = format!(
+                "with this the {} policies would take {size} bytes of a bundle, compressed, and tiers below that take up to \
+                 {below} would have no place any more and deny: a bundle may have {}",
+                self.kind, self.limit
+            );
+            Refusal::new("bundle_size", message).suggest(ADVICE).warning()
         })
     }
 }
@@ -53,6 +78,32 @@ impl Policies {
         let others = above + bundle::most_bytes_of_head(self.settings.envoy_adapter);
         Space { kind: key.kind(), others, limit: self.settings.bundle_size_limit }
     }
+
+    /// The bytes of the largest tiers that are together below a tier at this moment.
+    pub(super) fn largest_below(&self, key: &TierKey) -> usize {
+        let size = |tier: &Arc<Tier>| tier.member.bytes.len();
+        match key {
+            TierKey::Global => {
+                let with_namespace = |(key, tier): (&TierKey, &Arc<Tier>)| {
+                    let namespace = match key {
+                        TierKey::Client(workload) => TierKey::Namespace(workload.namespace.clone()),
+                        TierKey::Global | TierKey::Namespace(_) => return size(tier),
+                    };
+                    size(tier) + self.tiers.get(&namespace).map_or(0, size)
+                };
+                self.tiers.iter().map(with_namespace).max().unwrap_or_default()
+            }
+            TierKey::Namespace(namespace) => {
+                let first = Workload { namespace: namespace.clone(), service_account: String::new() };
+                let behind = self.tiers.range(TierKey::Client(first)..);
+                let theirs = behind.take_while(
+                    |(key, _)| matches!(key, TierKey::Client(workload) if workload.namespace == *namespace),
+                );
+                theirs.map(|(_, tier)| size(tier)).max().unwrap_or_default()
+            }
+            TierKey::Client(_) => 0,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -69,6 +120,7 @@ mod tests {
         },
         digest::Digest,
         policy::ResourceKey,
+        refusal::Severity,
         source::Change,
     };
 
@@ -204,6 +256,23 @@ mod tests {
         };
         assert_eq!(judge(1_000), []);
         assert_eq!(judge(LIMIT / 2)[0].code, "bundle_size");
+    }
+
+    #[test]
+    fn a_preview_warns_of_tiers_below_that_would_have_no_place() {
+        let mut policies = policies();
+        policies.apply(&[namespace(LIMIT / 4), client(LIMIT / 4)]);
+        let judge = |head: &str, package: &str, bytes| {
+            let found = policies.preview(object(head, &[("a.rego", &large(package, bytes))])).judge();
+            found.into_iter().map(|found| (found.code, found.severity)).collect::<Vec<_>>()
+        };
+        let nothing: Vec<(String, Severity)> = Vec::new();
+        let warned = vec![("bundle_size".to_owned(), Severity::Warning)];
+        assert_eq!(judge("secplane-system/g:global", "authbridge.noise", 1_000), nothing);
+        assert_eq!(judge("secplane-system/g:global", "authbridge.noise", LIMIT * 2 / 5), warned);
+        assert_eq!(judge("team-a/p:namespace", "authbridge.ns.noise", LIMIT / 3), nothing);
+        assert_eq!(judge("team-a/p:namespace", "authbridge.ns.noise", LIMIT * 2 / 3), warned);
+        assert_eq!(judge("team-b/p:namespace", "authbridge.ns.noise", LIMIT * 2 / 3), nothing);
     }
 
     #[test]
