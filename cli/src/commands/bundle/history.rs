@@ -240,7 +240,8 @@ mod tests {
 
     fn entry(number: u64, members: Vec<Member>) -> HistoryEntry {
         let (tier, causes) = (TierKey::Global, Vec::new());
-        let published = Published { at: 0, tier, number, digest: None, denied: None, members, causes };
+        let published =
+            Published { at: 0, tier, number, digest: None, denied: None, members, causes, tests: None };
         HistoryEntry { published, revision: None, served: None }
     }
 
