@@ -49,6 +49,10 @@ async fn makes_a_new_issuing_ca_when_the_old_one_is_half_over_or_its_key_is_lost
     let third = world.found(&store, "example.org").await.unwrap();
     assert_ne!(second.issuing.key_id(), third.issuing.key_id());
     std::fs::remove_file(world.key_file(third.domain_ca().key_id())).unwrap();
+    let fourth = world.found(&store, "example.org").await.unwrap();
+    assert_eq!(third.issuing.key_id(), fourth.issuing.key_id(), "what is valid goes on");
+    assert_eq!(third.domain_ca().root_fingerprint(), fourth.domain_ca().root_fingerprint());
+    world.advance(HOUR * 25);
     assert!(world.found(&store, "example.org").await.is_err(), "a lost root is not made anew in silence");
 }
 

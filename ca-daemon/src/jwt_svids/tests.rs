@@ -11,6 +11,7 @@ use crate::{
     store::testing,
 };
 
+const WRAPPING: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -18,10 +19,9 @@ async fn hands_out_nothing_for_an_agent_that_another_replica_shut_out() {
     let folder = tempfile::tempdir().unwrap();
     let store = testing::open(folder.path(), Clock::system()).await;
     let settings = JwtSettings { issuer: None, lifetime: MINUTE, longest: MINUTE };
-    let keys =
-        KeyStore::open(KeyStorage::Memory, WrappingKey::parse(&"07".repeat(32)).unwrap(), KeyKind::EcP256)
-            .await
-            .unwrap();
+    let keys = KeyStore::open(KeyStorage::Memory, WrappingKey::parse(WRAPPING).unwrap(), KeyKind::EcP256)
+        .await
+        .unwrap();
     let lives = JwtLives::new(keys, "here".to_owned());
     let svids = JwtSvids::new(settings, lives, store.clone(), Clock::system());
     let key = JwtKey::new(&PrivateKey::generate().unwrap(), SystemTime::now() + MINUTE * 60).unwrap();

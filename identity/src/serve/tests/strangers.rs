@@ -97,7 +97,9 @@ async fn are_told_from_others_whom_no_place_was_left_for() {
     let reached = limits.reached.clone();
     let server = serving(&ca, limits).await;
     let (_stranger, _) = TestClient::open(&server, nobody(&ca)).await.unwrap();
-    let (_peer, _) = TestClient::open(&server, somebody(&ca)).await.unwrap();
+    let (mut peer, _) = TestClient::open(&server, somebody(&ca)).await.unwrap();
+    // Whoever asks nothing more loses the place when the other one has waited for it.
+    let asking = tokio::spawn(async move { while peer.ask().await.is_ok() {} });
     for (snapshot, expected) in [
         (nobody(&ca), vec![(Limit::Anonymous, 1)]),
         (somebody(&ca), vec![(Limit::Peers, 1), (Limit::Anonymous, 1)]),
@@ -105,6 +107,7 @@ async fn are_told_from_others_whom_no_place_was_left_for() {
         assert!(TestClient::open(&server, snapshot).await.is_err());
         assert_eq!(met(&reached), expected);
     }
+    asking.abort();
 }
 
 #[tokio::test]
