@@ -1,11 +1,8 @@
 //! Keeping the bundles of foreign trust domains current: each is fetched again as often as it asks for.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -33,6 +30,8 @@ pub struct Refresher {
 #[derive(Default)]
 pub(super) struct Turns {
     pub(super) due: HashMap<TrustDomain, SystemTime>,
+    /// What could not be fetched when it was tried last.
+    failed: HashSet<TrustDomain>,
     told: Option<Told>,
 }
 
@@ -92,7 +91,9 @@ impl Refresher {
     pub(super) async fn turn(&self, turns: &mut Turns) -> Option<SystemTime> {
         let clock = self.duty.clock();
         let relationships = self.federation.relationships();
-        turns.due.retain(|domain, _| relationships.iter().any(|kept| kept.trust_domain == *domain));
+        let is_kept = |domain: &TrustDomain| relationships.iter().any(|kept| kept.trust_domain == *domain);
+        turns.due.retain(|domain, _| is_kept(domain));
+        turns.failed.retain(is_kept);
         for relationship in &relationships {
             turns.due.entry(relationship.trust_domain.clone()).or_insert_with(|| clock.now());
         }
@@ -107,18 +108,28 @@ impl Refresher {
         }
         let now = clock.now();
         let due: Vec<_> = turns.due.iter().filter(|(_, at)| **at <= now).map(|(of, _)| of.clone()).collect();
-        let can_fetch = AtomicBool::new(false);
-        stream::iter(&due)
-            .for_each_concurrent(AT_ONCE, async |of| match self.refresh(of, Author::Daemon).await {
-                Ok(()) => can_fetch.store(true, Ordering::Relaxed),
+        let tried = stream::iter(due.clone())
+            .map(async |of| {
+                let fetched = self.refresh(&of, Author::Daemon).await;
+                (of, fetched)
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
+        for (of, fetched) in tried {
+            match fetched {
+                Ok(()) => drop(turns.failed.remove(&of)),
                 Err(error) => {
                     tracing::warn!(trust_domain = %of, %error, "a foreign trust bundle could not be fetched");
+                    turns.failed.insert(of);
                 }
-            })
-            .await;
+            }
+        }
+        // One endpoint that is down says nothing of the way out.
+        let can_fetch = turns.due.keys().any(|of| !turns.failed.contains(of));
         let told = match due.is_empty() {
             true => told,
-            false => self.duty.after_fetching(told, can_fetch.into_inner()).await,
+            false => self.duty.after_fetching(told, can_fetch).await,
         };
         turns.told = Some(told);
         for of in due {

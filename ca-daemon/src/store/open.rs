@@ -175,6 +175,13 @@ async fn open_postgres(
     // Once by hand: a pool would try again and again, and in the end not say why.
     let mut first = PgConnection::connect_with(&options).await.map_err(open)?;
     be_the_only(&mut first, replica).await.map_err(open)?;
+    // An index over millions of certificates takes longer than any other statement may, and a replica that starts
+    // meanwhile waits for it.
+    first.execute("SET statement_timeout = 0").await.map_err(open)?;
+    POSTGRES_MIGRATIONS
+        .run(&mut first)
+        .await
+        .map_err(|error| migration(error, &POSTGRES_MIGRATIONS, location))?;
     first.close().await.map_err(open)?;
     let replica: Arc<str> = replica.into();
     let writing = PgPoolOptions::new()
@@ -194,10 +201,6 @@ async fn open_postgres(
         .connect_with(options.clone())
         .await
         .map_err(open)?;
-    POSTGRES_MIGRATIONS
-        .run(&writing)
-        .await
-        .map_err(|error| migration(error, &POSTGRES_MIGRATIONS, location))?;
     let readers = PgPoolOptions::new()
         .max_connections(POSTGRES_READERS)
         .acquire_timeout(CONNECT_TIMEOUT)

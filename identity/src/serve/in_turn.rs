@@ -57,8 +57,9 @@ impl<F: Future + Unpin> Future for InTurn<F> {
                 self.turn = None;
                 Pin::new(&mut self.inner).poll(context)
             }
-            Some(_) => Poll::Pending,
-            None => {
+            // Whoever polls now is to be woken.
+            Some(turn) if turn.task.will_wake(context.waker()) => Poll::Pending,
+            _ => {
                 let turn = Arc::new(Turn { has_come: AtomicBool::new(false), task: context.waker().clone() });
                 let waker = Waker::from(Arc::clone(&turn));
                 // Within the runtime it is pending once, and wakes when nothing else is ready.

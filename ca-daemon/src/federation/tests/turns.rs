@@ -179,3 +179,22 @@ async fn stays_again_with_a_replica_that_can_fetch_again() {
     assert!(shared.federation.bundle(&domain(FOREIGN)).is_some());
     assert!(!other.tries().await);
 }
+
+/// One endpoint that is down is no reason to have another replica ask all the others again.
+#[tokio::test]
+async fn stays_with_a_replica_of_which_only_the_dead_endpoint_is_due() {
+    const DEAD: &str = "c.net";
+    let shared = Shared::related().await;
+    shared.relate(DEAD, "https://127.0.0.1:1/bundle").await;
+    let (mut one, mut other) = (shared.replica("one"), shared.replica("other"));
+    assert!(one.tries().await);
+    for _ in 0..3 {
+        shared.later(ASK_EVERY);
+        let now = shared.clock.now();
+        one.turns.due.insert(domain(DEAD), now);
+        one.turns.due.insert(domain(FOREIGN), now + ASK_EVERY * 60);
+        one.turn().await;
+        assert!(one.turns.due[&domain(DEAD)] > now, "it was tried");
+        assert!(!other.tries().await, "the one that can fetch goes on");
+    }
+}

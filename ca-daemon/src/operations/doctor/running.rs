@@ -73,11 +73,13 @@ pub(super) async fn daemon(config: &Config) -> Vec<Finding> {
 }
 
 const REFUSED_ROWS: &str = "refused rows";
+const RENEWAL: &str = "renewal";
 
 /// What the daemon's own metrics tell.
 async fn counted(address: SocketAddr) -> Vec<Finding> {
     let unread = |reason: String| {
-        vec![Finding::warn(REFUSED_ROWS, format!("the metrics cannot be read from {address}{reason}"))]
+        let warn = |check| Finding::warn(check, format!("the metrics cannot be read from {address}{reason}"));
+        [REFUSED_ROWS, RENEWAL].map(warn).to_vec()
     };
     match timeout(ANSWERS_WITHIN, metrics(address)).await {
         Ok(Ok(text)) => vec![refused_rows(&text), renewal(&text)],
@@ -106,14 +108,17 @@ fn refused_rows(metrics: &str) -> Finding {
 
 /// Whether the daemon goes on with what it has because it can make nothing new.
 fn renewal(metrics: &str) -> Finding {
-    const CHECK: &str = "renewal";
-    match metrics.lines().any(|line| line == "secplane_ca_renewal_failing 1") {
-        true => Finding::warn(
-            CHECK,
+    let failing = metrics.lines().find_map(|line| line.strip_prefix("secplane_ca_renewal_failing "));
+    match failing {
+        Some("0") => Finding::ok(RENEWAL, "what was due has been renewed"),
+        Some(_) => Finding::warn(
+            RENEWAL,
             "the authorities or the server's certificate cannot be renewed: what is valid goes on until it ends; the log \
              says what is in the way",
         ),
-        false => Finding::ok(CHECK, "what was due has been renewed"),
+        None => {
+            Finding::warn(RENEWAL, "the daemon does not say whether it can renew what is due: is it older?")
+        }
     }
 }
 
@@ -171,9 +176,11 @@ mod tests {
         let app =
             Router::new().route("/metrics", get(async || "secplane_ca_refused_rows{table=\"entries\"} 1\n"));
         let serving = tokio::spawn(axum::serve(listener, app).into_future());
-        assert_eq!(counted(address).await[0].verdict, Verdict::Fail);
+        let verdicts =
+            async || counted(address).await.iter().map(|finding| finding.verdict).collect::<Vec<_>>();
+        assert_eq!(verdicts().await, [Verdict::Fail, Verdict::Warn], "it does not say all");
         serving.abort();
         let _ = serving.await;
-        assert_eq!(counted(address).await[0].verdict, Verdict::Warn);
+        assert_eq!(verdicts().await, [Verdict::Warn, Verdict::Warn]);
     }
 }
