@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use rcgen::PublicKeyData;
-use secplane_identity::{PrivateKey, TrustDomain};
+use secplane_identity::{PrivateKey, TrustDomain, x509::Certificate};
 
 use super::{
     LifecycleError,
@@ -187,7 +187,7 @@ impl Vault {
             .collect();
         // A row that is not ours must neither stay in the way nor be given our proof.
         let forged = standing.refused().iter().filter(is_in_place);
-        changes.extend(forged.map(|row| Change::ForgetAuthority(row.key_id.clone())));
+        changes.extend(forged.map(|row| out_of_the_way(row, standing)));
         changes.push(self.add(row));
         let event = Event::by_daemon(Action::AuthorityRotate, key_id)
             .with("kind", AuthorityKind::Issuing.as_str())
@@ -303,10 +303,13 @@ impl Vault {
     /// more, or that no longer sign anything, and those that a crash left behind before anything pointed to them. In a
     /// token others may have keys, too: there it destroys only those of revoked authorities.
     pub(crate) async fn destroy_retired_keys(&self, standing: &Authorities) -> Result<(), LifecycleError> {
-        // A row that is refused may be one of ours that somebody edited.
-        let rows = standing.rows().iter().chain(standing.refused());
-        let mut needed: HashSet<String> =
-            rows.filter(|row| !is_without_key(row)).map(|row| row.key_id.clone()).collect();
+        let rows = standing.rows().iter().filter(|row| !is_without_key(row));
+        let mut needed: HashSet<String> = rows.map(|row| row.key_id.clone()).collect();
+        // A row that is refused may be one of ours that somebody edited: neither its state counts nor its ID alone.
+        for row in standing.refused() {
+            needed.insert(row.key_id.clone());
+            needed.extend(Certificate::parse(&row.public).ok().and_then(|ca| ca.subject_key_id));
+        }
         needed.extend(crate::upstream::pending_key_id(&self.keys).await?);
         let retired = self.keys.forget_keys_but(&needed).await?;
         if !retired.is_empty() {
@@ -358,6 +361,23 @@ impl Vault {
             Line::Jwt => self.new_jwt_key(state).await,
         }
     }
+}
+
+/// What becomes of a row in the place of a new issuing CA that this authority did not write. If it holds what one of our
+/// roots signed, what that signed in turn is trusted until it ends: it stays known, so that it can be revoked and has
+/// its list.
+fn out_of_the_way(row: &AuthorityRow, standing: &Authorities) -> Change {
+    let roots = standing.rows().iter().filter(|row| row.kind == AuthorityKind::Root);
+    let is_ours = Certificate::parse(&row.public).is_ok_and(|ca| {
+        roots
+            .filter_map(|root| Certificate::parse(&root.public).ok())
+            .any(|root| ca.is_ca && ca.is_signed_by(&root))
+    });
+    if !is_ours {
+        return Change::ForgetAuthority(row.key_id.clone());
+    }
+    let new = AuthorityRow { state: AuthorityState::Old, ..row.clone() };
+    Change::ReplaceAuthority { old: Box::new(row.clone()), new: Box::new(new) }
 }
 
 /// Whether an authority is done with its key: a revoked root or JWT key signs not even a revocation list.

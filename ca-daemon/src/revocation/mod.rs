@@ -6,6 +6,7 @@
 
 mod cas;
 mod genuine;
+mod issuers;
 mod lists;
 mod proof;
 mod signers;

@@ -29,16 +29,26 @@ impl Signers {
         issuer: &AuthorityRow,
         list: RevocationList,
     ) -> Result<Vec<u8>, SignerError> {
-        let key = match issuer.kind {
-            AuthorityKind::Root => self.keys.ca_key(&issuer.key_id).await?,
-            _ => CaKey::try_from(&self.keys.load(&issuer.key_id).await?)?,
-        };
+        let key = self.key_of(issuer).await?;
         let (trust_domain, certificate) = (self.trust_domain.clone(), issuer.public.clone());
         let work = move || {
             let signer = ListSigner::new(&trust_domain, &certificate, key)?;
             Ok(signer.sign(&list)?.to_vec())
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(SignerError::Interrupted))
+    }
+
+    /// Whether the key of a CA is here. One that cannot be read at this moment is.
+    pub(super) async fn has_key(&self, issuer: &AuthorityRow) -> bool {
+        let key = self.key_of(issuer).await;
+        !matches!(key, Err(SignerError::Key(KeyStoreError::NoKey(_) | KeyStoreError::Name(_))))
+    }
+
+    async fn key_of(&self, issuer: &AuthorityRow) -> Result<CaKey, SignerError> {
+        Ok(match issuer.kind {
+            AuthorityKind::Root => self.keys.ca_key(&issuer.key_id).await?,
+            _ => CaKey::try_from(&self.keys.load(&issuer.key_id).await?)?,
+        })
     }
 }
 

@@ -594,3 +594,63 @@ async fn revokes_an_issuing_ca_whose_row_somebody_edited() {
     assert_eq!(row.state, AuthorityState::Revoked);
     assert!(!crate::lifecycle::row::is_ours(&row, &open.revoker.mac));
 }
+
+/// What an issuing CA signed is trusted until it ends, whatever somebody writes into its row, and so long it has a list.
+#[rstest::rstest]
+#[case("UPDATE authorities SET not_after = 1 WHERE kind = 'issuing'")]
+#[case("UPDATE authorities SET kind = 'jwt', state = 'revoked' WHERE kind = 'issuing'")]
+#[case("UPDATE authorities SET kind = 'mesh', key_storage = 'elsewhere' WHERE kind = 'issuing'")]
+#[case("UPDATE authorities SET key_id = 'aa', state = 'old' WHERE kind = 'issuing'")]
+#[tokio::test]
+async fn goes_on_with_the_list_of_an_issuing_ca_whose_row_somebody_edited(#[case] statement: &'static str) {
+    let world = World::new();
+    let open = world.open().await;
+    let first = open.issue("/a", &new_key()).await.unwrap();
+    let second = open.issue("/b", &new_key()).await.unwrap();
+    open.revoke(certificate(&first)).await.unwrap();
+    world.tamper(open, statement).await;
+
+    let open = world.open().await;
+    open.upkeep.pass_here().await;
+    assert!(open.store.revocation_list(&first.issuer_key_id).await.unwrap().is_some(), "it is not forgotten");
+    open.revoke(certificate(&second)).await.unwrap();
+    assert!(open.refuses(&first) && open.refuses(&second));
+    let before = open.row_of(&first).number;
+    world.advance(MINUTE * 31);
+    open.upkeep.pass_here().await;
+    assert!(open.row_of(&first).number > before, "it is renewed in time");
+    world.advance(HOUR * 24);
+    open.upkeep.pass_here().await;
+    assert!(open.revoker.lists().borrow().of_issuer(&first.issuer_key_id).is_none(), "it has expired");
+}
+
+/// Another one signs in its place from then on, and it can still be revoked by what its certificate says.
+#[tokio::test]
+async fn revokes_an_issuing_ca_whose_row_was_in_the_way_of_the_next() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    let issuing = Certificate::parse(&signed.chain[1]).unwrap();
+    let serial: SerialNumber = issuing.serial.parse().unwrap();
+    world.tamper(open, "UPDATE authorities SET not_after = not_after + 1 WHERE kind = 'issuing'").await;
+
+    let open = world.open().await;
+    assert_ne!(open.issue("/a", &new_key()).await.unwrap().issuer_key_id, signed.issuer_key_id);
+    let row = open.revoker.ca(&serial).await.unwrap().unwrap();
+    assert_eq!(row.state, AuthorityState::Old);
+    assert!(!crate::lifecycle::row::is_ours(&row, &open.revoker.mac), "it has no proof of ours");
+    assert_eq!(open.revoke(Target::Certificate(serial)).await.unwrap(), 1);
+    assert!(open.revoker.revoked().contains(&Revocable::of(&issuing)));
+}
+
+/// What none of our roots signed was never ours.
+#[tokio::test]
+async fn forgets_a_planted_row_in_the_place_of_an_issuing_ca() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    world.tamper(open, "UPDATE authorities SET public = mac WHERE kind = 'issuing'").await;
+
+    let open = world.open().await;
+    assert!(open.store.authority(&signed.issuer_key_id).await.unwrap().is_none());
+}

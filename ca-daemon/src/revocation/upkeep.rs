@@ -22,6 +22,7 @@ use super::{
     Revoker,
     cas::CaBelow,
     genuine::{Genuine, agrees},
+    issuers::{has_ended, issuers},
     lists::{CurrentList, Lists, MAX_ENTRIES, entries},
     remembered,
     signers::{SignerError, Signers},
@@ -31,8 +32,8 @@ use crate::{
     authority::{BACKDATE, RevocationList},
     instant::{from_unix, unix},
     store::{
-        AuthorityFilter, AuthorityKind, AuthorityRow, AuthorityState, Change, Commit, Conflict, MendedRecord,
-        Notice, Revocation, RevocationListRow, RevocationTarget, RevokedRow, StoreError,
+        AuthorityRow, Change, Commit, Conflict, MendedRecord, Notice, Revocation, RevocationListRow,
+        RevocationTarget, RevokedRow, StoreError,
     },
 };
 
@@ -177,7 +178,8 @@ impl Upkeep {
         let mut numbers: HashMap<String, i64> =
             self.revoker.store.revocation_list_numbers().await?.into_iter().collect();
         let mut lists = Vec::new();
-        for issuer in self.issuers(now).await? {
+        let Revoker { store, mac, .. } = self.revoker.as_ref();
+        for issuer in issuers(store, mac, &self.signers, now).await? {
             let number = numbers.remove(&issuer.key_id);
             let current = match number {
                 Some(number) => self.current(&issuer, number).await?,
@@ -217,13 +219,6 @@ impl Upkeep {
         if is_news {
             tracing::error!(issuer, %error, "a revocation list could not be renewed; it is tried again");
         }
-    }
-
-    /// The CAs of ours whose certificates may still be valid.
-    async fn issuers(&self, now: SystemTime) -> Result<Vec<AuthorityRow>, StoreError> {
-        let mut issuers = self.revoker.store.authorities(&AuthorityFilter::default()).await?;
-        issuers.retain(|issuer| signs_lists(issuer) && issuer.not_after >= unix(now));
-        Ok(issuers)
     }
 
     /// The list that an issuer has. One that is not genuine counts as none.
@@ -432,24 +427,15 @@ impl Upkeep {
     }
 
     /// Forgets the lists of issuers that have expired. Of an issuer that is unknown the list is kept: it may be that of
-    /// a replica that has just begun.
+    /// a replica that has just begun. So it is of one whose row somebody edited.
     async fn forget(&self, issuers: impl Iterator<Item = String>, now: SystemTime) -> Result<(), StoreError> {
         for key_id in issuers {
             let issuer = self.revoker.store.authority(&key_id).await?;
-            if issuer.is_some_and(|issuer| issuer.not_after < unix(now) || !signs_lists(&issuer)) {
+            if issuer.is_some_and(|issuer| has_ended(&issuer, &self.revoker.mac, now)) {
                 self.revoker.store.write(Change::ForgetRevocationList(key_id)).await?;
             }
         }
         Ok(())
-    }
-}
-
-/// Whether a CA has lists: one of ours whose key is still there.
-fn signs_lists(issuer: &AuthorityRow) -> bool {
-    match issuer.kind {
-        AuthorityKind::Issuing => true,
-        AuthorityKind::Root => !issuer.is_of_somebody_else() && issuer.state != AuthorityState::Revoked,
-        AuthorityKind::Jwt | AuthorityKind::Mesh | AuthorityKind::Downstream => false,
     }
 }
 
