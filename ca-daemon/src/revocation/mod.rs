@@ -23,7 +23,7 @@ use std::{
 use secplane_identity::{
     SpiffeId, TrustDomain,
     revocation::{KeyHash, SerialNumber},
-    x509::{Certificate, CertificateError},
+    x509::Certificate,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
@@ -330,18 +330,25 @@ impl Revoker {
             let changes = rows
                 .into_iter()
                 .map(|(serial, der)| {
-                    let key = Certificate::parse(&der).map(|leaf| KeyHash::of(&leaf.public_key_info));
-                    let key_sha256 = key.map_err(|error| unreadable(&serial, &error))?.as_bytes().to_vec();
-                    Ok(Change::FillKeyHash { serial, key_sha256 })
+                    let key_sha256 = key_sha256_of(&serial, &der);
+                    Change::FillKeyHash { serial, key_sha256 }
                 })
-                .collect::<Result<Vec<_>, StoreError>>()?;
+                .collect();
             self.store.commit(Commit { changes, events: Vec::new() }).await?;
         }
     }
 }
 
-fn unreadable(serial: &str, error: &CertificateError) -> StoreError {
-    StoreError::Row { table: "certificates", reason: format!("certificate {serial}: {error}") }
+/// The SHA-256 of a certificate's key. What cannot be read has none; it must not keep the others, and with them the
+/// whole daemon, from going on.
+fn key_sha256_of(serial: &str, der: &[u8]) -> Vec<u8> {
+    match Certificate::parse(der) {
+        Ok(leaf) => KeyHash::of(&leaf.public_key_info).as_bytes().to_vec(),
+        Err(error) => {
+            tracing::error!(serial, %error, "a record holds no certificate; somebody changed the database. It cannot be revoked by its key");
+            Vec::new()
+        }
+    }
 }
 
 /// A row as it is kept in memory. Every serial number of this authority fits.

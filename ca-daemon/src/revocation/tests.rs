@@ -17,7 +17,7 @@ use crate::{
     issuance::{Issuance, IssueError, Order},
     keys::{KeyStorage, KeyStore, WrappingKey},
     lifecycle::{AuthorityLifetimes, Vault},
-    store::{AuthorityState, Notice, RevocationListRow, testing},
+    store::{AuthorityFilter, AuthorityState, CertificateFilter, Notice, Page, RevocationListRow, testing},
 };
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -89,6 +89,12 @@ impl World {
     async fn tamper(&self, open: Open, statement: &'static str) {
         open.store.close().await;
         assert!(testing::change(self.folder.path(), statement).await > 0, "{statement}");
+    }
+
+    /// As [`World::tamper`], by somebody who writes what no column may hold.
+    async fn tamper_past_checks(&self, open: Open, statement: &'static str) {
+        open.store.close().await;
+        assert!(testing::change_past_checks(self.folder.path(), statement).await > 0, "{statement}");
     }
 }
 
@@ -512,6 +518,41 @@ async fn knows_the_keys_of_the_first_schema() {
     assert!(open.refuses(&signed));
 }
 
+/// One that cannot be read keeps neither the daemon from starting nor the others from having theirs.
+#[tokio::test]
+async fn knows_the_keys_of_the_first_schema_beside_a_record_without_a_certificate() {
+    let world = World::new();
+    let open = world.open().await;
+    open.issue("/a", &new_key()).await.unwrap();
+    let signed = open.issue("/b", &new_key()).await.unwrap();
+    let statement = "UPDATE certificates SET key_sha256 = NULL, \
+         certificate = CASE WHEN spiffe_id = 'spiffe://example.org/a' THEN mac ELSE certificate END";
+    world.tamper(open, statement).await;
+    let open = world.open().await;
+    let hash = KeyHash::of(&leaf(&signed).public_key_info);
+    assert_eq!(open.revoke(Target::Key(hash)).await.unwrap(), 1);
+    assert!(open.refuses(&signed));
+}
+
+/// It counts as one without a right proof; an error would be that of everybody who asks for a page.
+#[tokio::test]
+async fn revokes_and_lists_a_certificate_of_an_unknown_kind() {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    open.issue("/b", &new_key()).await.unwrap();
+    let statement = "UPDATE certificates SET kind = 'lost' WHERE spiffe_id = 'spiffe://example.org/a'";
+    world.tamper_past_checks(open, statement).await;
+
+    let open = world.open().await;
+    let page = Page { before: None, size: 10 };
+    let listed = open.store.list_certificates(&CertificateFilter::default(), page).await.unwrap();
+    let ours: Vec<_> = listed.iter().map(|record| open.issuance.wrote(record)).collect();
+    assert_eq!(ours, [true, false], "the newest first");
+    assert_eq!(open.revoke(certificate(&signed)).await.unwrap(), 1);
+    assert!(open.refuses(&signed));
+}
+
 #[tokio::test]
 async fn lets_one_replica_alone_sign_a_list() {
     let world = World::new();
@@ -653,4 +694,29 @@ async fn forgets_a_planted_row_in_the_place_of_an_issuing_ca() {
 
     let open = world.open().await;
     assert!(open.store.authority(&signed.issuer_key_id).await.unwrap().is_none());
+}
+
+/// Its row is refused as any other that somebody edited; an error would be that of all authorities.
+#[rstest::rstest]
+#[case("UPDATE authorities SET state = 'lost' WHERE kind = 'issuing'")]
+#[case("UPDATE authorities SET kind = 'lost' WHERE kind = 'issuing'")]
+#[tokio::test]
+async fn revokes_an_issuing_ca_of_an_unknown_kind_or_state(#[case] statement: &'static str) {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    let issuing = Certificate::parse(&signed.chain[1]).unwrap();
+    let serial: SerialNumber = issuing.serial.parse().unwrap();
+    world.tamper_past_checks(open, statement).await;
+
+    let open = world.open().await;
+    let rows = open.store.authorities(&AuthorityFilter::default()).await.unwrap();
+    assert_eq!(rows.len(), 4, "the root, the JWT key, this one and the one in its place");
+    let refused = rows.iter().filter(|row| !crate::lifecycle::row::is_ours(row, &open.revoker.mac));
+    assert_eq!(refused.count(), 1);
+    assert_eq!(open.revoke(certificate(&signed)).await.unwrap(), 1);
+    assert!(open.refuses(&signed), "it still has its list");
+    assert_eq!(open.revoke(Target::Certificate(serial)).await.unwrap(), 1);
+    assert!(open.revoker.revoked().contains(&Revocable::of(&issuing)));
+    assert_eq!(open.revoker.ca(&serial).await.unwrap().unwrap().state, AuthorityState::Revoked);
 }

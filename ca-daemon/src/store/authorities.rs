@@ -101,6 +101,9 @@ pub struct AuthorityFilter {
     pub replica: Option<String>,
 }
 
+/// What a state counts as that is not known.
+const UNKNOWN_STATE: AuthorityState = AuthorityState::Old;
+
 const COLUMNS: &str = "key_id, kind, state, tainted, public, chain, issuer_key_id, replica, key_storage, \
      not_before, not_after, created_at, since, mac";
 
@@ -119,7 +122,7 @@ impl Store {
     /// The authorities that pass the filter, the newest first.
     ///
     /// # Errors
-    /// When the database fails or a row cannot be understood.
+    /// When the database fails.
     pub async fn authorities(&self, filter: &AuthorityFilter) -> Result<Vec<AuthorityRow>, StoreError> {
         let rows: Vec<RawAuthority> = on!(&self.readers, pool => {
             let mut query = QueryBuilder::new("SELECT ");
@@ -136,20 +139,20 @@ impl Store {
             query.push(" ORDER BY created_at DESC, not_before DESC, key_id");
             query.build_query_as().fetch_all(pool).await?
         });
-        rows.into_iter().map(AuthorityRow::try_from).collect()
+        Ok(rows.into_iter().map(AuthorityRow::from).collect())
     }
 
     /// One authority.
     ///
     /// # Errors
-    /// When the database fails or the row cannot be understood.
+    /// When the database fails.
     pub async fn authority(&self, key_id: &str) -> Result<Option<AuthorityRow>, StoreError> {
         let row: Option<RawAuthority> = on!(&self.readers, pool => {
             let mut query = QueryBuilder::new("SELECT ");
             query.push(COLUMNS).push(" FROM authorities WHERE key_id = ").push_bind(key_id);
             query.build_query_as().fetch_optional(pool).await?
         });
-        row.map(AuthorityRow::try_from).transpose()
+        Ok(row.map(AuthorityRow::from))
     }
 }
 
@@ -202,7 +205,7 @@ pub(super) async fn add(transaction: &mut Transaction, row: &AuthorityRow) -> Re
 }
 
 /// Replaces an authority that still stands as `old` says: two replicas that take the same step take it once. Its
-/// certificate may have been renewed; what it is stays.
+/// certificate may have been renewed; what it is stays. One whose state is not known is replaced as it was read.
 pub(super) async fn replace(
     transaction: &mut Transaction,
     old: &AuthorityRow,
@@ -212,7 +215,8 @@ pub(super) async fn replace(
         sqlx::query(
             "UPDATE authorities SET state = $2, tainted = $3, since = $4, mac = $5, public = $6, chain = $7,
                 not_before = $8, not_after = $9
-             WHERE key_id = $1 AND state = $10 AND tainted = $11 AND public = $12 AND chain = $13",
+             WHERE key_id = $1 AND tainted = $11 AND public = $12 AND chain = $13
+                AND (state = $10 OR $14 = 1 AND state NOT IN ('prepared', 'active', 'old', 'revoked'))",
         )
         .bind(&old.key_id)
         .bind(new.state.as_str())
@@ -227,6 +231,7 @@ pub(super) async fn replace(
         .bind(i64::from(old.tainted))
         .bind(&old.public)
         .bind(&old.chain)
+        .bind(i64::from(old.state == UNKNOWN_STATE))
         .execute(connection)
         .await?
         .rows_affected()
@@ -268,15 +273,16 @@ struct RawAuthority {
     mac: Option<Vec<u8>>,
 }
 
-impl TryFrom<RawAuthority> for AuthorityRow {
-    type Error = StoreError;
-
-    fn try_from(raw: RawAuthority) -> Result<Self, StoreError> {
-        let unknown = |reason: String| StoreError::Row { table: "authorities", reason };
-        Ok(Self {
-            kind: AuthorityKind::parse(&raw.kind).ok_or_else(|| unknown(format!("kind `{}`", raw.kind)))?,
-            state: AuthorityState::parse(&raw.state)
-                .ok_or_else(|| unknown(format!("state `{}`", raw.state)))?,
+impl From<RawAuthority> for AuthorityRow {
+    /// A kind or a state that is not known was not written here, whatever MAC stands beside it. Such a row is taken for
+    /// an old issuing CA's without a right proof: it is refused as every row that somebody edited, and what its
+    /// certificate says still counts. An error would take all other authorities with it.
+    fn from(raw: RawAuthority) -> Self {
+        let (kind, state) = (AuthorityKind::parse(&raw.kind), AuthorityState::parse(&raw.state));
+        let mac = if kind.is_some() && state.is_some() { raw.mac } else { Some(Vec::new()) };
+        Self {
+            kind: kind.unwrap_or(AuthorityKind::Issuing),
+            state: state.unwrap_or(UNKNOWN_STATE),
             key_id: raw.key_id,
             tainted: raw.tainted != 0,
             public: raw.public,
@@ -288,8 +294,8 @@ impl TryFrom<RawAuthority> for AuthorityRow {
             not_after: raw.not_after,
             created_at: raw.created_at,
             since: raw.since,
-            mac: raw.mac,
-        })
+            mac,
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl Store {
             query.push(" ORDER BY position DESC LIMIT ").push_bind(i64::from(page.size));
             query.build_query_as().fetch_all(pool).await?
         });
-        rows.into_iter().map(CertificateRecord::try_from).collect()
+        Ok(rows.into_iter().map(CertificateRecord::from).collect())
     }
 
     /// The record of one certificate.
@@ -116,7 +116,7 @@ impl Store {
             query.push(COLUMNS).push(" FROM certificates WHERE serial = ").push_bind(serial);
             query.build_query_as().fetch_optional(pool).await?
         });
-        row.map(CertificateRecord::try_from).transpose()
+        Ok(row.map(CertificateRecord::from))
     }
 }
 
@@ -256,17 +256,17 @@ struct RawRecord {
     mac: Option<Vec<u8>>,
 }
 
-impl TryFrom<RawRecord> for CertificateRecord {
-    type Error = StoreError;
-
-    fn try_from(raw: RawRecord) -> Result<Self, StoreError> {
+impl From<RawRecord> for CertificateRecord {
+    /// A kind that is not known was not written here, whatever MAC stands beside it. Such a record is one without a
+    /// right proof, of which only what the certificate says counts. An error would take its whole page with it.
+    fn from(raw: RawRecord) -> Self {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
-        Ok(Self {
+        let kind = CertificateKind::ALL.into_iter().find(|kind| kind.as_str() == raw.kind);
+        let mac = if kind.is_some() { raw.mac } else { Some(Vec::new()) };
+        Self {
             position: raw.position,
             serial: raw.serial,
-            kind: CertificateKind::ALL.into_iter().find(|kind| kind.as_str() == raw.kind).ok_or_else(
-                || StoreError::Row { table: "certificates", reason: format!("kind `{}`", raw.kind) },
-            )?,
+            kind: kind.unwrap_or(CertificateKind::Client),
             spiffe_id: raw.spiffe_id,
             common_name: raw.common_name,
             dns_names: words(&raw.dns_names),
@@ -283,7 +283,7 @@ impl TryFrom<RawRecord> for CertificateRecord {
             key_sha256: raw.key_sha256.unwrap_or_default(),
             revoked_at: raw.revoked_at,
             revocation_reason: raw.revocation_reason,
-            mac: raw.mac,
-        })
+            mac,
+        }
     }
 }
