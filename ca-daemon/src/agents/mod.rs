@@ -113,6 +113,13 @@ impl Agents {
         self.refused.count()
     }
 
+    /// Whether the row of an agent, as it was last read, is one that this authority did not write. It is in the way of
+    /// the agent.
+    #[must_use]
+    pub(crate) fn is_refused(&self, id: &SpiffeId) -> bool {
+        self.refused.contains(id.as_str())
+    }
+
     /// How many rows of join tokens this authority did not write, as far as somebody brought the token.
     #[must_use]
     pub fn refused_tokens(&self) -> usize {

@@ -28,6 +28,13 @@ impl<K: Ord> Refused<K> {
         self.keys().clear();
     }
 
+    pub(super) fn contains<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.keys().contains(key)
+    }
+
     pub(super) fn count(&self) -> usize {
         self.keys().len()
     }

@@ -75,6 +75,7 @@ impl ToStatus for attest::NodeError {
                 Status::invalid_argument(self.to_string())
             }
             Self::Banned(_) => denied_with(Reason::AgentBanned, self.to_string()),
+            Self::Forged => Status::failed_precondition(self.to_string()),
             Self::Names => Status::permission_denied(self.to_string()),
             Self::Busy => Status::aborted(self.to_string()),
             Self::Issue(error) => error.to_status(),

@@ -48,8 +48,8 @@ impl JoinTokenAttestor {
     /// the SVID; the same node gets the same answer again for as long as the token would have lived.
     ///
     /// # Errors
-    /// When there is no such token, it was used by another node or has expired, the agent is banned, or the request
-    /// asks for a name that is not the agent's.
+    /// When there is no such token, it was used by another node or has expired, the agent is banned or its row somebody
+    /// else's, or the request asks for a name that is not the agent's.
     pub async fn attest(
         &self,
         token: &JoinToken,
@@ -90,10 +90,7 @@ impl JoinTokenAttestor {
         lifetime: Duration,
         caller: &Caller,
     ) -> Result<Option<AttestedNode>, NodeError> {
-        // Another replica may have banned it a moment ago.
-        if self.agents.reload(&id).await?.is_some_and(|agent| agent.banned) {
-            return Err(NodeError::Banned(id));
-        }
+        self.agent(&id).await?;
         let subject = Subject::X509Svid { id: id.clone(), dns_names: Vec::new() };
         // The refusal goes into logs. It must not tell the names: the agent's holds the token, which can still be used.
         request.check_names(&subject).map_err(|_| NodeError::Names)?;
@@ -141,6 +138,18 @@ impl JoinTokenAttestor {
         }
     }
 
+    /// The agent by now, if there is one: another replica may have banned it a moment ago.
+    async fn agent(&self, id: &SpiffeId) -> Result<Option<Arc<Agent>>, NodeError> {
+        let agent = self.agents.reload(id).await?;
+        if agent.as_ref().is_some_and(|agent| agent.banned) {
+            return Err(NodeError::Banned(id.clone()));
+        }
+        if agent.is_none() && self.agents.is_refused(id) {
+            return Err(NodeError::Forged);
+        }
+        Ok(agent)
+    }
+
     /// Answers the node that used the token once more, for its answer may have been lost on the way.
     async fn repeat(
         &self,
@@ -151,10 +160,7 @@ impl JoinTokenAttestor {
         if used.key_sha256 != request.key().sha256() {
             return Err(NodeError::UnknownToken);
         }
-        let agent = self.agents.reload(id).await?;
-        if agent.as_ref().is_some_and(|agent| agent.banned) {
-            return Err(NodeError::Banned(id.clone()));
-        }
+        let agent = self.agent(id).await?;
         // Evicted since, or renewed since and so not in need of it.
         let holds_it = agent.is_some_and(|agent| agent.svid.serial == used.serial);
         if !holds_it || self.issuance.clock().now() >= used.not_after {
@@ -199,6 +205,13 @@ pub enum NodeError {
     /// The agent was shut out.
     #[error("failed to attest: agent {0} is banned")]
     Banned(SpiffeId),
+    /// Its row in the database is somebody else's. The refusal goes into logs, so it does not name the agent: its ID
+    /// holds the token, which can still be used.
+    #[error(
+        "failed to attest: the database holds a row of this agent that this authority did not write; `secctl agent evict` \
+         with its SPIFFE ID deletes it, then try again"
+    )]
+    Forged,
     /// The request asks for a name that is not the agent's.
     #[error(
         "the certificate request asks for a name that is not the agent's; leave it out: the token decides"

@@ -11,7 +11,7 @@ use secplane_proto::{
     secplane::ca::v1::{AuditOutcome, revoke_request::Target},
     spire::api::{
         server::{
-            agent::v1::DeleteAgentRequest,
+            agent::v1::{CreateJoinTokenRequest, DeleteAgentRequest},
             bundle::v1::{
                 AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchDeleteFederatedBundleRequest,
             },
@@ -103,6 +103,32 @@ async fn are_counted_in_each_table(#[case] table: &str, #[case] edit: &'static s
     }
     assert_eq!(refused_rows(&ca, table).await, 1.0);
     assert_eq!(finding(&ca).await.verdict, Verdict::Fail);
+}
+
+/// Nobody can tell by "try again" that somebody has to do something.
+#[tokio::test]
+async fn is_told_to_the_node_that_it_keeps_out_with_what_deletes_it() {
+    let ca = Ca::start().await;
+    let admin = ca.admin();
+    Agent::attest(&ca).await;
+    let create =
+        CreateJoinTokenRequest { ttl: 600, token: "a-token-of-this-test".to_owned(), agent_id: None };
+    let token = admin.agent().create_join_token(create).await.unwrap().into_inner().value;
+    let mut database = Database::open(ca.folder()).await;
+    let agent = "/spire/agent/join_token/a-token-of-this-test";
+    database
+        .run("UPDATE agents SET spiffe_id = 'spiffe://example.org/spire/agent/join_token/a-token-of-this-test'")
+        .await;
+    database.close().await;
+
+    let (node, key) = (ca.connect_anonymously().await, PrivateKey::generate().unwrap());
+    let refused = node.attest(&token, &key).await.map(drop).unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("`secctl agent evict`"), "{refused}");
+    assert!(!refused.message().contains(&token), "the token can still be used: {refused}");
+
+    admin.agent().delete_agent(DeleteAgentRequest { id: Some(id(agent)) }).await.unwrap();
+    node.attest(&token, &key).await.unwrap();
 }
 
 /// Deletes a forged row of each kind by what it is named, as an admin deletes any other.
