@@ -41,6 +41,8 @@ const BATCH: usize = 512;
 const TURNS: usize = 2;
 /// How long one transaction may take before its connection counts as lost.
 const LONGEST_TRANSACTION: Duration = Duration::from_secs(60);
+/// How often a transaction is begun at the most that the database ends because another replica's was in its way.
+const TRIES: usize = 5;
 /// How long entries of the audit log may stand without a signed checkpoint.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
@@ -234,7 +236,7 @@ impl Committer {
         let mut parts = vec![batch];
         while let Some(mut part) = parts.pop() {
             let together: Vec<_> = part.iter().map(|(commit, _)| commit).collect();
-            match self.commit(&together).await {
+            match self.commit_among_others(&together).await {
                 Err(error) if part.len() > 1 && is_undone(&error) => {
                     tracing::debug!(%error, "a shared commit failed; its halves are tried apart");
                     let later = part.split_off(part.len() / 2);
@@ -243,6 +245,20 @@ impl Committer {
                 result => self.tell_all(part, result).await,
             }
         }
+    }
+
+    /// One durable transaction, begun anew while another replica's is in its way: of two that wait for each other the
+    /// database ends one, with all that it had made, and the other one goes on.
+    async fn commit_among_others(&mut self, commits: &[&Commit]) -> Result<(), StoreError> {
+        for _ in 1..TRIES {
+            match self.commit(commits).await {
+                Err(error) if was_in_the_way(&error) => {
+                    tracing::debug!(%error, "another transaction was in the way; it is tried again");
+                }
+                result => return result,
+            }
+        }
+        self.commit(commits).await
     }
 
     async fn tell_all(&mut self, mut part: Vec<Pending>, result: Result<(), StoreError>) {
@@ -405,6 +421,13 @@ fn is_refusal(error: &StoreError) -> bool {
 /// [`StoreError::Unsure`].
 fn is_undone(error: &StoreError) -> bool {
     is_refusal(error) || matches!(error, StoreError::Sql(sqlx::Error::Database(_)))
+}
+
+/// Whether PostgreSQL ended a transaction, before it was told to commit, for the sake of another one: a deadlock, or a
+/// failure to order the two.
+fn was_in_the_way(error: &StoreError) -> bool {
+    let StoreError::Sql(sqlx::Error::Database(error)) = error else { return false };
+    matches!(error.code().as_deref(), Some("40P01" | "40001"))
 }
 
 /// The error of a commit that several share, for one more of them.

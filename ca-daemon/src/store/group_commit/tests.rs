@@ -145,6 +145,61 @@ async fn fails_whose_statement_fails_and_no_one_who_shares_with_them() {
     assert_eq!(kept(folder.path()).await, ["a", "c"]);
 }
 
+/// What is in the way of secrets: nobody but PostgreSQL lets two write at once, and one of them be ended for the other.
+/// A sequence counts on although its transaction is undone.
+async fn stand_in_the_way(folder: &Path, of_how_many: &'static str, code: &'static str) {
+    let in_the_way = format!(
+        "CREATE FUNCTION in_the_way() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF nextval('tries') <= {of_how_many} THEN RAISE EXCEPTION 'in the way' USING ERRCODE = '{code}'; END IF;
+             RETURN NEW;
+         END $$"
+    );
+    for statement in [
+        "CREATE SEQUENCE tries",
+        &*in_the_way.leak(),
+        "CREATE TRIGGER in_the_way BEFORE INSERT ON secrets FOR EACH ROW EXECUTE FUNCTION in_the_way()",
+    ] {
+        testing::change(folder, statement).await;
+    }
+}
+
+/// Such as a ban, of which nobody should hear that it failed.
+#[rstest::rstest]
+#[case::deadlock("40P01")]
+#[case::serialization_failure("40001")]
+#[tokio::test]
+async fn tries_again_what_another_replica_was_in_the_way_of(#[case] code: &'static str) {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = committer(folder.path()).await;
+    if matches!(committer.pools, Pools::Sqlite(_)) {
+        return;
+    }
+    stand_in_the_way(folder.path(), "2", code).await;
+    let metrics = Arc::clone(&committer.metrics);
+    let (receiver, answers) = waiting(["a".to_owned()]);
+    committer.commit_all(receiver).await;
+    let results: Vec<_> = join_all(answers).await.into_iter().map(Result::unwrap).collect();
+    assert!(matches!(results[..], [Ok(())]), "{results:?}");
+    assert_eq!((commits(&metrics), failures(&metrics)), (1, 2));
+    assert_eq!(kept(folder.path()).await, ["a"]);
+}
+
+#[tokio::test]
+async fn gives_up_what_others_are_always_in_the_way_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = committer(folder.path()).await;
+    if matches!(committer.pools, Pools::Sqlite(_)) {
+        return;
+    }
+    stand_in_the_way(folder.path(), "1000", "40P01").await;
+    let metrics = Arc::clone(&committer.metrics);
+    let (receiver, answers) = waiting(["a".to_owned()]);
+    committer.commit_all(receiver).await;
+    let results: Vec<_> = join_all(answers).await.into_iter().map(Result::unwrap).collect();
+    assert!(matches!(results[..], [Err(StoreError::Sql(_))]), "{results:?}");
+    assert_eq!((commits(&metrics), failures(&metrics)), (0, TRIES));
+}
+
 /// An agent whose row has this MAC.
 fn agent(mac: u8) -> AgentRow {
     AgentRow { spiffe_id: "spiffe://example.org/spire/agent/a".to_owned(), body: vec![0], mac: vec![mac] }
