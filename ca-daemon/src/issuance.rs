@@ -52,6 +52,8 @@ pub struct Order {
 pub struct Requester {
     name: String,
     address: Option<SocketAddr>,
+    /// The serial number of the certificate that they authenticated with.
+    certificate: Option<String>,
 }
 
 impl Requester {
@@ -64,12 +66,18 @@ impl Requester {
     /// Somebody on this machine.
     #[must_use]
     pub fn local(name: impl Into<String>) -> Self {
-        Self { name: name.into(), address: None }
+        Self { name: name.into(), address: None, certificate: None }
     }
 
     /// As they stand in records.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What a commit begins with that is refused if their certificate was revoked by then: they were let in before, and
+    /// their agent may have been banned since.
+    pub(crate) fn still_trusted(&self) -> Option<Change> {
+        self.certificate.clone().map(Change::HoldCertificate)
     }
 
     /// What they did to `target`, for the audit log.
@@ -81,7 +89,8 @@ impl Requester {
 
 impl From<&Caller> for Requester {
     fn from(caller: &Caller) -> Self {
-        Self { name: caller.to_string(), address: caller.address() }
+        let certificate = caller.holder().map(|holder| holder.serial.clone());
+        Self { name: caller.to_string(), address: caller.address(), certificate }
     }
 }
 

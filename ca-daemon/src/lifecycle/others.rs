@@ -69,8 +69,8 @@ impl Lifecycle {
     /// It goes on in a task of its own when the caller goes away.
     ///
     /// # Errors
-    /// When the key was revoked, a downstream authority has too many, or the CA cannot be signed or recorded: then nothing
-    /// is handed out.
+    /// When the key or the caller's certificate was revoked, a downstream authority has too many, or the CA cannot be
+    /// signed or recorded: then nothing is handed out.
     pub async fn sign_for_another(
         self: &Arc<Self>,
         order: OrderForAnother,
@@ -121,7 +121,7 @@ impl Lifecycle {
             .with("kind", kind_of_certificate(row.kind))
             .with("issuer", row.issuer_key_id.as_str())
             .with("expires_at", row.not_after.to_string());
-        let changes = vec![self.vault.add(row)];
+        let changes = by.still_trusted().into_iter().chain([self.vault.add(row)]).collect();
         self.vault.store.commit(Commit { changes, events: vec![event] }).await?;
         Ok(CertifiedCa { chain, roots })
     }

@@ -38,7 +38,7 @@ impl Lifecycle {
     /// it is on disk, and this replica publishes it.
     ///
     /// # Errors
-    /// When one is not fit for it, another one has its ID, or they are too many.
+    /// When one is not fit for it, another one has its ID, they are too many, or the caller's certificate was revoked.
     pub async fn publish_foreign(
         self: &Arc<Self>,
         foreign: ForeignAuthorities,
@@ -82,7 +82,8 @@ impl Lifecycle {
         let event = by
             .event(Action::AuthorityPublish, first.key_id.as_str())
             .with("all", rows.iter().map(|row| row.key_id.as_str()).collect::<Vec<_>>().join(" "));
-        let mut changes: Vec<_> = rows.into_iter().map(|row| self.vault.add(row)).collect();
+        let mut changes: Vec<_> = by.still_trusted().into_iter().collect();
+        changes.extend(rows.into_iter().map(|row| self.vault.add(row)));
         changes.push(Change::AdvanceBundle);
         self.commit(turn, changes, event).await
     }

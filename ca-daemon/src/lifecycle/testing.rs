@@ -10,18 +10,20 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use secplane_identity::{KeyKind, TrustDomain};
+use secplane_identity::{
+    KeyKind, PrivateKey, SpiffeId, TrustDomain, revocation::Revocable, x509::Certificate,
+};
 
 use super::{AuthorityLifetimes, Lifecycle, LifecycleSettings, PartOfLife, Schedule, Vault};
 use crate::{
-    access::Revoked,
-    authority::Lifetimes,
+    access::{Caller, Holder, Revoked},
+    authority::{CertificateRequest, Lifetimes, Subject},
     founding::{Founded, FoundingError, found},
-    instant::Clock,
-    issuance::Issuance,
+    instant::{Clock, unix},
+    issuance::{Issuance, Order, Requester},
     jwt_svids::{JwtLives, JwtSettings, JwtSvids},
     keys::{KeyStorage, KeyStore, WrappingKey},
-    store::{Store, testing},
+    store::{Change, Revocation, RevocationTarget, Store, testing},
 };
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -123,4 +125,36 @@ impl World {
             Lifecycle::new(vault, SETTINGS, Arc::clone(&issuance), jwt_svids, founded.authorities);
         (issuance, lifecycle)
     }
+}
+
+/// A workload with an SVID that an agent asked for.
+pub(crate) async fn workload_of(issuance: &Issuance, agent: &str) -> Requester {
+    let key = PrivateKey::generate().unwrap();
+    let id = SpiffeId::parse("spiffe://example.org/nested").unwrap();
+    let order = Order {
+        request: CertificateRequest::parse(&key.bare_request().unwrap()).unwrap(),
+        subject: Subject::X509Svid { id: id.clone(), dns_names: Vec::new() },
+        lifetime: None,
+        requester: Requester::local(agent),
+        entry_id: None,
+        renews: None,
+    };
+    let signed = issuance.issue(order).await.unwrap();
+    let svid = Certificate::parse(&signed.chain[0]).unwrap();
+    let holder = Holder {
+        der: svid.der.clone(),
+        serial: svid.serial.clone(),
+        names: Revocable::of(&svid),
+        not_after: svid.not_after,
+        address: ([127, 0, 0, 1], 0).into(),
+    };
+    Requester::from(&Caller::Svid { id, holder })
+}
+
+/// Writes what belongs to the ban of an agent. Nobody here is told.
+pub(crate) async fn revoke_what_was_given(issuance: &Issuance, agent: &str) {
+    let target = RevocationTarget::Requester(agent.to_owned());
+    let at = unix(issuance.clock().now());
+    let revocation = Revocation { target, at, reason: "banned".to_owned() };
+    issuance.store().write(Change::Revoke(revocation)).await.unwrap();
 }

@@ -23,6 +23,8 @@ pub enum Change {
     Issue(Vec<CertificateRecord>),
     /// Marks certificates as revoked.
     Revoke(Revocation),
+    /// Refuses the whole commit if a certificate, by its serial number, has been revoked.
+    HoldCertificate(String),
     /// Makes the record of a certificate say what the certificate says.
     MendCertificate(MendedRecord),
     /// Revokes a public key.
@@ -209,6 +211,7 @@ impl Change {
             | Self::ForgetAuthority(_)
             | Self::ExpireAuthority(_) => Some(Notice::Authorities),
             Self::Issue(_)
+            | Self::HoldCertificate(_)
             | Self::FillLikeness { .. }
             | Self::FillKeyHash { .. }
             | Self::MendCertificate(_)
@@ -293,6 +296,7 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         }
         Change::CreateEntry(row) => entries::create(transaction, &[row]).await,
         Change::Revoke(revocation) => revocations::revoke(transaction, revocation).await,
+        Change::HoldCertificate(serial) => revocations::refuse_revoked(transaction, serial).await,
         Change::MendCertificate(record) => revocations::mend(transaction, record).await,
         Change::ForgetRevokedKey(row) => revocations::forget_key(transaction, row).await,
         Change::RevokeKey(row) => revocations::revoke_key(transaction, row).await,

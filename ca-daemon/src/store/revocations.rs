@@ -232,8 +232,8 @@ impl Store {
     }
 }
 
-/// Refuses to renew a certificate that was revoked. In the same transaction as the insertion of the new one, so that a
-/// revocation cannot slip in between.
+/// Refuses to renew a certificate that was revoked, or what its holder asks for. In the same transaction as what is
+/// written for them, so that a revocation cannot slip in between.
 pub(super) async fn refuse_revoked(transaction: &mut Transaction, serial: &str) -> Result<(), StoreError> {
     let revoked: Option<Option<i64>> = match transaction {
         Transaction::Sqlite(transaction) => {
@@ -242,7 +242,7 @@ pub(super) async fn refuse_revoked(transaction: &mut Transaction, serial: &str) 
                 .fetch_optional(&mut **transaction)
                 .await?
         }
-        // The lock makes another replica's revocation wait for this renewal, or this one see that revocation.
+        // The lock makes another replica's revocation wait for this transaction, or this one see that revocation.
         Transaction::Postgres(transaction) => {
             sqlx::query_scalar("SELECT revoked_at FROM certificates WHERE serial = $1 FOR SHARE")
                 .bind(serial)

@@ -1,7 +1,10 @@
 use secplane_identity::PrivateKey;
 
 use super::*;
-use crate::lifecycle::testing::{DAY, HOUR, World};
+use crate::{
+    lifecycle::testing::{DAY, HOUR, World, revoke_what_was_given, workload_of},
+    store::StoreError,
+};
 
 fn order(lifecycle: &Lifecycle, name: &str) -> OrderForAnother {
     let csr = PrivateKey::generate().unwrap().bare_request().unwrap();
@@ -28,4 +31,21 @@ async fn bounds_how_many_cas_one_downstream_authority_has() {
     lifecycle.sign_for_another(order(&lifecycle, "b")).await.expect("others are not concerned");
     world.advance(DAY / 8);
     lifecycle.sign_for_another(order(&lifecycle, "a")).await.expect("the earlier ones have ended");
+}
+
+/// It was let in before the ban, and would have a CA that nobody who bans an agent looks for.
+#[tokio::test]
+async fn signs_no_ca_for_a_workload_whose_agent_another_replica_has_banned() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let agent = "spiffe://example.org/spire/agent/a";
+    let by = workload_of(&issuance, agent).await;
+    let asked = |by: &Requester| OrderForAnother { by: by.clone(), ..order(&lifecycle, "nobody") };
+    lifecycle.sign_for_another(asked(&by)).await.unwrap();
+    revoke_what_was_given(&issuance, agent).await;
+    let refused = lifecycle.sign_for_another(asked(&by)).await.unwrap_err();
+    assert!(matches!(refused, LifecycleError::Store(StoreError::Refused(_))), "{refused}");
+
+    let filter = AuthorityFilter { kind: Some(AuthorityKind::Downstream), ..AuthorityFilter::default() };
+    assert_eq!(issuance.store().authorities(&filter).await.unwrap().len(), 1, "the one of before");
 }

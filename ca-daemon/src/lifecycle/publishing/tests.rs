@@ -7,9 +7,9 @@ use crate::{
     authority::{CaKey, DomainCa},
     lifecycle::{
         Command, Step,
-        testing::{DAY, World},
+        testing::{DAY, World, revoke_what_was_given, workload_of},
     },
-    store::Commit,
+    store::{Commit, StoreError},
 };
 
 fn by(name: &str) -> Requester {
@@ -110,4 +110,19 @@ async fn goes_on_with_ours_whatever_others_have_there() {
     issuance.store().clone().close().await;
     let (issuance, _lifecycle) = world.start().await;
     holds_ours(&issuance);
+}
+
+/// It was let in before the ban. With its key it could speak for everybody.
+#[tokio::test]
+async fn publishes_no_key_of_a_workload_whose_agent_another_replica_has_banned() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let agent = "spiffe://example.org/spire/agent/a";
+    let workload = workload_of(&issuance, agent).await;
+    lifecycle.publish_foreign(of_keys(keys("a", 1)), workload.clone()).await.unwrap();
+    revoke_what_was_given(&issuance, agent).await;
+    let refused = lifecycle.publish_foreign(of_keys(keys("b", 1)), workload).await.unwrap_err();
+    assert!(matches!(refused, LifecycleError::Store(StoreError::Refused(_))), "{refused}");
+    let bundle = issuance.bundle().borrow().clone();
+    assert!(bundle.jwt_authority("a0").is_some() && bundle.jwt_authority("b0").is_none());
 }
