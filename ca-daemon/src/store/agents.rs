@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures_util::stream::BoxStream;
 use sqlx::{FromRow, QueryBuilder};
 
 use super::{
     Conflict, Store, StoreError,
     database::{Transaction, in_steps, on, within},
+    readable::readable,
 };
 
 /// One agent at rest. What `body` and `mac` mean is the business of [`crate::agents`].
@@ -26,7 +27,7 @@ impl Store {
     #[must_use]
     pub fn agents(&self) -> BoxStream<'_, Result<AgentRow, StoreError>> {
         on!(&self.readers, pool => {
-            sqlx::query_as("SELECT spiffe_id, body, mac FROM agents").fetch(pool).map_err(StoreError::from).boxed()
+            readable("agents", sqlx::query_as("SELECT spiffe_id, body, mac FROM agents").fetch(pool))
         })
     }
 

@@ -5,6 +5,7 @@ use sqlx::{FromRow, QueryBuilder};
 use super::{
     Conflict, Store, StoreError,
     database::{Transaction, on, within},
+    readable::{all_readable, one_readable},
 };
 
 /// What the database belongs to.
@@ -137,7 +138,7 @@ impl Store {
                 query.push(" AND replica = ").push_bind(replica);
             }
             query.push(" ORDER BY created_at DESC, not_before DESC, key_id");
-            query.build_query_as().fetch_all(pool).await?
+            all_readable("authorities", query.build_query_as().fetch(pool)).await?
         });
         Ok(rows.into_iter().map(AuthorityRow::from).collect())
     }
@@ -150,7 +151,7 @@ impl Store {
         let row: Option<RawAuthority> = on!(&self.readers, pool => {
             let mut query = QueryBuilder::new("SELECT ");
             query.push(COLUMNS).push(" FROM authorities WHERE key_id = ").push_bind(key_id);
-            query.build_query_as().fetch_optional(pool).await?
+            one_readable("authorities", query.build_query_as().fetch_optional(pool).await)?
         });
         Ok(row.map(AuthorityRow::from))
     }

@@ -5,6 +5,7 @@ use sqlx::{FromRow, QueryBuilder};
 use super::{
     Store, StoreError,
     database::{Transaction, in_steps, on, within},
+    readable::{all_readable, one_readable},
 };
 use crate::authority::CertificateKind;
 
@@ -101,7 +102,7 @@ impl Store {
                 query.push(" AND not_after > ").push_bind(instant);
             }
             query.push(" ORDER BY position DESC LIMIT ").push_bind(i64::from(page.size));
-            query.build_query_as().fetch_all(pool).await?
+            all_readable("certificates", query.build_query_as().fetch(pool)).await?
         });
         Ok(rows.into_iter().map(CertificateRecord::from).collect())
     }
@@ -114,7 +115,7 @@ impl Store {
         let row: Option<RawRecord> = on!(&self.readers, pool => {
             let mut query = QueryBuilder::new("SELECT ");
             query.push(COLUMNS).push(" FROM certificates WHERE serial = ").push_bind(serial);
-            query.build_query_as().fetch_optional(pool).await?
+            one_readable("certificates", query.build_query_as().fetch_optional(pool).await)?
         });
         Ok(row.map(CertificateRecord::from))
     }

@@ -9,6 +9,7 @@ use sqlx::{FromRow, PgPool, QueryBuilder};
 use super::{
     Conflict, Store, StoreError,
     database::{Pools, Transaction, in_steps, on, within},
+    readable::readable,
 };
 
 /// Reads whole rows; `$rest` says which.
@@ -43,7 +44,7 @@ impl Store {
     #[must_use]
     pub fn entries(&self) -> BoxStream<'_, Result<EntryRow, StoreError>> {
         match &self.readers {
-            Pools::Sqlite(pool) => sqlx::query_as(select!("")).fetch(pool).map_err(StoreError::from).boxed(),
+            Pools::Sqlite(pool) => readable("entries", sqlx::query_as(select!("")).fetch(pool)),
             Pools::Postgres(pool) => in_pages(pool),
         }
     }

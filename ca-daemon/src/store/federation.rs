@@ -5,6 +5,7 @@ use sqlx::FromRow;
 use super::{
     Conflict, Store, StoreError,
     database::{Transaction, on, within},
+    readable::all_readable,
 };
 
 /// Which of the two tables; their columns are the same.
@@ -33,12 +34,15 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn federation(&self, table: FederationTable) -> Result<Vec<FederationRow>, StoreError> {
-        let statement = match table {
-            FederationTable::Relationships => "SELECT trust_domain, body, mac FROM federation_relationships",
-            FederationTable::Bundles => "SELECT trust_domain, body, mac FROM federated_bundles",
+        let (name, statement) = match table {
+            FederationTable::Relationships => {
+                ("federation_relationships", "SELECT trust_domain, body, mac FROM federation_relationships")
+            }
+            FederationTable::Bundles => {
+                ("federated_bundles", "SELECT trust_domain, body, mac FROM federated_bundles")
+            }
         };
-        let found = on!(&self.readers, pool => sqlx::query_as(statement).fetch_all(pool).await?);
-        Ok(found)
+        on!(&self.readers, pool => all_readable(name, sqlx::query_as(statement).fetch(pool)).await)
     }
 }
 

@@ -19,6 +19,7 @@ mod leases;
 mod listen;
 mod notices;
 mod open;
+mod readable;
 mod replicas;
 mod revocations;
 mod secrets;

@@ -5,6 +5,7 @@ use sqlx::{FromRow, QueryBuilder};
 use super::{
     Conflict, Store, StoreError,
     database::{Transaction, on, within},
+    readable::all_readable,
 };
 
 /// Takes the trust from every certificate that a target names and that has not expired.
@@ -136,7 +137,7 @@ impl Store {
     /// When the database fails.
     pub async fn revoked_certificates(&self, end: i64) -> Result<Vec<RevokedRow>, StoreError> {
         Ok(on!(&self.readers, pool => {
-            sqlx::query_as(REVOKED).bind(end).fetch_all(pool).await?
+            all_readable("certificates", sqlx::query_as(REVOKED).bind(end).fetch(pool)).await?
         }))
     }
 
@@ -181,9 +182,8 @@ impl Store {
     /// When the database fails.
     pub async fn revoked_keys(&self) -> Result<Vec<RevokedKeyRow>, StoreError> {
         Ok(on!(&self.readers, pool => {
-            sqlx::query_as("SELECT key_sha256, revoked_at, reason, mac FROM revoked_keys")
-                .fetch_all(pool)
-                .await?
+            let all = sqlx::query_as("SELECT key_sha256, revoked_at, reason, mac FROM revoked_keys");
+            all_readable("revoked_keys", all.fetch(pool)).await?
         }))
     }
 
@@ -193,7 +193,8 @@ impl Store {
     /// When the database fails.
     pub async fn revocation_list_numbers(&self) -> Result<Vec<(String, i64)>, StoreError> {
         Ok(on!(&self.readers, pool => {
-            sqlx::query_as("SELECT issuer_key_id, number FROM revocation_lists").fetch_all(pool).await?
+            let all = sqlx::query_as("SELECT issuer_key_id, number FROM revocation_lists");
+            all_readable("revocation_lists", all.fetch(pool)).await?
         }))
     }
 
