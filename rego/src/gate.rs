@@ -86,6 +86,13 @@ impl Gate {
         check::check(modules, None, self.capabilities)
     }
 
+    /// As [`check`](Self::check), beside faults that others found in the modules, by their places. The rules that they
+    /// are in are taken for ones that may have any value, so nothing is told that follows from them.
+    #[must_use]
+    pub fn check_beside(&self, modules: &[Arc<Module>], faults: &[Refusal]) -> Vec<Refusal> {
+        check::check_beside(modules, faults, self.capabilities)
+    }
+
     /// As [`check`](Self::check), beside data documents: `data` is what lies at the root.
     #[must_use]
     pub fn check_with_data(&self, modules: &[Arc<Module>], data: &Json) -> Vec<Refusal> {

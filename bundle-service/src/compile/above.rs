@@ -20,6 +20,10 @@ use crate::{
 pub(crate) struct Above(Vec<ParsedModule>);
 
 impl Above {
+    pub(super) fn modules(&self) -> &[ParsedModule] {
+        &self.0
+    }
+
     /// Why an OPA would not take the modules of a tier below these.
     ///
     /// What stands together with all above it stands alone too, as no module of a tier depends on another tier's, and

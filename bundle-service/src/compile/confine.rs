@@ -66,7 +66,7 @@ const BUILTIN_STEPS: usize = 6;
 const READ_RULES: [&str; 4] = ["allow", "deny", "override", "reason"];
 
 /// The most refusals of one kind and module: whoever made more mistakes corrects some and asks again.
-const MOST: usize = 50;
+pub(super) const MOST: usize = 50;
 
 /// What a tenant's module may replace by `with`, besides `input`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -34,6 +34,7 @@ impl Policies {
         let mut standing = self.passing(key, kept, fitting, moved);
         let fallen_back = self.fall_back(key, members, stood, &mut standing);
         self.judge_passed_over(key, members, &standing);
+        self.look_outside(key, members, &standing);
         fallen_back?;
         // Whatever came before: what an OPA would not take is not published.
         match self.conflicts_of(key, standing.values()).first() {

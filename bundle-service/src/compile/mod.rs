@@ -8,6 +8,7 @@
 //! | [`choice`] | what administrators chose of resources |
 //! | `merge`, `testing`, `blame` | which versions stand together in a tier, what their tests say, and of whom |
 //! | `misfits` | which versions keep a tier's from standing together |
+//! | `outside` | what else is wrong with versions that reach outside their tier |
 //! | `allowance`, `postponed`, `again` | how much a namespace may take, and when those that did not end are tried again |
 //! | `start` | which tests a start waits for |
 //! | `room` | how large a tier may become |
@@ -42,6 +43,7 @@ mod documents;
 pub mod freshness;
 mod merge;
 mod misfits;
+mod outside;
 mod parts;
 mod places;
 pub mod policies;

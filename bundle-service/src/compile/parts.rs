@@ -42,7 +42,7 @@ impl Parts {
                 }
                 continue;
             }
-            let is_test = part.path.ends_with("_test.rego");
+            let is_test = is_test(&part.path);
             match ParsedModule::read(gate, &policy.key, index, part, kind, is_test) {
                 Ok(module) if is_test => parts.tests.push(module),
                 Ok(module) => parts.modules.push(module),
@@ -77,4 +77,9 @@ impl Parts {
     pub(crate) fn is_empty(&self) -> bool {
         self.modules.is_empty() && self.documents.is_empty()
     }
+}
+
+/// Whether a path is that of a module of tests.
+pub(super) fn is_test(path: &str) -> bool {
+    path.ends_with("_test.rego")
 }

@@ -15,6 +15,7 @@ use super::{
     bundle::{Bundle, Combination, Owner, combined},
     checked::Checked,
     freshness,
+    outside::Outside,
     parts::Parts,
     postponed::Postponed,
     publication::{Causes, Journal, PassedTests, Publication},
@@ -236,13 +237,24 @@ impl Policies {
         let client_id = object.client_id.as_deref();
         let placed = selection.tier(key, object.scope, client_id);
         let state = state(object);
-        let mut refusals = Vec::new();
+        let (mut refusals, mut outside) = (Vec::new(), None);
         let newest = match (&object.policy, &placed) {
             (Ok(policy), Ok(tier)) => {
-                let (policy, tier, origin) = (Arc::clone(policy), tier.clone(), object.file.as_str().into());
-                let stored =
-                    StoredVersion { tier, policy, hash: state, origin, commit: object.commit.clone() };
-                Version::read(self.settings.gate, stored).map_err(|found| refusals.extend(found)).ok()
+                let (gate, origin, commit) =
+                    (self.settings.gate, object.file.as_str().into(), object.commit.clone());
+                let stored = StoredVersion {
+                    tier: tier.clone(),
+                    policy: Arc::clone(policy),
+                    hash: state,
+                    origin,
+                    commit,
+                };
+                let read = Version::read(gate, stored);
+                if let Err(found) = &read {
+                    outside = Outside::read(gate, policy, tier.kind(), found).map(Arc::new);
+                    refusals.extend(found.iter().cloned());
+                }
+                read.ok()
             }
             (policy, placed) => {
                 refusals.extend(policy.as_ref().err().into_iter().flatten().cloned());
@@ -280,6 +292,7 @@ impl Policies {
             state,
             tier: placed.ok(),
             newest,
+            outside,
             accepted: false,
             good,
             pin,
@@ -324,6 +337,7 @@ impl Policies {
             state: Digest::of(&[b"unread"]),
             tier: good.as_ref().map(|good| good.tier().clone()).or_else(|| lost.clone()),
             newest: None,
+            outside: None,
             accepted: false,
             good,
             pin,

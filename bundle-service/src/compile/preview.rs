@@ -8,13 +8,14 @@ use super::{
     above::Above,
     checked::Checked,
     documents::conflicts,
+    outside::Outside,
     parts::Parts,
     policies::Policies,
     size::Space,
     tier::{completed, warnings_of},
 };
 use crate::{
-    policy::ResourceKey,
+    policy::{AuthorizationPolicy, ResourceKey},
     refusal::Refusal,
     source::Object,
     tiers::{TierKey, TierKind},
@@ -79,11 +80,18 @@ impl Preview {
         match (&self.object.policy, &self.placed) {
             (Ok(policy), Ok(tier)) => match Parts::read(self.gate, policy, tier.kind()) {
                 Ok(parts) => refusals.extend(self.together(tier.kind(), &parts)),
-                Err(found) => refusals.extend(found),
+                Err(found) => refusals.extend(self.beside(policy, tier.kind(), found)),
             },
             (policy, _) => refusals.extend(policy.as_ref().err().into_iter().flatten().cloned()),
         }
         refusals
+    }
+
+    /// What is refused of a policy, with what else is wrong with it as far as that can be known.
+    fn beside(&self, policy: &AuthorizationPolicy, kind: TierKind, refused: Vec<Refusal>) -> Vec<Refusal> {
+        let Some(outside) = Outside::read(self.gate, policy, kind, &refused) else { return refused };
+        let beside = self.others.iter().flat_map(|parts| parts.modules.iter().chain(&parts.tests));
+        outside.refusals(self.gate, &policy.key, self.above.modules().iter().chain(beside))
     }
 
     /// Its tests run when it is stored, not while its author waits for an answer.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use secplane_rego::Gate;
 
-use super::{parts::Parts, tier::warnings_of};
+use super::{outside::Outside, parts::Parts, tier::warnings_of};
 use crate::{
     digest::Digest,
     policy::{AuthorizationPolicy, ResourceKey},
@@ -76,6 +76,8 @@ pub(super) struct Resource {
     pub(super) tier: Option<TierKey>,
     /// Its newest version, if that compiles by itself.
     pub(super) newest: Option<Version>,
+    /// Its newest version, if that would compile by itself but for what it reaches outside its tier.
+    pub(super) outside: Option<Arc<Outside>>,
     /// Whether the version that it should have stands in its tier.
     pub(super) accepted: bool,
     /// The last version that stood in a tier.

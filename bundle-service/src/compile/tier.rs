@@ -58,19 +58,28 @@ impl ParsedModule {
         kind: TierKind,
         is_test: bool,
     ) -> Result<Self, Vec<Refusal>> {
-        // The name tells modules apart: two of one resource may have the same path.
-        let name = format!("{owner}:{index}:{}", part.path);
         let refused = |found: Vec<secplane_rego::Refusal>| {
             found.into_iter().map(|refusal| Refusal::of_rego(refusal, &part.path).of(owner)).collect()
         };
-        let module = gate.parse(&name, part.content.as_bytes()).map_err(refused)?;
+        let (module, faults) = Self::with_faults(gate, owner, index, part, kind, is_test).map_err(refused)?;
+        if faults.is_empty() { Ok(module) } else { Err(refused(faults)) }
+    }
+
+    /// As [`read`](Self::read), with where it leaves the tier.
+    pub(super) fn with_faults(
+        gate: Gate,
+        owner: &ResourceKey,
+        index: usize,
+        part: &PolicyModule,
+        kind: TierKind,
+        is_test: bool,
+    ) -> Result<(Self, Vec<secplane_rego::Refusal>), Vec<secplane_rego::Refusal>> {
+        // The name tells modules apart: two of one resource may have the same path.
+        let name = format!("{owner}:{index}:{}", part.path);
+        let module = gate.parse(&name, part.content.as_bytes())?;
         let replacing = if is_test { Replacing::Functions } else { Replacing::Documents };
-        let refusals = confine(kind, &module, gate.capabilities(), replacing);
-        if refusals.is_empty() {
-            Ok(Self::new(Some(owner.clone()), part.path.clone(), module))
-        } else {
-            Err(refused(refusals))
-        }
+        let faults = confine(kind, &module, gate.capabilities(), replacing);
+        Ok((Self::new(Some(owner.clone()), part.path.clone(), module), faults))
     }
 
     /// The module that answers Envoy. It parses, as tests see to.
@@ -104,6 +113,16 @@ pub(crate) fn check_together<'a>(
         });
     }
     owned(modules, found)
+}
+
+/// What speaks against modules standing together beside faults that were found in some of them.
+pub(super) fn check_beside<'a>(
+    gate: Gate,
+    modules: impl Iterator<Item = &'a ParsedModule> + Clone,
+    faults: &[secplane_rego::Refusal],
+) -> Vec<Refusal> {
+    let parsed: Vec<_> = modules.clone().map(|part| Arc::clone(&part.module)).collect();
+    owned(modules, gate.check_beside(&parsed, faults))
 }
 
 /// What the authors of modules should look at, although it takes effect.

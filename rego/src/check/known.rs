@@ -4,12 +4,12 @@
 //! all of them, the modules are checked again with the rules muted in which something was found: they take as many
 //! arguments as before, lie where they lay, and may have any value. What is found then has nothing to do with them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    Code,
+    Code, Refusal,
     syntax::{
-        Name, Offset,
+        Module, Name, Offset,
         ast::{Expression, ExpressionId, ExpressionKind, TermId, Value},
     },
 };
@@ -74,9 +74,33 @@ impl Known {
         }
     }
 
+    /// Sets aside the rules in which others found faults, and all of a module of which an import is one.
+    pub(super) fn set_aside_faulty(&mut self, program: &Program, faults: &[Refusal]) {
+        for fault in faults {
+            let is_its_module = |module: &Arc<Module>| *module.file() == fault.location.file;
+            let Some(number) = program.modules.iter().position(is_its_module) else { continue };
+            let Some(module) = program.modules.get(number) else { continue };
+            let place = |at: Offset| {
+                let position = module.position(at);
+                (position.line, position.column)
+            };
+            let of_fault = (fault.location.line, fault.location.column);
+            let is_import = module.imports().iter().any(|import| place(import.at) == of_fault);
+            let rules = module.rules().iter().map(|rule| rule.at);
+            let rule = rules.take_while(|&at| place(at) <= of_fault).last();
+            match rule.filter(|_| !is_import).and_then(|at| rule_behind(program, number, at)) {
+                Some(id) => self.set_aside(program, [id]),
+                None => self.distrust_modules(program, &BTreeSet::from([number])),
+            }
+        }
+    }
+
     /// Sets aside all rules of the modules of findings: what their words mean is not known.
     pub(super) fn distrust(&mut self, program: &Program, found: &[Finding]) {
-        let modules: BTreeSet<usize> = found.iter().map(|finding| finding.module).collect();
+        self.distrust_modules(program, &found.iter().map(|finding| finding.module).collect());
+    }
+
+    fn distrust_modules(&mut self, program: &Program, modules: &BTreeSet<usize>) {
         let is_theirs =
             |id: &RuleId| program.rule(*id).is_some_and(|placed| modules.contains(&placed.module));
         if !modules.is_empty() {
@@ -131,11 +155,16 @@ impl Known {
 
 /// The rule that a finding is in; none when it stands before all rules of its module.
 fn rule_at(program: &Program, finding: &Finding) -> Option<RuleId> {
-    let place = (finding.module, finding.at);
+    rule_behind(program, finding.module, finding.at)
+}
+
+/// The last rule of a module that begins at a place, or before it.
+fn rule_behind(program: &Program, module: usize, at: Offset) -> Option<RuleId> {
+    let place = (module, at);
     // The rules lie in the order of the modules and of their texts.
     let behind = program.rules.partition_point(|placed| (placed.module, placed.rule.at) <= place);
     let id = RuleId(u32::try_from(behind.checked_sub(1)?).ok()?);
-    program.rule(id).filter(|placed| placed.module == finding.module).map(|_| id)
+    program.rule(id).filter(|placed| placed.module == module).map(|_| id)
 }
 
 /// A rule and all that has its head: the branches before and behind it, and further bodies.
@@ -255,6 +284,31 @@ mod tests {
             (10, Code::Type),
         ];
         assert_eq!(told, expected, "{found:#?}");
+    }
+
+    /// The lines of what is told of rules beside a fault that others found at the first import, or in the first rule.
+    fn lines_beside_a_fault(rules: &str) -> Vec<u32> {
+        let gate = Gate::default();
+        let module = gate.parse("a.rego", format!("package a\n{rules}\n").as_bytes()).unwrap();
+        let at = module.imports().first().map_or(module.rules()[0].at, |import| import.at);
+        let fault = module.refuse(at, Code::ForbiddenReference, "not here");
+        let found = gate.check_beside(&[module], &[fault]);
+        found.iter().map(|refusal| refusal.location.line).collect()
+    }
+
+    #[rstest]
+    #[case::a_rule("p := nothing(1)\nq if count(1) == 1", &[2, 3], &[3])]
+    #[case::what_uses_it("p := 1\nq := concat(\",\", p)\nr if count(1) == 1", &[3, 4], &[4])]
+    #[case::all_bodies_of_it("p if { nothing(1) } { nothing(2) }\nr if x > 1", &[2, 3], &[3])]
+    #[case::an_import("import data.b.x\ny := x(1)\nz := y", &[3], &[])]
+    fn tells_nothing_that_follows_from_a_fault_that_others_found(
+        #[case] rules: &str,
+        #[case] without: &[u32],
+        #[case] beside: &[u32],
+    ) {
+        let mut told = lines(rules);
+        told.dedup();
+        assert_eq!((told.as_slice(), lines_beside_a_fault(rules).as_slice()), (without, beside));
     }
 
     #[test]

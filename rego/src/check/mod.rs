@@ -54,7 +54,26 @@ pub(crate) fn check(
     data: Option<&Json>,
     capabilities: &'static Capabilities,
 ) -> Vec<Refusal> {
+    check_knowing(Known::default(), modules, data, capabilities)
+}
+
+/// As [`check`], beside faults that others found in the modules: none of what is told follows from them.
+pub(crate) fn check_beside(
+    modules: &[Arc<Module>],
+    faults: &[Refusal],
+    capabilities: &'static Capabilities,
+) -> Vec<Refusal> {
     let mut known = Known::default();
+    known.set_aside_faulty(&resolve::program(modules, capabilities, &mut Vec::new()), faults);
+    check_knowing(known, modules, None, capabilities)
+}
+
+fn check_knowing(
+    mut known: Known,
+    modules: &[Arc<Module>],
+    data: Option<&Json>,
+    capabilities: &'static Capabilities,
+) -> Vec<Refusal> {
     let mut passes = 1;
     loop {
         let (program, found) = stages(modules, data, capabilities, &mut known);
