@@ -23,6 +23,7 @@ struct Waiting {
 impl Policies {
     /// The tiers of the namespace whose turn it is, of which something may be tested again at this time; none when there
     /// is no such namespace. Those come first that have not been tried: what does not end is not to keep them from it.
+    /// A namespace that has had its share of the time has no turn.
     #[must_use]
     pub fn to_try_again(&self) -> BTreeSet<TierKey> {
         let mut waiting: BTreeMap<Option<&str>, Waiting> = BTreeMap::new();
@@ -30,6 +31,9 @@ impl Policies {
             let refused = members.iter().filter_map(|name| self.waits_untried(tier, name)).max();
             let unrun = self.untested.contains(tier).then_some(true);
             let Some(untried) = refused.max(unrun) else { continue };
+            if self.allowance_of(tier.namespace()).is_spent() {
+                continue;
+            }
             let of_namespace = waiting.entry(tier.namespace()).or_default();
             let tiers = if untried { &mut of_namespace.untried } else { &mut of_namespace.overran };
             tiers.insert(tier.clone());

@@ -1,9 +1,10 @@
 //! How much one namespace may take while its tiers are rebuilt, by its tests and by what does not fit together: meanwhile
 //! every other change waits. All tiers of the namespace share it, or a tenant with many clients would have it many times.
+//! How its time comes back, `share` says.
 
 use std::time::Duration;
 
-/// Runs of tests, the time for them, and looks at whether versions fit together.
+/// Runs of tests, looks at whether versions fit together, and the time for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Allowance {
     pub(super) runs: u32,
@@ -15,27 +16,36 @@ pub(super) struct Allowance {
     pub(super) looks: u32,
     /// And beyond that, at how many modules in all.
     pub(super) modules: usize,
+    /// What was taken of the time, and beyond it.
+    pub(super) taken: Duration,
 }
 
 impl Default for Allowance {
     /// A policy whose tests never end takes two runs of five seconds: one with all others, and one alone. As much again
     /// is for the others.
     fn default() -> Self {
-        Self { runs: 1_000, time: Duration::from_secs(20), overruns: 12, looks: 32, modules: 100_000 }
+        let (time, taken) = (Duration::from_secs(20), Duration::ZERO);
+        Self { runs: 1_000, time, overruns: 12, looks: 32, modules: 100_000, taken }
     }
 }
 
 impl Allowance {
     /// Of who holds nobody up. Tests that do not end are few all the same, or there would be no answer.
     pub(super) fn of_one_alone() -> Self {
-        let overruns = Self::default().overruns;
-        Self { runs: u32::MAX, time: Duration::MAX, overruns, looks: u32::MAX, modules: usize::MAX }
+        let (time, looks, modules) = (Duration::MAX, u32::MAX, usize::MAX);
+        Self { runs: u32::MAX, time, looks, modules, ..Self::default() }
     }
 
     /// Takes one run away, and what it took.
     pub(super) fn spend(&mut self, took: Duration) {
         self.runs = self.runs.saturating_sub(1);
+        self.take(took);
+    }
+
+    /// Takes time away.
+    pub(super) fn take(&mut self, took: Duration) {
         self.time = self.time.saturating_sub(took);
+        self.taken = self.taken.saturating_add(took);
     }
 
     /// Takes one away of those that may not end.
@@ -45,7 +55,7 @@ impl Allowance {
 
     /// Whether it may be looked once more whether versions with so many modules fit together; takes that away.
     pub(super) fn look(&mut self, modules: usize) -> bool {
-        let may = self.looks > 0 || self.modules > 0;
+        let may = !self.time.is_zero() && (self.looks > 0 || self.modules > 0);
         self.looks = self.looks.saturating_sub(1);
         self.modules = self.modules.saturating_sub(modules);
         may
@@ -75,6 +85,15 @@ mod tests {
         assert!(after(of(3, 10), &[5, 5]), "no time is left");
         assert!(after(of(3, 10), &[5, 7]), "nor is there less than none");
         assert!(after(of(3, 10), &[0, 0, 0]), "no run is left");
+    }
+
+    #[test]
+    fn looks_at_nothing_without_time_and_knows_what_was_taken_beyond_it() {
+        let mut allowance = Allowance::default();
+        assert!(allowance.look(1));
+        allowance.take(Duration::from_secs(30));
+        assert!(!allowance.look(1));
+        assert_eq!(allowance.taken, Duration::from_secs(30));
     }
 
     #[test]

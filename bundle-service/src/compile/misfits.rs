@@ -3,7 +3,10 @@
 //! They are looked for by halves, and no longer than a namespace may: whoever brings hundreds that do not fit holds up
 //! nobody else. What is left waits for its namespace's next turn, and comes first then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use super::{
     Policies,
@@ -54,8 +57,13 @@ impl Policies {
     /// Why versions do not stand together; `None` when their namespace has had all that it may have.
     pub(super) fn conflicts_within(&mut self, key: &TierKey, versions: &[&Version]) -> Option<Vec<Refusal>> {
         let modules = versions.iter().map(|version| version.parts.modules.len() + version.parts.tests.len());
-        let may = self.left.look(modules.sum());
-        may.then(|| self.conflicts_of(key, versions.iter().copied()))
+        if !self.left.look(modules.sum()) {
+            return None;
+        }
+        let began = Instant::now();
+        let conflicts = self.conflicts_of(key, versions.iter().copied());
+        self.left.take(began.elapsed());
+        Some(conflicts)
     }
 
     /// Versions in the order in which they are looked at: first those that were left the last time.
@@ -113,7 +121,8 @@ pub(super) fn is_unjudged(refusal: &Refusal) -> bool {
 }
 
 pub(super) fn unjudged() -> Refusal {
-    let message = "whether it fits was not looked at: so much of its namespace does not that its time in one change is over";
+    let message = "whether it fits was not looked at: its namespace has had all the time that it has for now, by what does not fit \
+         or by tests";
     Refusal::new(UNJUDGED, message).suggest("correct what is refused beside it, or wait: it is tried again")
 }
 

@@ -10,6 +10,7 @@
 //! | `misfits` | which versions keep a tier's from standing together |
 //! | `outside` | what else is wrong with versions that reach outside their tier |
 //! | `allowance`, `postponed`, `again` | how much a namespace may take, and when those that did not end are tried again |
+//! | `share` | how much of the time a namespace may take in the long run |
 //! | `start` | which tests a start waits for |
 //! | `room` | how large a tier may become |
 //! | `size` | how large a bundle may become |
@@ -54,6 +55,7 @@ pub mod read;
 pub mod resource;
 pub(crate) mod revisions;
 mod room;
+mod share;
 mod size;
 mod start;
 mod testing;

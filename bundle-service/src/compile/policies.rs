@@ -22,6 +22,7 @@ use super::{
     resource::{Pin, RememberedResource, Resource, StoredVersion, Version},
     revisions::Revisions,
     room::Room,
+    share::Shares,
     start,
     testing::Tested,
     tier::{Tier, completed},
@@ -71,6 +72,8 @@ pub struct Policies {
     /// What a namespace may take in one change, and what is left of it for the tier that is being rebuilt.
     pub(super) allowance: Allowance,
     pub(super) left: Allowance,
+    /// What namespaces took before.
+    pub(super) shares: Shares,
     /// The namespace that last had its turn without a change, where the global tier counts as one.
     pub(super) tried_again: Option<Option<String>>,
     /// Tiers whose tests did not run, for lack of time or as the service had just started.
@@ -149,6 +152,7 @@ impl Policies {
             postponed: Postponed::default(),
             allowance: Allowance::default(),
             left: Allowance::default(),
+            shares: Shares::default(),
             tried_again: None,
             untested: BTreeSet::new(),
             unrun: false,
@@ -380,11 +384,12 @@ impl Policies {
         while let Some((tier, causes)) = waiting.pop_first() {
             // A version that is refused in its new tier goes on standing in its old one.
             let before = self.content(&tier);
-            let left = left.entry(tier.namespace().map(str::to_owned)).or_insert(self.allowance);
+            let allowed = self.allowance_of(tier.namespace());
+            let left = left.entry(tier.namespace().map(str::to_owned)).or_insert(allowed);
             (self.left, self.unrun) = (*left, false);
             self.deferred = self.are_tests_deferred(&tier);
             let moved = self.rebuild(&tier, causes.clone());
-            self.note_tests(&tier, left.time.saturating_sub(self.left.time));
+            self.note_tests(&tier, self.left.taken.saturating_sub(left.taken));
             *left = self.left;
             if self.content(&tier) != before {
                 for below in self.below_to_judge(&tier, &waiting) {
@@ -400,6 +405,7 @@ impl Policies {
             }
             touched.insert(tier);
         }
+        self.settle(&left);
         touched
     }
 

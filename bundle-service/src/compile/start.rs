@@ -24,7 +24,7 @@ impl Policies {
         self.starting.is_some_and(|left| left.is_zero() || stood())
     }
 
-    /// Remembers of a tier that was rebuilt whether its tests still have to run, and how long they took.
+    /// Remembers of a tier that was rebuilt whether its tests still have to run, and how long it took.
     pub(super) fn note_tests(&mut self, tier: &TierKey, took: Duration) {
         self.starting = self.starting.map(|left| left.saturating_sub(took));
         if self.unrun {

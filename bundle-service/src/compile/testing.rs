@@ -151,7 +151,7 @@ fn unrun(at_a_start: bool) -> Refusal {
     let message = match at_a_start {
         true => "its tests were not run yet: the service has just started, and did not wait for them",
         false => {
-            "its tests were not run: those of its namespace have had all the time that they have in one change"
+            "its tests were not run: those of its namespace have had all the time that they have for now"
         }
     };
     Refusal::new(BUDGET, message)
