@@ -318,6 +318,28 @@ fn tests_of_the_last_good_version_of_what_is_broken_still_hold() {
     assert!(matches!(verdict.standing, Standing::Earlier { .. }), "{:?}", verdict.standing);
 }
 
+/// By itself it does not even compile: it calls what another one defines.
+#[test]
+fn tests_of_a_last_good_version_that_needs_another_still_hold() {
+    let (mut policies, _) = tested();
+    let lib = |answer: u32| {
+        let text = format!("package authbridge.ns.lib\n\nanswer(x) := x + {answer}\n");
+        set("team-a/lib:namespace", &[("lib.rego", &text)])
+    };
+    let user = |policy: &str| {
+        let test = "package authbridge.ns.x_test\n\ntest_answer if data.authbridge.ns.lib.answer(1) == 43\n";
+        set("team-a/p:namespace", &[("a.rego", policy), ("x_test.rego", test)])
+    };
+    let calls = "package authbridge.ns.a\n\nx := data.authbridge.ns.lib.answer(1)\n";
+    policies.apply(&[lib(42), user(calls)]);
+    assert_eq!(policies.refusals(), []);
+    policies.apply(&[user("package authbridge.ns.a\n\nx if {\n")]);
+    policies.apply(&[lib(41)]);
+    let verdict = policies.verdict(&ResourceKey::new("team-a", "lib")).unwrap();
+    assert!(matches!(verdict.standing, Standing::Earlier { .. }), "{:?}", verdict.standing);
+    assert_eq!(verdict.refusals[0].code, "test", "{:?}", verdict.refusals);
+}
+
 /// What goes can no longer be refused: the policy whose test was about it stays in force, and its author is told.
 #[test]
 fn what_goes_takes_no_other_with_it() {

@@ -131,7 +131,9 @@ impl Policies {
         if self.conflicts_of(key, wanted.values().chain(kept.values())).is_empty() {
             return wanted;
         }
-        self.without_misfits(key, &kept, wanted, moved)
+        let ground = self.last_good(key, members);
+        let ground = if self.conflicts_of(key, ground.values()).is_empty() { ground } else { kept };
+        self.without_misfits(key, &ground, wanted, moved)
     }
 
     /// Wanted versions, without those whose tests did not end and that are not tried again yet. What stood is no change
@@ -161,16 +163,24 @@ impl Policies {
         members: &BTreeSet<ResourceKey>,
         wanted: &BTreeMap<ResourceKey, Version>,
     ) -> BTreeMap<ResourceKey, Version> {
-        let without = members.iter().filter(|name| !wanted.contains_key(*name));
-        let good = without.filter_map(|name| match self.resources.get(name)?.fallback_in(key) {
+        let all = self.last_good(key, members);
+        let mut kept = all.clone();
+        kept.retain(|name, _| !wanted.contains_key(name));
+        // They may need one another, or what the others had or have.
+        let stay = kept.is_empty()
+            || self.conflicts_of(key, all.values()).is_empty()
+            || self.conflicts_of(key, kept.values().chain(wanted.values())).is_empty()
+            || self.conflicts_of(key, kept.values()).is_empty();
+        if stay { kept } else { BTreeMap::new() }
+    }
+
+    /// What last stood in a tier of its members.
+    fn last_good(&self, key: &TierKey, members: &BTreeSet<ResourceKey>) -> BTreeMap<ResourceKey, Version> {
+        let good = members.iter().filter_map(|name| match self.resources.get(name)?.fallback_in(key) {
             Fallback::Good(version) => Some((name.clone(), version)),
             Fallback::Elsewhere | Fallback::Broken | Fallback::Lost => None,
         });
-        let kept: BTreeMap<ResourceKey, Version> = good.collect();
-        if kept.is_empty() || self.conflicts_of(key, kept.values()).is_empty() {
-            return kept;
-        }
-        BTreeMap::new()
+        good.collect()
     }
 
     /// Of versions that fit together, those with which the tests hold, and with them the last good versions that stay:

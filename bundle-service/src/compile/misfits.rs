@@ -18,12 +18,12 @@ use crate::{policy::ResourceKey, refusal::Refusal, tiers::TierKey};
 const UNJUDGED: &str = "fit_budget";
 
 impl Policies {
-    /// Of versions that do not all fit together, those that do beside the ones that are kept. Those that stood before come
-    /// first: the one that does not fit is the one that changed.
+    /// Of versions that do not all fit together, those that do beside what was in force of the others, which stays when
+    /// they do not. Those that stood before come first: the one that does not fit is the one that changed.
     pub(super) fn without_misfits(
         &mut self,
         key: &TierKey,
-        kept: &BTreeMap<ResourceKey, Version>,
+        ground: &BTreeMap<ResourceKey, Version>,
         wanted: BTreeMap<ResourceKey, Version>,
         moved: &mut BTreeSet<TierKey>,
     ) -> BTreeMap<ResourceKey, Version> {
@@ -32,23 +32,43 @@ impl Policies {
         // The last of them is looked at next.
         let mut groups = vec![self.in_turn(new), stood.into_iter().collect()];
         let mut fitting: BTreeMap<ResourceKey, Version> = BTreeMap::new();
-        while let Some(mut group) = groups.pop() {
-            if group.is_empty() {
-                continue;
+        let (mut reasons, mut unjudged) = (BTreeMap::new(), BTreeSet::new());
+        loop {
+            let (mut misfits, mut is_late): (Vec<(ResourceKey, Version)>, bool) = (Vec::new(), false);
+            while let Some(mut group) = groups.pop() {
+                if group.is_empty() {
+                    continue;
+                }
+                let mut together = ground.clone();
+                together.extend(fitting.iter().map(|(name, version)| (name.clone(), version.clone())));
+                together.extend(group.iter().cloned());
+                let Some(refusals) = self.conflicts_within(key, &together.values().collect::<Vec<_>>())
+                else {
+                    unjudged.extend(group.into_iter().map(|(name, _)| name));
+                    continue;
+                };
+                if refusals.is_empty() {
+                    is_late |= !misfits.is_empty();
+                    fitting.extend(group);
+                } else if let [(name, _)] = group.as_slice() {
+                    reasons.insert(name.clone(), refusals);
+                    misfits.append(&mut group);
+                } else {
+                    let later = group.split_off(group.len() / 2);
+                    groups.extend([later, group]);
+                }
             }
-            let among = group.iter().map(|(_, version)| version);
-            let versions: Vec<&Version> = kept.values().chain(fitting.values()).chain(among).collect();
-            let Some(refusals) = self.conflicts_within(key, &versions) else {
-                group.iter().for_each(|(name, _)| self.leave_unjudged(name, key, moved));
-                continue;
-            };
-            if refusals.is_empty() {
-                fitting.extend(group);
-            } else if let [(name, _)] = group.as_slice() {
-                self.refuse(name, key, refusals, moved);
-            } else {
-                let later = group.split_off(group.len() / 2);
-                groups.extend([later, group]);
+            if !is_late {
+                break;
+            }
+            // What came after them may be what they need.
+            groups.push(misfits);
+        }
+        unjudged.retain(|name| !reasons.contains_key(name));
+        unjudged.iter().for_each(|name| self.leave_unjudged(name, key, moved));
+        for (name, refusals) in reasons {
+            if !fitting.contains_key(&name) {
+                self.refuse(&name, key, refusals, moved);
             }
         }
         fitting
@@ -121,8 +141,7 @@ pub(super) fn is_unjudged(refusal: &Refusal) -> bool {
 }
 
 pub(super) fn unjudged() -> Refusal {
-    let message = "whether it fits was not looked at: its namespace has had all the time that it has for now, by what does not fit \
-         or by tests";
+    let message = "whether it fits was not looked at: its namespace has had all the time that it has for now";
     Refusal::new(UNJUDGED, message).suggest("correct what is refused beside it, or wait: it is tried again")
 }
 
@@ -165,6 +184,44 @@ mod tests {
         assert!((0..64).all(|n| stands(&policies, "team-a", &format!("p{n}"))));
         let looks = policies.allowance.looks - policies.left.looks;
         assert!((2..=16).contains(&looks), "{looks}");
+    }
+
+    /// Changes of others stand or fall with what they need, and not with a mistake beside them.
+    #[test]
+    fn a_misfit_keeps_nothing_from_what_it_needs() {
+        let lib =
+            |rules: &str| policy("team-a/lib", &format!("package authbridge.ns.functions\n\n{rules}\n"));
+        let user = |name: &str| {
+            let text = format!("package authbridge.ns.user\n\nx := data.authbridge.ns.functions.{name}(1)\n");
+            policy("team-a/a", &text)
+        };
+        let mut policies = policies();
+        policies.apply(&[policy("team-a/s", VALUE), lib("f(x) := x"), user("f")]);
+        assert_eq!(policies.refusals(), []);
+        policies.apply(&[policy("team-a/m", FUNCTION), lib("f(x) := x\ng(x) := x"), user("g")]);
+        assert!(stands(&policies, "team-a", "lib") && stands(&policies, "team-a", "a"));
+        assert!(!stands(&policies, "team-a", "m"));
+        // The last good version of `lib` stays, with what others need of it.
+        let misfit = format!("{FUNCTION}f(x) := x\n");
+        policies.apply(&[policy("team-a/lib", &misfit), user("f")]);
+        assert!(!stands(&policies, "team-a", "lib") && stands(&policies, "team-a", "a"));
+    }
+
+    /// What would fit beside a change that does not stand may not fit beside what stays in its place.
+    #[test]
+    fn a_tier_goes_on_where_a_change_would_fit_only_beside_a_misfit() {
+        let lib =
+            |rules: &str| policy("team-a/lib", &format!("package authbridge.ns.functions\n\n{rules}\n"));
+        let mut policies = policies();
+        policies.apply(&[policy("team-a/s", VALUE), lib("x := 1")]);
+        let second = "package authbridge.ns.functions\n\nx(y) := y\n";
+        policies.apply(&[policy("team-a/lib", FUNCTION), policy("team-a/b", second)]);
+        for name in ["lib", "b"] {
+            let verdict = policies.verdict(&ResourceKey::new("team-a", name)).unwrap();
+            assert_eq!(verdict.refusals[0].code, "rego_type_error", "{verdict:?}");
+            assert!(!matches!(verdict.standing, Standing::Denied { .. }), "{verdict:?}");
+        }
+        assert!(stands(&policies, "team-a", "s"));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! The rules that reach outside are muted, and the rest is checked beside what stands. Of a module in a package that it
 //! may not have nobody knows where its rules were meant to be, so beside one nothing more is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use secplane_rego::{Code, Gate};
 
@@ -92,9 +95,10 @@ impl Policies {
             if !self.left.look(others + outside.modules.len()) {
                 return;
             }
-            let above = self.above(key);
+            let (began, above) = (Instant::now(), self.above(key));
             let beside = parts().flat_map(|parts| parts.modules.iter().chain(&parts.tests));
             let refusals = outside.refusals(self.settings.gate, name, above.modules().iter().chain(beside));
+            self.left.take(began.elapsed());
             if let Some(resource) = self.resources.get_mut(name) {
                 resource.refusals = refusals;
             }
