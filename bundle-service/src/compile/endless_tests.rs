@@ -263,3 +263,25 @@ fn goes_on_in_its_turn_where_too_many_tests_fail() {
     assert_eq!(codes(&policies), ["test", "test"]);
     assert!(policies.to_try_again().is_empty());
 }
+
+/// Nothing of what stood is refused when its tests cannot be run, so it is the tier that waits.
+#[test]
+fn runs_the_tests_of_what_stood_as_soon_as_they_can_be() {
+    #[derive(Debug)]
+    struct NoChild;
+    impl Tester for NoChild {
+        fn run(&self, _: &TestRequest) -> Result<TestReport, TestFailure> {
+            Err(TestFailure::Start("no child".to_owned()))
+        }
+    }
+    let mut policies = policies();
+    policies.apply(&[good("p", 1)]);
+    policies.tester = Some(Arc::new(NoChild));
+    policies.apply(&[good("p", 1)]);
+    assert_eq!(policies.refusals(), []);
+    assert!(stands(&policies, "p"));
+    policies.tester = Some(Arc::new(Watchful::default()));
+    assert_eq!(take_turn(&mut policies).as_deref(), Some("team-a"));
+    assert_eq!(policies.refusals(), []);
+    assert!(policies.to_try_again().is_empty());
+}

@@ -90,6 +90,7 @@ impl Policies {
             }
             // That there is no child is no property of the content: it is tried again soon.
             Err(failure @ TestFailure::Start(_)) => {
+                self.unrun = true;
                 let advice = "it is no fault of the policy: wait, it is tried again";
                 return vec![Refusal::new(START, failure.to_string()).suggest(advice)];
             }
