@@ -6,6 +6,7 @@
 //! by the limit, so evaluate here only policies of people who may use the machine.
 
 mod extensions;
+mod revision;
 
 use std::{
     collections::BTreeSet,
@@ -13,6 +14,8 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+pub use revision::REVISION;
 
 use regorus::{Engine, utils::limits::ExecutionTimerConfig};
 use serde::Serialize;

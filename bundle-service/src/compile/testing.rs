@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use secplane_rego::evaluate::REVISION;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -15,7 +16,9 @@ use super::{
 use crate::{
     digest::Digest,
     policy::ResourceKey,
-    policy_tests::{NamedModule, Outcome, TestEnd, TestFailure, TestReport, TestRequest, TestSummary},
+    policy_tests::{
+        NamedModule, Outcome, TestEnd, TestFailure, TestLimits, TestReport, TestRequest, TestSummary,
+    },
     refusal::Refusal,
     tiers::{TierKey, TierKind},
 };
@@ -24,8 +27,8 @@ use crate::{
 const MAX_REMEMBERED: usize = 10_000;
 /// How long one test may take.
 const ONE_MS: u64 = 1000;
-/// What evaluates tests comes with the release: another one may come to something else.
-const ENGINE: &str = env!("CARGO_PKG_VERSION");
+/// What evaluates tests comes with the release.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
 /// The code of refusals of what did not end within its limits.
 const LIMITS: &str = "test_limits";
 /// That of refusals of what was not tested: for lack of time, or of a child.
@@ -58,7 +61,7 @@ impl Policies {
     pub(super) fn failed_tests(&mut self, kind: TierKind, parts: &Parts) -> Vec<Refusal> {
         let Some(tester) = self.tester.clone().filter(|_| !parts.tests.is_empty()) else { return Vec::new() };
         let request = request(kind, parts);
-        let content = identify(&request);
+        let content = identify(&request, tester.limits());
         if let Some(known) = self.tested.get(&content) {
             return known.refusals.clone();
         }
@@ -102,7 +105,7 @@ impl Policies {
 
     /// Remembers of parts whose tests were run apart that they passed.
     pub(super) fn remember_passed(&mut self, kind: TierKind, parts: &Parts, summary: TestSummary) {
-        self.restore_passed(PassedTests { content: identify(&request(kind, parts)), summary });
+        self.restore_passed(PassedTests { content: self.content_of_tests(kind, parts), summary });
     }
 
     fn remember_tested(&mut self, content: Digest, tested: Tested) {
@@ -117,12 +120,16 @@ impl Policies {
         self.remember_tested(content, Tested { refusals: Vec::new(), summary: Some(summary) });
     }
 
+    fn content_of_tests(&self, kind: TierKind, parts: &Parts) -> Digest {
+        identify(&request(kind, parts), self.tester.as_ref().and_then(|tester| tester.limits()))
+    }
+
     /// The tests of parts that stand together, if they have run and passed.
     pub(super) fn passed_tests(&self, kind: TierKind, parts: &Parts) -> Option<PassedTests> {
         if parts.tests.is_empty() {
             return None;
         }
-        let content = identify(&request(kind, parts));
+        let content = self.content_of_tests(kind, parts);
         let known = self.tested.get(&content)?;
         let summary = known.summary.filter(|_| known.refusals.is_empty())?;
         Some(PassedTests { content, summary })
@@ -188,9 +195,12 @@ fn data(kind: TierKind, parts: &Parts) -> Value {
 }
 
 /// What identifies all that decides what tests come to. It is kept on disk.
-fn identify(request: &TestRequest) -> Digest {
+fn identify(request: &TestRequest, limits: Option<TestLimits>) -> Digest {
     let (modules, limit) = (request.modules.len().to_string(), request.one_ms.to_string());
-    let head = [ENGINE.to_owned(), limit, modules, request.data.to_string()];
+    // Another engine may come to something else, and so may a child that has less.
+    let engine = format!("{RELEASE} {REVISION}");
+    let limits = limits.map(|limits| format!("{} ms, {} bytes", limits.all.as_millis(), limits.memory));
+    let head = [engine, limit, limits.unwrap_or_default(), modules, request.data.to_string()];
     let modules = request.modules.iter().chain(&request.tests);
     let texts = modules.flat_map(|module| [module.name.as_bytes(), module.text.as_bytes()]);
     Digest::of(&head.iter().map(String::as_bytes).chain(texts).collect::<Vec<_>>())
@@ -239,7 +249,15 @@ mod tests {
             TestRequest { data: json!({"a": 1}), ..request() },
             TestRequest { one_ms: 2, ..request() },
         ];
-        assert_eq!(identify(&request()), identify(&request()));
-        assert!(others.iter().all(|other| identify(other) != identify(&request())));
+        let limits = TestLimits::default();
+        let identity = identify(&request(), Some(limits));
+        assert_eq!(identify(&request(), Some(limits)), identity);
+        assert!(others.iter().all(|other| identify(other, Some(limits)) != identity));
+        let others = [
+            None,
+            Some(TestLimits { all: limits.all * 2, ..limits }),
+            Some(TestLimits { memory: limits.memory / 2, ..limits }),
+        ];
+        assert!(others.into_iter().all(|other| identify(&request(), other) != identity));
     }
 }

@@ -89,4 +89,8 @@ impl Tester for ChildTester {
             Err(error) => Err(failed(&error)),
         }
     }
+
+    fn limits(&self) -> Option<TestLimits> {
+        Some(self.limits)
+    }
 }

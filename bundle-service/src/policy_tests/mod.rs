@@ -158,6 +158,11 @@ pub trait Tester: fmt::Debug + Send + Sync {
     /// # Errors
     /// When there is no report.
     fn run(&self, request: &TestRequest) -> Result<TestReport, TestFailure>;
+
+    /// What it lets all tests of a request take together; `None` where it has no such limits.
+    fn limits(&self) -> Option<TestLimits> {
+        None
+    }
 }
 
 #[cfg(test)]
