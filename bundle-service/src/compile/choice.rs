@@ -90,6 +90,8 @@ impl Policies {
             resource.chosen_refusals.clear();
             self.enlist(&key, resource, &cause, &mut touched);
         }
+        // What tenants took before is not to keep an administrator from anything.
+        touched.keys().for_each(|tier| self.shares.forget(tier.namespace()));
         self.rebuild_all(touched)
     }
 
@@ -117,6 +119,7 @@ struct Before {
     tiers: BTreeMap<TierKey, Arc<Tier>>,
     global: Arc<Tier>,
     published: BTreeMap<TierKey, PublishedTier>,
+    untested: BTreeSet<TierKey>,
     journal: Journal,
 }
 
@@ -128,17 +131,19 @@ impl Before {
             tiers: policies.tiers.clone(),
             global: Arc::clone(&policies.global),
             published: policies.published.clone(),
+            untested: policies.untested.clone(),
             journal: policies.journal.clone(),
         }
     }
 
     fn restore(self, policies: &mut Policies) {
-        let Self { resources, members, tiers, global, published, journal } = self;
+        let Self { resources, members, tiers, global, published, untested, journal } = self;
         policies.resources = resources;
         policies.members = members;
         policies.tiers = tiers;
         policies.global = global;
         policies.published = published;
+        policies.untested = untested;
         policies.journal = journal;
     }
 }

@@ -30,6 +30,11 @@ impl Shares {
         }
     }
 
+    /// Lets a namespace have all that it may have at once.
+    pub(super) fn forget(&mut self, namespace: Option<&str>) {
+        self.0.remove(&namespace.map(str::to_owned));
+    }
+
     /// For how long it would take nothing before it had the most again.
     fn owed(&self, namespace: Option<&str>, most: Duration, now: SystemTime) -> Duration {
         let until = self.0.get(&namespace.map(str::to_owned));
@@ -66,6 +71,7 @@ mod tests {
     use crate::{
         compile::{
             Standing,
+            choice::Choice,
             testing::is_untested,
             tests::{policies, set},
         },
@@ -166,5 +172,20 @@ mod tests {
         policies.try_again(&tiers);
         assert!(is_newest(&policies, "team-a"), "{:?}", policies.refusals());
         assert!(policies.to_try_again().is_empty());
+    }
+
+    #[test]
+    fn keeps_no_administrator_from_a_choice() {
+        let key = ResourceKey::new("team-a", "p");
+        let mut elsewhere = policies();
+        elsewhere.apply(&[policy("team-a", 9)]);
+        let chosen = elsewhere.resources[&key].good.as_ref().unwrap().stored.clone();
+        let mut policies = policies().with_tester(Arc::new(Passing));
+        policies.allowance.time = Duration::from_nanos(1);
+        policies.apply(&[policy("team-a", 1)]);
+        assert!(policies.allowance_of(Some("team-a")).is_spent());
+        policies.choose(&[(key.clone(), Choice::Version(chosen))], "user 0: test").unwrap();
+        let standing = policies.verdict(&key).unwrap().standing;
+        assert!(matches!(standing, Standing::RolledBack { .. }), "{standing:?}");
     }
 }
