@@ -14,6 +14,7 @@ mod join_token;
 mod refused;
 mod reports;
 mod unused_tokens;
+mod used_tokens;
 
 use std::{
     collections::HashSet,
@@ -492,8 +493,8 @@ pub enum AgentsError {
     /// Others change the same agent all the time.
     #[error("other changes of agent {0} are under way; try again")]
     Busy(SpiffeId),
-    /// The token is known already.
-    #[error("this join token exists already; choose another one, or let the authority choose")]
+    /// The token is known already, or was used.
+    #[error("this join token exists already or was used; choose another one, or let the authority choose")]
     TokenTaken,
     /// The database failed.
     #[error(transparent)]

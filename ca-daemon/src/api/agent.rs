@@ -26,7 +26,8 @@ use super::{not_given::named, page, refusal::ToStatus, services::Services};
 use crate::{
     access::{Caller, Permission},
     agents::{
-        Agent, AgentFilter, AgentSvid, JOIN_TOKEN, JoinToken, LONGEST_TTL, MAX_VERSION_BYTES, TokenRecord,
+        Agent, AgentFilter, AgentSvid, AgentsError, JOIN_TOKEN, JoinToken, LONGEST_TTL, MAX_VERSION_BYTES,
+        TokenRecord,
     },
     attest::AttestedNode,
     audit::{Action, Event},
@@ -279,9 +280,13 @@ impl AgentApi {
         let alias = agent_id.map(|id| self.alias(id)).transpose()?;
         let token = if token.is_empty() { JoinToken::random() } else { JoinToken::parse(&token) }
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        token
+        let agent = token
             .agent_id(self.0.issuance.trust_domain())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        // It stands in that agent's ID, for all to read, and would admit nobody.
+        if self.0.agents.has_joined(&agent).await.map_err(|error| error.to_status())? {
+            return Err(AgentsError::TokenTaken.to_status());
+        }
         let now = self.0.issuance.clock().now();
         let record = TokenRecord { hash: token.hash(), expires_at: now + ttl, alias, used: None };
         let event = Event::by(caller, Action::TokenCreate, record.hash.prefix())

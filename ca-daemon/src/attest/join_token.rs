@@ -7,7 +7,9 @@ use secplane_proto::spire::api::types;
 
 use crate::{
     access::Caller,
-    agents::{Agent, AgentSvid, Agents, AgentsError, JOIN_TOKEN, JoinToken, TokenRecord, TokenUse},
+    agents::{
+        Agent, AgentSvid, Agents, AgentsError, JOIN_TOKEN, JoinToken, TokenHash, TokenRecord, TokenUse,
+    },
     audit::{Action, Event},
     authority::{CertificateRequest, Subject},
     instant::{from_unix, unix},
@@ -91,6 +93,9 @@ impl JoinTokenAttestor {
         caller: &Caller,
     ) -> Result<Option<AttestedNode>, NodeError> {
         self.agent(&id).await?;
+        if self.agents.has_joined(&id).await? {
+            return self.refuse_used(token.hash).await;
+        }
         let subject = Subject::X509Svid { id: id.clone(), dns_names: Vec::new() };
         // The refusal goes into logs. It must not tell the names: the agent's holds the token, which can still be used.
         request.check_names(&subject).map_err(|_| NodeError::Names)?;
@@ -148,6 +153,18 @@ impl JoinTokenAttestor {
             return Err(NodeError::Forged);
         }
         Ok(agent)
+    }
+
+    /// Refuses a token whose row says that nobody used it although its agent has a certificate; `None` when somebody else
+    /// has used it since the row was read. Both are written in one commit, so what is read now knows of it.
+    async fn refuse_used(&self, hash: TokenHash) -> Result<Option<AttestedNode>, NodeError> {
+        match self.agents.token(hash).await? {
+            Some((record, _)) if record.used.is_none() => {
+                self.agents.refuse_used_token(hash);
+                Err(NodeError::UnknownToken)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Answers the node that used the token once more, for its answer may have been lost on the way.

@@ -119,6 +119,20 @@ impl Store {
         });
         Ok(row.map(CertificateRecord::from))
     }
+
+    /// Whether a certificate of a SPIFFE ID is on record, be it valid or not.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn was_issued_to(&self, spiffe_id: &str) -> Result<bool, StoreError> {
+        let found: Option<i64> = on!(&self.readers, pool => {
+            sqlx::query_scalar("SELECT position FROM certificates WHERE spiffe_id = $1 LIMIT 1")
+                .bind(spiffe_id)
+                .fetch_optional(pool)
+                .await?
+        });
+        Ok(found.is_some())
+    }
 }
 
 /// What issuing CAs signed and is still valid.

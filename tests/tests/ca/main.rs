@@ -31,6 +31,7 @@ mod jwt_rotation;
 mod jwt_svids;
 mod keys;
 mod operations;
+mod played_back_rows;
 mod refused_rows;
 mod reload;
 mod renewal;
