@@ -2,9 +2,14 @@
 
 use std::time::SystemTime;
 
+use futures_util::TryStreamExt;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
-use super::{Finding, lists, time::expiry};
+use super::{
+    Finding, lists,
+    played_back::{self, LastTold},
+    time::expiry,
+};
 use crate::{Config, instant::unix, operations::backup, store::StoreLocation};
 
 /// A connection that changes nothing.
@@ -65,6 +70,7 @@ impl Database {
         if self.has_life_cycle().await? {
             findings.extend(self.authorities().await?);
             findings.push(self.revocation_lists().await?);
+            findings.push(self.played_back().await?);
         }
         // By its position, which is the key: `max(issued_at)` would read all that was ever issued.
         let newest = "SELECT issued_at FROM certificates ORDER BY position DESC LIMIT 1";
@@ -146,6 +152,45 @@ impl Database {
             sqlx::query_as(revoked).bind(now).fetch_optional(connection).await?
         });
         Ok(lists::finding(bytes, fullest.as_ref().map(|(issuer, entries)| (issuer.as_str(), *entries))))
+    }
+
+    /// Whether entries and agents are as the audit logs tell last.
+    async fn played_back(&mut self) -> Result<Finding, sqlx::Error> {
+        // First the logs: what is changed while they are read is newer than what they told.
+        let logs = "SELECT log_id FROM audit_logs ORDER BY log_id";
+        let logs: Vec<String> =
+            either!(self, connection => sqlx::query_scalar(logs).fetch_all(connection).await?);
+        let records = "SELECT leaf FROM audit_entries WHERE log_id = $1 ORDER BY position";
+        let mut last_told = LastTold::default();
+        for (log, log_id) in logs.iter().enumerate() {
+            either!(self, connection => {
+                let mut leaves = sqlx::query_scalar::<_, Vec<u8>>(records).bind(log_id).fetch(connection);
+                while let Some(leaf) = leaves.try_next().await? {
+                    last_told.take(log, &leaf);
+                }
+            });
+        }
+        let rows = "SELECT id, revision FROM entries ORDER BY id";
+        let mut entries = Vec::new();
+        either!(self, connection => {
+            let mut rows = sqlx::query_as::<_, (String, i64)>(rows).fetch(connection);
+            while let Some((id, revision)) = rows.try_next().await? {
+                if last_told.is_past_entry(&id, revision) {
+                    entries.push(id);
+                }
+            }
+        });
+        let rows = "SELECT spiffe_id, body FROM agents ORDER BY spiffe_id";
+        let mut agents = Vec::new();
+        either!(self, connection => {
+            let mut rows = sqlx::query_as::<_, (String, Vec<u8>)>(rows).fetch(connection);
+            while let Some((spiffe_id, body)) = rows.try_next().await? {
+                if last_told.is_past_agent(&spiffe_id, &body) {
+                    agents.push(spiffe_id);
+                }
+            }
+        });
+        Ok(played_back::finding(&entries, &agents))
     }
 
     async fn authorities(&mut self) -> Result<Vec<Finding>, sqlx::Error> {

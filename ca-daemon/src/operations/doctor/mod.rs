@@ -5,6 +5,7 @@
 mod database;
 mod files;
 mod lists;
+mod played_back;
 mod running;
 mod time;
 
