@@ -3,7 +3,7 @@
 //! Where `SECPLANE_UNIT_TESTS_ON` names a server, each of them makes a database of its own there instead of a file. Their
 //! program is the library's, so cargo builds and runs it.
 
-use std::{env, ffi::OsString};
+use std::{env, ffi::OsString, fs, path::Path};
 
 use secplane_tests::postgres;
 use sqlx::{Connection, PgConnection};
@@ -13,12 +13,15 @@ use tokio::process::Command;
 const MODULES: &[&str] = &[
     "agents::",
     "federation::",
+    "founding::",
     "issuance::",
+    "jwt_svids::",
     "keys::store::",
     "lifecycle::",
     "pruning::",
     "registry::",
     "revocation::",
+    "rotation::",
     "store::",
 ];
 /// Only SQLite's first schema had certificates without the hash of their key.
@@ -52,4 +55,34 @@ async fn passes_on_postgres_as_in_a_file() {
         .unwrap();
     assert!(made >= DATABASES, "{made} databases were made: {said}");
     connection.close().await.unwrap();
+}
+
+/// The tests of a module that is not listed run on files alone, and nothing tells of it.
+#[test]
+fn lists_every_module_whose_tests_open_a_database() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ca-daemon/src");
+    let mut folders = vec![sources.clone()];
+    let mut found = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let opens_one = ["store::testing", "lifecycle::testing", "testing::open", "World::new"];
+            if !opens_one.iter().any(|name| text.contains(name)) {
+                continue;
+            }
+            found += 1;
+            let file = path.strip_prefix(&sources).unwrap().with_extension("");
+            let module: String = file.iter().map(|part| format!("{}::", part.to_string_lossy())).collect();
+            assert!(
+                MODULES.iter().any(|listed| module.starts_with(listed)),
+                "{module} is in none of MODULES"
+            );
+        }
+    }
+    assert!(found > MODULES.len(), "{found} files");
 }
