@@ -12,6 +12,7 @@ use ca_daemon::{
     },
 };
 use secplane_tests::{
+    audit_log::AuditLog,
     authority::{Ca, CaFolder},
     entries::entry,
     soon,
@@ -189,6 +190,7 @@ async fn first_schema() -> CaFolder {
 #[tokio::test]
 async fn carries_a_database_of_the_first_schema_on() {
     let mut ca = first_schema().await.start().await;
+    let mut kept = Vec::new();
     // Once as an authority that finds the first schema, once as one that has migrated already.
     for _ in 0..2 {
         assert_eq!(ca.root_fingerprint().to_string(), ROOT);
@@ -201,6 +203,11 @@ async fn carries_a_database_of_the_first_schema_on() {
         assert_eq!(found.id, WEB, "a similar entry is answered, not created");
         let issued = ca.admin().mint("/b", 0).await.unwrap();
         issued.knock(ca.grpc_address(), &ca.bundle().await).await.unwrap();
+        let log = AuditLog::read(&ca.admin()).await;
+        let issues = log.of("certificate.issue");
+        assert!(issues.iter().any(|record| record.target == issued.leaf().serial), "{issues:?}");
+        log.verify(&kept).unwrap();
+        kept.push(log.checkpoint());
         ca = ca.restart().await;
     }
 }

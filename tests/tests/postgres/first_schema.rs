@@ -22,6 +22,7 @@ use secplane_proto::{
 };
 use secplane_tests::{
     agents::Agent,
+    audit_log::AuditLog,
     authority::{Ca, CaFolder},
     clients::Clients,
     entries::entry,
@@ -103,6 +104,7 @@ async fn is_carried_on_with_rows_in_every_table() {
     let agent = Agent::attest(&ca).await;
     let token = admin.join_token().await;
     federate(&admin).await;
+    let mut kept = vec![AuditLog::read(&admin).await.checkpoint()];
     let folder = ca.stop().await;
     into_first_schema(&folder).await;
 
@@ -127,6 +129,11 @@ async fn is_carried_on_with_rows_in_every_table() {
         admin.trust_domain().get_federation_relationship(request).await.unwrap();
         let issued = admin.mint("/b", 0).await.unwrap();
         issued.knock(ca.grpc_address(), &bundle).await.unwrap();
+        let log = AuditLog::read(&admin).await;
+        let issues = log.of("certificate.issue");
+        assert!(issues.iter().any(|record| record.target == issued.leaf().serial), "{issues:?}");
+        log.verify(&kept).unwrap();
+        kept.push(log.checkpoint());
         ca = ca.restart().await;
     }
     let key = PrivateKey::generate().unwrap();
