@@ -43,6 +43,7 @@ mod rotation;
 mod service_manager;
 mod serving_bundles;
 mod start_refusals;
+mod start_with_history;
 mod traces;
 mod traffic;
 mod upstream;
