@@ -141,7 +141,8 @@ pub struct PemUpstreamConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Attestations from one address that fail. Those that succeed are not counted: many nodes may share an address.
+    /// Attestations from one address that fail. Those that succeed are not counted, and a token that lets its node in
+    /// does so above the limit: many nodes may share an address.
     pub failed_attestations: u32,
     /// SVIDs for one agent: its own and those of its workloads.
     pub signatures: u32,

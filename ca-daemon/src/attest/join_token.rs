@@ -83,6 +83,22 @@ impl JoinTokenAttestor {
         Err(NodeError::Busy)
     }
 
+    /// Whether a token still lets in the node that asks: nobody used it, or this node did, by its key. A used token
+    /// alone proves nothing, for it stands in the agent's SPIFFE ID.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn opens_to(&self, token: &JoinToken, request: &[u8]) -> Result<bool, StoreError> {
+        let Some((record, _)) = self.agents.token(token.hash()).await? else { return Ok(false) };
+        if self.issuance.clock().now() >= record.expires_at {
+            return Ok(false);
+        }
+        let is_key_of = |used: TokenUse| {
+            CertificateRequest::parse(request).is_ok_and(|request| request.key().sha256() == used.key_sha256)
+        };
+        Ok(record.used.is_none_or(is_key_of))
+    }
+
     /// Admits the node; `None` when somebody else used the token, or changed the agent, at the same moment.
     async fn first_use(
         &self,
