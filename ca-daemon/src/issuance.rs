@@ -137,7 +137,7 @@ impl Issuance {
     /// Signs what was ordered, records it, and answers it.
     ///
     /// # Errors
-    /// When the request asks for a name that was not granted, the lifetime is too long, or the record cannot be
+    /// When the request asks for a name that was not granted, the lifetime is refused, or the record cannot be
     /// written: then nothing is handed out.
     pub async fn issue(&self, order: Order) -> Result<SignedCertificate, IssueError> {
         let now = self.clock.now();
@@ -160,7 +160,7 @@ impl Issuance {
     /// recorded by whoever calls this, as part of what they do with it.
     ///
     /// # Errors
-    /// When the request asks for a name that was not granted, or the lifetime is too long.
+    /// When the request asks for a name that was not granted, or the lifetime is refused.
     pub fn prepare(&self, order: Order) -> Result<(SignedCertificate, Commit), IssueError> {
         let (signed, record, event) = self.sign(order, self.clock.now()).map_err(|(error, _)| error)?;
         let commit = Commit { changes: vec![Change::Issue(vec![record])], events: vec![event] };

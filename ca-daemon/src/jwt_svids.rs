@@ -33,7 +33,7 @@ pub struct JwtSettings {
     pub issuer: Option<String>,
     /// How long a token lives unless its entry says otherwise.
     pub lifetime: Duration,
-    /// The longest that anyone may ask for.
+    /// The longest that a token lives, whatever anyone asks for.
     pub longest: Duration,
 }
 
@@ -42,7 +42,7 @@ pub struct JwtSettings {
 pub struct JwtOrder {
     /// What was granted.
     pub subject: JwtSubject,
-    /// How long it shall live; `None` for the default.
+    /// How long it shall live, if any may live so long; `None` for the default.
     pub lifetime: Option<Duration>,
     /// Who asked.
     pub requester: Requester,
@@ -99,8 +99,7 @@ impl JwtSvids {
     /// Signs what was ordered, records it, and answers it.
     ///
     /// # Errors
-    /// When the audience is not usable, the lifetime is too long, there is no key, or it or its life cannot be recorded:
-    /// then nothing is handed out.
+    /// When the audience is not usable, there is no key, or it or its life cannot be recorded: then nothing is handed out.
     pub async fn issue(&self, order: JwtOrder) -> Result<SignedJwt, JwtIssueError> {
         let (made, commit) = self.make(order).await;
         let recorded = self.store.commit(commit).await.map_err(JwtIssueError::from);
@@ -165,13 +164,7 @@ impl JwtSvids {
         lifetime: Option<Duration>,
     ) -> Result<(Arc<JwtKey>, SignedJwt), JwtIssueError> {
         let settings = self.settings.load_full();
-        let lifetime = lifetime.unwrap_or(settings.lifetime);
-        if lifetime > settings.longest {
-            return Err(JwtIssueError::TooLong {
-                wanted: lifetime.as_secs(),
-                longest: settings.longest.as_secs(),
-            });
-        }
+        let lifetime = lifetime.unwrap_or(settings.lifetime).min(settings.longest);
         let key = self.key.load_full().ok_or(JwtIssueError::NoKey)?;
         // Whoever revokes the key has to know for how long there may be tokens of it.
         self.lives.note(key.key_id(), lifetime).await?;
@@ -193,14 +186,6 @@ pub fn token_id() -> Result<String, JwtIssueError> {
 /// Why no JWT-SVID was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum JwtIssueError {
-    /// The wanted lifetime is longer than allowed.
-    #[error("a lifetime of {wanted} s was asked for; at most {longest} s are allowed")]
-    TooLong {
-        /// Seconds.
-        wanted: u64,
-        /// Seconds.
-        longest: u64,
-    },
     /// There is no key yet.
     #[error("the authority has no key for JWT-SVIDs yet")]
     NoKey,
@@ -225,9 +210,9 @@ impl JwtIssueError {
     /// Whether the request was at fault or the authority.
     fn counted_as(&self) -> IssueResult {
         match self {
-            Self::TooLong { .. }
-            | Self::Sign(JwtSignError::Audience)
-            | Self::Agent(AgentsError::NotAnAgent(_)) => IssueResult::Refused,
+            Self::Sign(JwtSignError::Audience) | Self::Agent(AgentsError::NotAnAgent(_)) => {
+                IssueResult::Refused
+            }
             Self::NoKey
             | Self::Sign(_)
             | Self::Store(_)

@@ -162,9 +162,7 @@ impl ToStatus for IssueError {
 impl ToStatus for JwtIssueError {
     fn to_status(&self) -> Status {
         match self {
-            Self::TooLong { .. } | Self::Sign(JwtSignError::Audience) => {
-                Status::invalid_argument(self.to_string())
-            }
+            Self::Sign(JwtSignError::Audience) => Status::invalid_argument(self.to_string()),
             Self::NoKey | Self::Sign(JwtSignError::KeyExpired) => Status::unavailable(self.to_string()),
             Self::Store(error) => error.to_status(),
             Self::Agent(error) => error.to_status(),

@@ -13,7 +13,7 @@ use super::{
     ca::{BelowCa, CaError, CaSigner, crl_distribution, random_serial},
     ca_key::CaKey,
     domain_ca::{DomainCa, signing_issuer},
-    leaf::{SignError, SignedCertificate, Subject},
+    leaf::{CertificateKind, SignError, SignedCertificate, Subject},
     request::{CertificateRequest, RequestedKey},
     self_check::{Granted, SelfCheck},
     validity::{Lifetimes, Validity},
@@ -64,10 +64,12 @@ impl IssuingCa {
     /// Signs a leaf for the key of a request whose names have been granted.
     ///
     /// A `lifetime` of `None` is the default of the kind, or the longest allowed if that is shorter: what nobody asked
-    /// for is not refused. The end is never after the issuing CA's.
+    /// for is not refused. An X.509-SVID is cut down to the longest too, as its clients know it; a server or client
+    /// certificate of more is refused, for people renew them by the date that they asked for. The end is never after the
+    /// issuing CA's.
     ///
     /// # Errors
-    /// When the lifetime is too long, the issuing CA has expired, or the result does not verify.
+    /// When the lifetime is refused, the issuing CA has expired, or the result does not verify.
     pub fn sign(
         &self,
         request: &CertificateRequest,
@@ -76,13 +78,13 @@ impl IssuingCa {
         lifetimes: &Lifetimes,
         now: SystemTime,
     ) -> Result<SignedCertificate, SignError> {
-        let lifetime = lifetime.unwrap_or_else(|| subject.lifetime(lifetimes).min(lifetimes.longest));
-        if lifetime > lifetimes.longest {
-            return Err(SignError::TooLong {
-                wanted: lifetime.as_secs(),
-                longest: lifetimes.longest.as_secs(),
-            });
-        }
+        let longest = lifetimes.longest;
+        let lifetime = match lifetime {
+            Some(wanted) if wanted > longest && subject.kind() != CertificateKind::X509Svid => {
+                return Err(SignError::TooLong { wanted: wanted.as_secs(), longest: longest.as_secs() });
+            }
+            wanted => wanted.unwrap_or_else(|| subject.lifetime(lifetimes)).min(longest),
+        };
         self.sign_key(request.key(), subject, lifetime, now)
     }
 

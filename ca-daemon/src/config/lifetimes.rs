@@ -42,8 +42,8 @@ pub struct ValidityConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub client: Duration,
-    /// The longest lifetime that anyone may ask for; what a registration entry says is cut down to it. None is longer
-    /// than what is left of the issuing CA.
+    /// The longest lifetime: SVIDs and tokens of more are cut down to it, whoever asks, and server and client
+    /// certificates of more are refused. None is longer than what is left of the issuing CA.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub longest: Duration,

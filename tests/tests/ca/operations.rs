@@ -76,9 +76,13 @@ async fn counts_what_happens() {
 async fn tells_tokens_and_authorities_apart() {
     let ca = Ca::start().await;
     let admin = ca.admin();
-    let mint = |ttl| MintJwtsvidRequest { id: Some(id("/a")), audience: vec!["db".to_owned()], ttl };
-    admin.svid().mint_jwtsvid(mint(0)).await.unwrap();
-    admin.svid().mint_jwtsvid(mint(1_000_000_000)).await.unwrap_err();
+    let mint = |audience: &str| MintJwtsvidRequest {
+        id: Some(id("/a")),
+        audience: vec![audience.to_owned()],
+        ttl: 0,
+    };
+    admin.svid().mint_jwtsvid(mint("db")).await.unwrap();
+    admin.svid().mint_jwtsvid(mint("")).await.unwrap_err();
     let csr = PrivateKey::generate().unwrap().bare_request().unwrap();
     admin.authority().issue_istio_ca(IssueIstioCaRequest { csr: csr.clone(), ttl: 3600 }).await.unwrap();
     admin.create_entry(types::Entry { downstream: true, ..entry("/nested", &["uid:4711"]) }).await;

@@ -13,6 +13,7 @@ use ca_daemon::{
 use secplane_identity::{
     KeyKind, PrivateKey,
     revocation::{RevocationList, SerialNumber},
+    x509::Certificate,
 };
 use secplane_proto::{
     secplane::ca::v1::{AuditOutcome, AuditRecord, RekeyRequest, rekey_request::NewWrappingKey},
@@ -20,7 +21,7 @@ use secplane_proto::{
         server::{
             localauthority::v1::{ActivateJwtAuthorityRequest, PrepareJwtAuthorityRequest},
             logger::v1::{GetLoggerRequest, logger_client::LoggerClient},
-            svid::v1::{MintJwtsvidRequest, NewJwtsvidRequest},
+            svid::v1::{MintJwtsvidRequest, MintX509svidRequest, NewJwtsvidRequest},
         },
         types::{Entry, LogLevel},
     },
@@ -31,7 +32,7 @@ use secplane_tests::{
     authority::CaFolder,
     entries::{entry_for_this_process, id},
     process::CaProcess,
-    soon,
+    requests, soon,
     workload::{Workload, holder},
 };
 use tonic::Code;
@@ -150,12 +151,18 @@ async fn cuts_what_entries_grant_down_to_the_longest_lifetime() {
     let claims = verify_jwt_svid(&token, &keys, "one", SystemTime::now()).unwrap().claims;
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 30 * 60);
 
-    // A default that is longer is cut likewise; whoever asks for more is told.
+    // So is a default that is longer, and what an admin asks for; only certificates for people to renew are refused.
     assert_is_cut(daemon.lifetime().await);
-    let refused = admin.mint("/a", TWO_HOURS).await.err().unwrap();
-    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    let csr = requests::naming(&key, &["spiffe://example.org/a"]);
+    let request = MintX509svidRequest { csr, ttl: TWO_HOURS };
+    let minted = admin.svid().mint_x509svid(request).await.unwrap().into_inner().svid.unwrap();
+    assert_is_cut(left(minted.expires_at));
+    let leaf = Certificate::parse(&minted.cert_chain[0]).unwrap();
+    assert_eq!(unix(leaf.not_after), minted.expires_at, "the answer tells when it ends");
     let request = MintJwtsvidRequest { id: Some(id("/a")), audience: vec!["one".to_owned()], ttl: TWO_HOURS };
-    let refused = admin.svid().mint_jwtsvid(request).await.unwrap_err();
+    let minted = admin.svid().mint_jwtsvid(request).await.unwrap().into_inner().svid.unwrap();
+    assert_eq!(minted.expires_at - minted.issued_at, 30 * 60);
+    let refused = admin.issue_client("alice", TWO_HOURS.into()).await.err().unwrap();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     daemon.ca.terminate().await;
 }

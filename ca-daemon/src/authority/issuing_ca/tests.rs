@@ -157,19 +157,25 @@ fn never_lets_a_leaf_outlive_its_issuer() {
 }
 
 #[test]
-fn refuses_a_lifetime_beyond_the_longest() {
+fn refuses_a_lifetime_beyond_the_longest_but_of_an_svid() {
     let (_, issuing) = authority(KeyKind::EcP256);
-    let refused = issuing.sign(&request_of(KeyKind::EcP256), svid(), Some(DAY * 2), &lifetimes(), now());
-    assert!(matches!(refused, Err(SignError::TooLong { .. })));
+    let client = Subject::Client { common_name: "alice".into(), dns_names: vec![], ip_addresses: vec![] };
+    let server = Subject::Server { dns_names: vec![], ip_addresses: vec!["10.0.0.1".parse().unwrap()] };
+    for subject in [client, server] {
+        let refused = issuing.sign(&request_of(KeyKind::EcP256), subject, Some(DAY * 2), &lifetimes(), now());
+        assert!(matches!(refused, Err(SignError::TooLong { .. })));
+    }
 }
 
 #[test]
-fn cuts_a_default_down_to_the_longest() {
+fn cuts_an_svid_and_a_default_down_to_the_longest() {
     let (_, issuing) = authority(KeyKind::EcP256);
     let minute = Duration::from_secs(60);
     let lifetimes = Lifetimes { longest: minute, ..lifetimes() };
-    let signed = issuing.sign(&request_of(KeyKind::EcP256), svid(), None, &lifetimes, now()).unwrap();
-    assert_eq!(signed.not_after(), now() + minute);
+    for wanted in [None, Some(minute * 2)] {
+        let signed = issuing.sign(&request_of(KeyKind::EcP256), svid(), wanted, &lifetimes, now()).unwrap();
+        assert_eq!(signed.not_after(), now() + minute);
+    }
 }
 
 #[test]
