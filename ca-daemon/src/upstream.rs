@@ -125,11 +125,22 @@ pub async fn follow(lifecycle: &Arc<Lifecycle>, folder: PathBuf) -> Result<(), L
     Ok(())
 }
 
+/// A CA that waits to be certified.
+pub struct PendingRequest {
+    /// The identifier of its key.
+    pub key_id: String,
+    /// The certificate request, DER.
+    pub csr: Vec<u8>,
+}
+
 /// The certificate request of a CA that waits to be certified: the same key until a chain for it was taken in.
 ///
 /// # Errors
 /// When the key cannot be made, kept or used.
-pub async fn pending_request(keys: &KeyStore, trust_domain: &TrustDomain) -> Result<Vec<u8>, UpstreamError> {
+pub async fn pending_request(
+    keys: &KeyStore,
+    trust_domain: &TrustDomain,
+) -> Result<PendingRequest, UpstreamError> {
     let key = match pending_key(keys).await? {
         Some(key) => key,
         None => {
@@ -139,7 +150,8 @@ pub async fn pending_request(keys: &KeyStore, trust_domain: &TrustDomain) -> Res
         }
     };
     let trust_domain = trust_domain.clone();
-    blocking(move || Ok(DomainCa::request(&trust_domain, &key)?)).await
+    blocking(move || Ok(PendingRequest { key_id: key.id(), csr: DomainCa::request(&trust_domain, &key)? }))
+        .await
 }
 
 /// Joins the key of the request that is under way and the chain that an outside CA answered: our CA first, then what

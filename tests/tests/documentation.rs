@@ -2,6 +2,7 @@
 
 use std::{env, fs, path::PathBuf};
 
+use ca_daemon::audit::Action;
 use secplane_configuration::{from_yaml, markdown};
 
 /// Set it to write the page anew.
@@ -74,6 +75,31 @@ fn links_to_pages_that_are_there() {
             }
         }
     }
+}
+
+/// docs/audit.md names exactly the actions that there are. A name that begins with a dot belongs to those before it.
+#[test]
+fn names_every_action_of_the_audit_log() {
+    let page = fs::read_to_string(documentation("audit.md")).unwrap();
+    let (_, section) = page.split_once("\n## What is recorded\n").unwrap();
+    let mut documented = Vec::new();
+    for row in section.lines().take_while(|line| !line.starts_with("## ")) {
+        let Some(names) = row.strip_prefix("| `").and_then(|rest| rest.split('|').next()) else { continue };
+        let mut group = "";
+        for name in names.split('`').step_by(2).filter(|name| !name.is_empty()) {
+            match name.strip_prefix('.') {
+                Some(step) => documented.push(format!("{group}.{step}")),
+                None => {
+                    group = name.split_once('.').unwrap().0;
+                    documented.push(name.to_owned());
+                }
+            }
+        }
+    }
+    documented.sort_unstable();
+    let mut actions: Vec<_> = Action::ALL.iter().map(|action| action.as_str().to_owned()).collect();
+    actions.sort_unstable();
+    assert_eq!(documented, actions);
 }
 
 /// Each lesson stands with tests that are there, and that are run.

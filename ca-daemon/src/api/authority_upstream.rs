@@ -10,10 +10,10 @@ use tonic::{Request, Response, Status};
 use super::{authority::to_wire, refusal::ToStatus, services::Services};
 use crate::{
     access::{Caller, Permission},
-    audit::Action,
+    audit::{Action, Event},
     issuance::Requester,
     store::AuthorityRow,
-    upstream::{UpstreamError, answered_request, forget_request, pending_request},
+    upstream::{PendingRequest, UpstreamError, answered_request, forget_request, pending_request},
 };
 
 /// The most certificates of one chain, and the most roots.
@@ -23,11 +23,20 @@ pub(super) async fn request(
     services: &Services,
     request: Request<GetUpstreamRequestRequest>,
 ) -> Result<Response<GetUpstreamRequestResponse>, Status> {
-    services.authorize(&request, Permission::Admin)?;
-    let csr = pending_request(&services.keys, services.issuance.trust_domain())
+    let caller = services.authorize(&request, Permission::Admin)?;
+    let made = make(services, &caller).await;
+    let csr = services.noted(&caller, Action::AuthorityRequest, "", made)?;
+    Ok(Response::new(GetUpstreamRequestResponse { csr }))
+}
+
+/// A request is handed out once it is on record for which key, and to whom.
+async fn make(services: &Services, caller: &Caller) -> Result<Vec<u8>, Status> {
+    let PendingRequest { key_id, csr } = pending_request(&services.keys, services.issuance.trust_domain())
         .await
         .map_err(|error| error.to_status())?;
-    Ok(Response::new(GetUpstreamRequestResponse { csr }))
+    let event = Event::by(caller, Action::AuthorityRequest, key_id);
+    services.issuance.store().record(event).await.map_err(|error| error.to_status())?;
+    Ok(csr)
 }
 
 /// What was taken in is prepared: in the trust bundle, and signing nothing until it is activated.

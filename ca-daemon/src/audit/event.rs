@@ -210,6 +210,9 @@ actions! {
     AgentEvict = "agent.evict",
     /// A join token was made.
     TokenCreate = "token.create",
+    /// An outside CA was to certify our CA: the key of that was made, if it did not wait already, and the request for it
+    /// was handed out.
+    AuthorityRequest = "authority.request",
     /// The next root or JWT key was made.
     AuthorityPrepare = "authority.prepare",
     /// A root, an issuing CA or a JWT key began to sign.

@@ -136,8 +136,8 @@ async fn has_its_request_answered() {
     };
     assert!(matches!(answer(vec![]).await, Err(UpstreamError::NoRequest)));
 
-    let request = pending_request(&keys, &trust_domain()).await.unwrap();
-    let again = pending_request(&keys, &trust_domain()).await.unwrap();
+    let request = pending_request(&keys, &trust_domain()).await.unwrap().csr;
+    let again = pending_request(&keys, &trust_domain()).await.unwrap().csr;
     let key_of = |request: &[u8]| {
         use x509_parser::prelude::{FromDer, X509CertificationRequest};
         let (_, request) = X509CertificationRequest::from_der(request).unwrap();
@@ -155,7 +155,7 @@ async fn has_its_request_answered() {
     let ca = answer(vec![own, outside.between.clone()]).await.unwrap();
     assert_eq!(ca.key_id(), key.id());
     forget_request(&keys).await.unwrap();
-    let next = pending_request(&keys, &trust_domain()).await.unwrap();
+    let next = pending_request(&keys, &trust_domain()).await.unwrap().csr;
     assert_ne!(key_of(&next), key_of(&request));
 }
 

@@ -315,7 +315,7 @@ async fn signs_below_an_outside_root_that_certified_its_request() {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("if there is an upstream authority"), "{refused}");
     let log = AuditLog::read(&admin).await;
-    for action in ["authority.prepare", "authority.activate"] {
+    for action in ["authority.request", "authority.prepare", "authority.activate"] {
         let record = log.one(action, &prepared.authority_id, AuditOutcome::Done);
         assert!(record.actor.starts_with("admin-socket(uid="), "{record:?}");
     }
@@ -323,6 +323,23 @@ async fn signs_below_an_outside_root_that_certified_its_request() {
     let ca = ca.restart().await;
     assert_eq!(ca.root_fingerprint(), Fingerprint::of(&outside.root));
     verify(&ca.admin().mint("/a", 0).await.unwrap(), &outside.root).unwrap();
+}
+
+#[tokio::test]
+async fn records_a_request_whose_key_cannot_be_kept() {
+    let ca = Ca::start().await;
+    // Files alone can be taken away from under a daemon.
+    let Some(keys) = ca.folder().config.key_folder() else { return };
+    let aside = ca.folder().path().join("keys-aside");
+    fs::rename(&keys, &aside).unwrap();
+    let refused =
+        ca.admin().authority().get_upstream_request(GetUpstreamRequestRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Internal, "{refused}");
+    fs::rename(&aside, &keys).unwrap();
+
+    let ca = ca.restart().await;
+    let record = AuditLog::read(&ca.admin()).await.one("authority.request", "", AuditOutcome::Failed);
+    assert!(record.actor.starts_with("admin-socket(uid="), "{record:?}");
 }
 
 /// It was made here, by the first start.
