@@ -38,7 +38,12 @@ use crate::{
     keys::{KeyStore, RowMac},
     lifecycle::{Lifecycle, Vault},
     limits::Limits,
-    operations::{Metrics, Readiness, backup::half_restored, calls, metrics::Listener},
+    operations::{
+        Metrics, Readiness,
+        backup::{half_restored, record_restore},
+        calls,
+        metrics::Listener,
+    },
     pruning::Pruning,
     registry::Registry,
     replica::replica_id,
@@ -424,6 +429,7 @@ async fn open_store(
     }
     let row_mac = keys.row_mac(store.trust_domain().await?.is_some()).await?;
     store.open_audit_log(audit_key(&keys, replica).await?).await?;
+    record_restore(&config.data_dir, &store).await?;
     Ok(Kept { store, keys, row_mac })
 }
 

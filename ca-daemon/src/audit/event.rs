@@ -243,6 +243,8 @@ actions! {
     KeysRekey = "keys.rekey",
     /// A backup was written.
     BackupWrite = "backup.write",
+    /// The authority began again from a backup.
+    BackupRestore = "backup.restore",
 }
 
 #[cfg(test)]

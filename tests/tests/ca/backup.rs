@@ -17,8 +17,12 @@ use ca_daemon::{
     operations::backup::{self, BackupError, BackupFormError},
 };
 use secplane_identity::{PrivateKey, TrustDomain};
-use secplane_proto::spire::api::server::{bundle::v1::GetBundleRequest, entry::v1::GetEntryRequest};
+use secplane_proto::{
+    secplane::ca::v1::{AuditOutcome, ListLogsRequest},
+    spire::api::server::{bundle::v1::GetBundleRequest, entry::v1::GetEntryRequest},
+};
 use secplane_tests::{
+    audit_log::AuditLog,
     authority::{Ca, CaFolder},
     clients::Clients,
     database::Database,
@@ -130,6 +134,28 @@ async fn begins_an_audit_log_of_its_own() {
     database.close().await;
     // The one that was lost may come back.
     ca.restart().await.admin().mint("/a", 0).await.unwrap();
+}
+
+/// The log of the authority that was lost cannot tell of it.
+#[tokio::test]
+async fn tells_the_new_audit_log_what_it_was_restored_from() {
+    let source = Ca::start().await.stop().await;
+    let file = back_up(&source).await;
+    let folder = beside(&source);
+    let manifest = restore(&folder, &file).await.unwrap();
+    // Told once, however often the daemon starts.
+    let restored = folder.start().await.restart().await;
+    let admin = restored.admin();
+    let log = AuditLog::read(&admin).await;
+    let record = log.one("backup.restore", file.to_str().unwrap(), AuditOutcome::Done);
+    assert_eq!(log.records()[0], record, "nothing stands before it");
+    assert_eq!(record.actor, "ca-daemon");
+    assert_eq!(record.details["created_at"], manifest.created_at.to_string());
+    let logs = admin.audit().list_logs(ListLogsRequest {}).await.unwrap().into_inner().logs;
+    let lost = logs.iter().find(|other| other.log_id != log.id()).unwrap();
+    let checkpoint: Vec<_> = lost.checkpoint.lines().take(3).collect();
+    assert_eq!(record.details["checkpoints"], checkpoint.join(" "));
+    assert!(checkpoint[0].ends_with(&lost.log_id), "{checkpoint:?}");
 }
 
 #[tokio::test]

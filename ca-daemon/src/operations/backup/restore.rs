@@ -15,6 +15,7 @@ use super::{
     BackupError, DatabaseKind, Manifest,
     archive::{self, MAX_PART_BYTES, Place},
     postgres::Import,
+    restored::{self, Restored},
     sqlite,
 };
 use crate::{Config, daemon::take_data_dir, instant::unix, keys::WrappingKey, store::StoreLocation};
@@ -69,6 +70,8 @@ pub async fn restore(
     };
     let leap = leap(manifest.created_at, now);
     let staging = Staging::make(&config.data_dir)?;
+    let note = Restored::new(from, &manifest, now).encode()?;
+    write(&staging.0.join(restored::FILE), &mut note.as_slice())?;
     match location {
         StoreLocation::Sqlite(_) => {
             stage_sqlite(&staging, key, from.to_owned()).await?;
@@ -133,7 +136,7 @@ fn occupied(data_dir: &Path) -> io::Result<bool> {
 /// the data folder is an authority, and none may begin there.
 pub(crate) fn half_restored(data_dir: &Path) -> Option<PathBuf> {
     let staging = data_dir.join(STAGING);
-    // A restore that was refused leaves an empty folder.
+    // A restore that was refused leaves none of them.
     let holds_keys = fs::read_dir(staging.join("keys")).is_ok_and(|mut keys| keys.next().is_some());
     (holds_keys || staging.join("ca.db").exists()).then_some(staging)
 }
@@ -168,8 +171,10 @@ impl Staging {
         write(&self.0.join("keys").join(name), &mut content.take(MAX_PART_BYTES))
     }
 
-    /// The keys first: a database without its keys would look like an authority.
+    /// The keys before the database: without them it would look like an authority. What is to be recorded before both:
+    /// no authority begins without it.
     fn put_in_place(self, data_dir: &Path) -> io::Result<()> {
+        fs::rename(self.0.join(restored::FILE), data_dir.join(restored::FILE))?;
         fs::rename(self.0.join("keys"), data_dir.join("keys"))?;
         let database = self.0.join("ca.db");
         if database.exists() {
