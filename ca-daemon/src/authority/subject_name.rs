@@ -54,3 +54,56 @@ fn value(attribute: &AttributeTypeAndValue<'_>) -> Result<DnValue, String> {
         _ => return Err(unusual()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use rstest::rstest;
+
+    use super::*;
+
+    /// `CN=a` and `O=bb`, as DER.
+    const PLAIN: &[u8] =
+        b"\x31\x0a\x30\x08\x06\x03\x55\x04\x03\x0c\x01a\x31\x0b\x30\x09\x06\x03\x55\x04\x0a\x0c\x02bb";
+
+    /// A certificate of `CN=a, O=bb` with other bytes in place of the name: rcgen cannot say every name.
+    fn named(name: &[u8]) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "a");
+        params.distinguished_name.push(DnType::OrganizationName, "bb");
+        let mut der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
+        let places: Vec<_> =
+            (0..=der.len() - PLAIN.len()).filter(|place| der[*place..].starts_with(PLAIN)).collect();
+        assert_eq!(places.len(), 2, "the issuer and the subject");
+        for place in places {
+            der[place..place + PLAIN.len()].copy_from_slice(name);
+        }
+        der
+    }
+
+    #[test]
+    fn says_a_name_again() {
+        let name = subject_of(&named(PLAIN)).unwrap();
+        assert_eq!(name.get(&DnType::CommonName), Some(&DnValue::Utf8String("a".to_owned())));
+        assert_eq!(name.get(&DnType::OrganizationName), Some(&DnValue::Utf8String("bb".to_owned())));
+    }
+
+    #[rstest]
+    #[case::twice(
+        b"\x31\x0a\x30\x08\x06\x03\x55\x04\x03\x0c\x01a\x31\x0b\x30\x09\x06\x03\x55\x04\x03\x0c\x02bb",
+        "twice"
+    )]
+    #[case::joined(
+        b"\x31\x17\x30\x08\x06\x03\x55\x04\x03\x0c\x01a\x30\x0b\x06\x03\x55\x04\x0a\x0c\x04bbbb",
+        "joins"
+    )]
+    #[case::no_text(
+        b"\x31\x0a\x30\x08\x06\x03\x55\x04\x03\x04\x01a\x31\x0b\x30\x09\x06\x03\x55\x04\x0a\x0c\x02bb",
+        "not text"
+    )]
+    fn refuses_what_it_cannot_say_again(#[case] name: &[u8], #[case] said: &str) {
+        let refused = subject_of(&named(name)).unwrap_err();
+        assert!(refused.contains(said), "{refused}");
+    }
+}
