@@ -77,13 +77,13 @@ impl Clock {
     /// This moment, to ask [`Clock::has_jumped_since`] later.
     #[must_use]
     pub fn moment(&self) -> Moment {
-        Moment { now: self.now(), passed: (self.passed)() }
+        Moment { now: self.now(), passed: self.passed() }
     }
 
     /// Whether the clock was set by more than a minute since then. It may be wrong now, or have been wrong before.
     #[must_use]
     pub fn has_jumped_since(&self, then: Moment) -> bool {
-        let passed = (self.passed)().saturating_sub(then.passed);
+        let passed = self.passed().saturating_sub(then.passed);
         let expected = then.now.checked_add(passed).unwrap_or(then.now);
         let now = self.now();
         let apart = now.duration_since(expected).or_else(|_| expected.duration_since(now));
@@ -94,6 +94,23 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> SystemTime {
         (self.now)()
+    }
+
+    /// How much time has passed since some moment, whatever the clock was set to meanwhile.
+    #[must_use]
+    pub fn passed(&self) -> Duration {
+        (self.passed)()
+    }
+
+    /// Waits until [`Clock::passed`] says at least `due`.
+    pub async fn wait_until_passed(&self, due: Duration) {
+        loop {
+            let left = due.saturating_sub(self.passed());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(self.look_every)).await;
+        }
     }
 
     /// Waits until the clock reads at least `instant`.
@@ -112,6 +129,8 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -133,5 +152,22 @@ mod tests {
         assert!(!clock.has_jumped_since(clock.moment()));
         let free = Clock::of(SystemTime::now);
         assert!(!free.has_jumped_since(free.moment()));
+    }
+
+    #[tokio::test]
+    async fn waits_for_time_to_pass_whatever_the_clock_is_set_to() {
+        let (now, passed) = (Arc::new(AtomicU64::new(1_800_000_000)), Arc::new(AtomicU64::new(5)));
+        let (says, passes) = (Arc::clone(&now), Arc::clone(&passed));
+        let clock = Clock::of(move || from_unix(says.load(Ordering::Relaxed).try_into().unwrap()));
+        let clock = clock.while_passes(move || Duration::from_secs(passes.load(Ordering::Relaxed)));
+        let due = clock.passed() + Duration::from_secs(10);
+        for (by_now, by_passed, is_over) in [(3600, 9, false), (0, 1, true)] {
+            now.fetch_add(by_now, Ordering::Relaxed);
+            passed.fetch_add(by_passed, Ordering::Relaxed);
+            let is_over_now = clock.wait_until_passed(due).now_or_never().is_some();
+            assert_eq!(is_over_now, is_over, "{by_now} {by_passed}");
+        }
+        now.fetch_sub(7200, Ordering::Relaxed);
+        assert!(clock.wait_until_passed(due).now_or_never().is_some(), "set back, and due all the same");
     }
 }

@@ -13,7 +13,7 @@
 //! | [`workload`] | the Workload API as a workload calls it |
 //! | [`plain_http`] | plain HTTP, one request a connection |
 //! | [`audit_log`] | the audit log as an auditor reads it |
-//! | [`moved_clock`] | a clock that a test moves on |
+//! | [`moved_clock`] | a clock that a test moves on, and one that stands still |
 //! | [`database`] | the daemon's database, opened behind its back |
 //! | [`postgres`] | a PostgreSQL server of this test process |
 //!

@@ -1,4 +1,4 @@
-//! A clock that a test moves on: hours of rotation in a moment.
+//! A clock that a test moves on: hours of rotation in a moment. And one that stands still.
 
 use std::{
     sync::{
@@ -33,4 +33,12 @@ impl MovedClock {
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
+}
+
+/// A clock that stands still. An authority by it never looks by itself for what may have changed: what it heeds, it was
+/// told of.
+#[must_use]
+pub fn stopped() -> Clock {
+    let at = SystemTime::now();
+    Clock::of(move || at)
 }

@@ -281,7 +281,8 @@ async fn revokes_what_was_issued_for_a_key_while_the_news_was_on_its_way() {
     assert!(open.issuance.record(&latecomer.serial).await.unwrap().revoked_at.is_some());
 }
 
-/// Looking every few seconds is for what nobody tells of. A revocation does not wait for it.
+/// Looking every few seconds is for what nobody tells of. A revocation does not wait for it: here the clock stands
+/// still, and while it does nobody looks.
 #[tokio::test]
 async fn heeds_what_another_replica_revoked_as_soon_as_it_is_told() {
     let world = World::new();
@@ -305,7 +306,7 @@ async fn heeds_what_another_replica_revoked_as_soon_as_it_is_told() {
     tokio::select! {
         // It listens before it is told.
         biased;
-        () = upkeep.keep_current_when_told() => panic!("it has ended"),
+        () = upkeep.keep_current() => panic!("it has ended"),
         heeded = tokio::time::timeout(MINUTE, heeded) => heeded.unwrap(),
     }
 }

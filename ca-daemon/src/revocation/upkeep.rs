@@ -12,10 +12,7 @@ use secplane_identity::{
     revocation::{KeyHash, SerialNumber},
     x509::Certificate,
 };
-use tokio::{
-    sync::broadcast::error::RecvError,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -57,7 +54,6 @@ pub struct Upkeep {
     max_entries: usize,
     /// The issuers of whom it was reported already that they have more.
     overfull: Mutex<HashSet<String>>,
-    look_every: Duration,
 }
 
 /// Who signs what is due.
@@ -89,13 +85,7 @@ impl Upkeep {
     #[must_use]
     pub fn new(revoker: Arc<Revoker>, signers: Signers, validity: Duration) -> Self {
         revoker.set_list_validity(validity);
-        Self {
-            revoker,
-            signers,
-            max_entries: MAX_ENTRIES,
-            overfull: Mutex::default(),
-            look_every: LOOK_EVERY,
-        }
+        Self { revoker, signers, max_entries: MAX_ENTRIES, overfull: Mutex::default() }
     }
 
     /// Brings the lists up to date once, before the first of them is asked for, and takes from them what the database
@@ -133,23 +123,18 @@ impl Upkeep {
         self.max_entries = entries;
     }
 
-    /// Works for ever, and looks at nothing before it is told.
-    #[cfg(test)]
-    pub(super) async fn keep_current_when_told(mut self) {
-        self.look_every = Duration::from_secs(24 * 3600);
-        self.keep_current().await;
-    }
-
-    async fn keep_current(&self) {
+    /// Works for ever. How often it looks goes by the clock: while that stands still, it heeds only what it is told of.
+    pub(super) async fn keep_current(&self) {
+        let clock = &self.revoker.clock;
         let mut notices = self.revoker.store.changes();
-        let mut look_at = Instant::now() + self.look_every;
+        let mut look_at = clock.passed() + LOOK_EVERY;
         loop {
             let signing = tokio::select! {
                 () = self.revoker.news.notified() => {
                     tokio::time::sleep(COALESCE).await;
                     Signing::Here
                 }
-                () = sleep_until(look_at) => Signing::Here,
+                () = clock.wait_until_passed(look_at) => Signing::Here,
                 notice = notices.recv() => match notice {
                     Ok(Notice::Revocations | Notice::Authorities | Notice::Everything)
                     | Err(RecvError::Lagged(_)) => Signing::Elsewhere,
@@ -162,8 +147,8 @@ impl Upkeep {
                 tracing::error!(%error, "what is revoked could not be read from the database; it is tried again");
             }
             look_at = match signing {
-                Signing::Here => Instant::now() + self.look_every,
-                Signing::Elsewhere => look_at.min(Instant::now() + GRACE),
+                Signing::Here => clock.passed() + LOOK_EVERY,
+                Signing::Elsewhere => look_at.min(clock.passed() + GRACE),
             };
         }
     }

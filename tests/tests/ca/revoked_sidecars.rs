@@ -8,9 +8,10 @@ use hyper::{StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use secplane_proto::spire::api::types;
 use secplane_tests::{
-    authority::Ca,
+    authority::{Ca, CaFolder},
     entries::entry_for_this_process,
     holder::{Holder, client_config, open},
+    moved_clock::stopped,
     soon,
 };
 use tokio::task::JoinHandle;
@@ -66,9 +67,10 @@ impl Sidecar {
     }
 }
 
+/// The authority's clock stands still: it never looks for what is revoked, so what the bundle service hears was pushed.
 #[tokio::test]
 async fn ends_the_poll_of_a_revoked_sidecar_and_refuses_the_next() {
-    let ca = Ca::start().await;
+    let ca = CaFolder::new().start_with_clock(stopped()).await;
     let service = start(&ca).await;
     let holder = ca.admin().mint("/ns/travel/sa/booking", 0).await.unwrap();
     let other = ca.admin().mint("/ns/travel/sa/booking", 0).await.unwrap();

@@ -1,9 +1,10 @@
 //! Replicas tell one another what they change; none of them finds out by looking now and then.
 //!
-//! How fast that is nobody measures here. The tests see that a notice leaves with each kind of change, and that a
-//! replica heeds a notice and nothing else. They would miss a daemon that keeps a notice back for a while, and one that
-//! heeds those of entries but finds the rest by looking: that it heeds those of revocations is tried in
-//! `ca-daemon/src/revocation/tests.rs`, and authorities are looked at by the clock when a step is due, hours apart.
+//! How fast that is nobody measures here. The tests see that a notice leaves with each kind of change, and that of
+//! entries a replica misses what it is not told of. What is looked at now and then besides goes by the clock:
+//! revocations every ten seconds, authorities when a step is due. `two_that_must_be_told` stops it for the tests that
+//! show that a change reaches another replica without such a look. All of them would miss a daemon that keeps a notice
+//! back for a while; how long the way takes is a figure of `benches/run`.
 
 use ca_daemon::config::DatabaseConfig;
 use secplane_proto::spire::api::{

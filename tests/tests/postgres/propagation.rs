@@ -29,7 +29,7 @@ use secplane_tests::{
 };
 use tonic::{Code, Request, Streaming, metadata::MetadataValue};
 
-use super::{two, until};
+use super::{two, two_that_must_be_told, until};
 
 /// A request for a step that is taken at once.
 fn forced<T>(message: T) -> Request<T> {
@@ -50,7 +50,7 @@ async fn is_cut_off<T>(mut stream: Streaming<T>) {
 
 #[tokio::test]
 async fn end_the_open_streams_of_whoever_was_revoked_elsewhere() {
-    let (one, other) = two().await;
+    let (one, other) = two_that_must_be_told().await;
     let (revoked, spared) =
         (one.admin().mint("/revoked", 0).await.unwrap(), one.admin().mint("/spared", 0).await.unwrap());
     let bundle = other.bundle().await;

@@ -14,13 +14,18 @@ use secplane_proto::{
     secplane::ca::v1::{
         RekeyRequest, RevokeCertificateRequest, WatchTrustBundleRequest, rekey_request::NewWrappingKey,
     },
-    spire::api::server::localauthority::v1::{
-        PrepareX509AuthorityRequest, local_authority_client::LocalAuthorityClient,
+    spire::api::server::{
+        bundle::v1::GetBundleRequest,
+        localauthority::v1::{
+            PrepareJwtAuthorityRequest, PrepareX509AuthorityRequest,
+            local_authority_client::LocalAuthorityClient,
+        },
     },
 };
 use secplane_tests::{
     authority::{Ca, CaFolder},
     entries::{entry, entry_for_this_process},
+    moved_clock::stopped,
     soon,
 };
 
@@ -29,6 +34,32 @@ async fn two() -> (Ca, Ca) {
     let first = CaFolder::new();
     let second = CaFolder::replica_of(&first);
     (first.start().await, second.start().await)
+}
+
+/// Two replicas whose clock stands still: what one of them heeds of the other it was told of, for it never looks by
+/// itself.
+///
+/// A replica reads everything once when it begins to listen. That is over here: of a change of each kind it knows.
+async fn two_that_must_be_told() -> (Ca, Ca) {
+    let clock = stopped();
+    let first = CaFolder::new();
+    let second = CaFolder::replica_of(&first);
+    let (one, other) = (first.start_with_clock(clock.clone()).await, second.start_with_clock(clock).await);
+
+    let created = one.admin().create_entry(entry("/known", &["uid:4711"])).await;
+    until("an entry", async || other.admin().get_entry(&created.id).await.ok()).await;
+    one.admin().local_authority().prepare_jwt_authority(PrepareJwtAuthorityRequest {}).await.unwrap();
+    until("a prepared key", async || {
+        let bundle = other.admin().bundle().get_bundle(GetBundleRequest::default()).await.unwrap();
+        (bundle.into_inner().jwt_authorities.len() == 2).then_some(())
+    })
+    .await;
+    // Last, because whoever heeds the others looks for it, too.
+    let holder = one.admin().mint("/known", 0).await.unwrap();
+    let clients = other.connect_as(&holder).await;
+    one.admin().revoke(&holder).await.unwrap();
+    until("a refusal", async || clients.renew().await.err()).await;
+    (one, other)
 }
 
 /// Asks until the answer is there: it has to come by itself.
@@ -72,7 +103,7 @@ async fn begin_an_authority_together() {
 
 #[tokio::test]
 async fn hear_of_each_others_entries() {
-    let (one, other) = two().await;
+    let (one, other) = two_that_must_be_told().await;
     let created = one.admin().create_entry(entry_for_this_process("/a")).await;
     until("the entry at the other replica", async || other.admin().get_entry(&created.id).await.ok()).await;
     let mut svids = other.workload().x509_svids().await.unwrap();
@@ -136,7 +167,7 @@ async fn create_an_entry_once() {
 
 #[tokio::test]
 async fn refuse_what_another_one_revoked() {
-    let (one, other) = two().await;
+    let (one, other) = two_that_must_be_told().await;
     let holder = one.admin().issue_client("alice", 0).await.unwrap();
     let clients = other.connect_as(&holder).await;
     clients.renew().await.unwrap();
@@ -147,7 +178,7 @@ async fn refuse_what_another_one_revoked() {
 
 #[tokio::test]
 async fn publish_one_bundle() {
-    let (one, other) = two().await;
+    let (one, other) = two_that_must_be_told().await;
     let mut bundles = other
         .admin()
         .trust_bundle()
@@ -161,7 +192,7 @@ async fn publish_one_bundle() {
         .prepare_x509_authority(PrepareX509AuthorityRequest {})
         .await
         .unwrap();
-    assert_eq!(soon("the prepared root at the other replica", roots()).await, 2);
+    soon("the prepared root at the other replica", async { while roots().await != 2 {} }).await;
 }
 
 #[tokio::test]
