@@ -2,8 +2,10 @@
 
 use std::{env, error::Error, fmt::Write, fs, path::Path};
 
-const FILES: &[&str] = &[
-    "spire/api/types/types.proto",
+use protox::prost::Message;
+
+/// The services of the authority.
+const SERVER: &[&str] = &[
     "spire/api/server/svid/v1/svid.proto",
     "spire/api/server/entry/v1/entry.proto",
     "spire/api/server/bundle/v1/bundle.proto",
@@ -17,14 +19,20 @@ const FILES: &[&str] = &[
     "secplane/ca/v1/certificates.proto",
     "secplane/ca/v1/revocations.proto",
     "secplane/ca/v1/authority.proto",
-    "secplane/ca/store/v1/agents.proto",
-    "google/rpc/status.proto",
-    "spiffe/workload.proto",
 ];
+/// The service of the Workload API's socket.
+const WORKLOAD: &[&str] = &["spiffe/workload.proto"];
+/// Messages without a service.
+const MESSAGES: &[&str] =
+    &["spire/api/types/types.proto", "secplane/ca/store/v1/agents.proto", "google/rpc/status.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = env::var("OUT_DIR")?;
+    let out = Path::new(&out);
+    fs::write(out.join("server.bin"), described(SERVER)?)?;
+    fs::write(out.join("workload.bin"), described(WORKLOAD)?)?;
+    let descriptors = protox::compile([SERVER, WORKLOAD, MESSAGES].concat(), ["proto"])?;
     let mut methods: Vec<String> = descriptors
         .file
         .iter()
@@ -43,11 +51,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(list, "    {method:?},")?;
     }
     list.push_str("]\n");
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("methods.rs"), list)?;
+    fs::write(out.join("methods.rs"), list)?;
     tonic_prost_build::configure()
         .generate_default_stubs(false)
         // An audit record has one encoding: a hash map's order differs from one process to the next.
         .btree_map(".secplane.ca.v1.AuditRecord")
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// The descriptors of files and of all that they import, without what only their authors need.
+fn described(files: &[&str]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut descriptors = protox::compile(files, ["proto"])?;
+    for file in &mut descriptors.file {
+        file.source_code_info = None;
+    }
+    Ok(descriptors.encode_to_vec())
 }

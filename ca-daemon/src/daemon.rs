@@ -348,7 +348,7 @@ impl CaDaemon {
         let seen = services.witness.clone();
         let admins = move |peer: LocalPeer| seen.connected(&Caller::LocalAdmin(peer), "admin-socket");
         tasks.spawn(serve_unix(admin, services.routes(), counted(Listener::Admin), stop.clone(), admins));
-        let workload_routes = Routes::new(WorkloadApi::service(agent));
+        let workload_routes = WorkloadApi::routes(agent);
         let workload_routes = witnessed(workload_routes, services.witness.clone(), Callers::Workloads);
         let workload_routes =
             calls::observed(workload_routes.into_axum_router(), Arc::clone(&services.metrics));

@@ -1,9 +1,15 @@
-//! The wire contracts of Secplane as generated Rust: messages, clients and servers, nothing else.
+//! The wire contracts of Secplane as generated Rust: messages, clients and servers, and their descriptors.
 //!
 //! The `.proto` files in `proto/` are the source and carry the documentation of every message.
 
 /// The path of every method that the contracts define, such as `/SpiffeWorkloadAPI/FetchX509SVID`, in order.
 pub const METHODS: &[&str] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));
+
+/// The authority's services with all their messages: an encoded `google.protobuf.FileDescriptorSet`.
+pub const SERVER_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/server.bin"));
+
+/// The Workload API with all its messages: an encoded `google.protobuf.FileDescriptorSet`.
+pub const WORKLOAD_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/workload.bin"));
 
 /// The SPIFFE Workload API (it has no protobuf package).
 pub mod workload {

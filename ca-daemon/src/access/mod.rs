@@ -5,7 +5,7 @@
 //! | the local admin socket | everything |
 //! | an X.509-SVID whose ID has an admin entry | everything |
 //! | the X.509-SVID of an attested node agent | ask for its entries and their SVIDs, renew itself as an agent |
-//! | any certificate of this authority | renew itself, read the trust bundle, have cards verified |
+//! | any certificate of this authority | renew itself, read the trust bundle, have cards verified, list the services |
 //! | nobody in particular | read the trust bundle, prove itself to be a node |
 //!
 //! A caller whose certificate was revoked may do nothing at all.

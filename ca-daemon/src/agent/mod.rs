@@ -11,16 +11,25 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use secplane_identity::{KeyKind, SpiffeId};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 use crate::{
-    Config, attest::ExecutableHashes, federation::Federation, issuance::Issuance, jwt_svids::JwtSvids,
-    registry::Registry, revocation::Revoker,
+    Config,
+    attest::{AttestedProcess, ExecutableHashes},
+    federation::Federation,
+    issuance::Issuance,
+    jwt_svids::JwtSvids,
+    registry::Registry,
+    revocation::Revoker,
 };
 
 pub(crate) use updates::MAX_LISTS_BYTES;
 pub use workload_api::WorkloadApi;
 
-use self::{calls::Calls, svids::SvidCache};
+use self::{
+    calls::{Calls, OpenCall},
+    svids::SvidCache,
+};
 
 /// Serves the workloads of one node out of an authority in the same process.
 pub struct Agent {
@@ -78,6 +87,14 @@ impl Agent {
             calls: Calls::default(),
             settings,
             shutdown,
+        })
+    }
+
+    /// Counts one more call of a process, unless it or its user has too many open.
+    fn begin_call(&self, process: &AttestedProcess) -> Result<OpenCall, Status> {
+        self.calls.begin(process).map_err(|error| {
+            tracing::warn!(%error, "a call to the Workload API is refused");
+            Status::resource_exhausted(error.to_string())
         })
     }
 

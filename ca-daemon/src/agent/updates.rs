@@ -74,10 +74,7 @@ pub(super) struct Answer<T> {
 
 impl View {
     pub(super) fn new(agent: Arc<Agent>, process: Arc<AttestedProcess>) -> Result<Self, Status> {
-        let open = agent.calls.begin(&process).map_err(|error| {
-            tracing::warn!(%error, "a call to the Workload API is refused");
-            Status::resource_exhausted(error.to_string())
-        })?;
+        let open = agent.begin_call(&process)?;
         let entries = agent.registry.changes();
         let bundle = agent.issuance.bundle();
         let federation = agent.federation.changes();

@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
+use http::Extensions;
 use secplane_proto::workload::{
     JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
     ValidateJwtsvidResponse, WitBundlesRequest, WitBundlesResponse, WitsvidRequest, WitsvidResponse,
     X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
     spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer},
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
     Agent,
     updates::{ATTESTATION_FAILED, View},
 };
-use crate::api::AcceptedUnix;
+use crate::{
+    api::{AcceptedUnix, Admission, with_reflection},
+    attest::AttestedProcess,
+};
 
 /// Every call must carry this, so that a browser or a proxy cannot be made to send one by accident
 /// (SPIFFE Workload Endpoint, section 4.1).
@@ -25,10 +29,16 @@ const SECURITY_HEADER: &str = "workload.spiffe.io";
 pub struct WorkloadApi(Arc<Agent>);
 
 impl WorkloadApi {
-    /// The service to put on a Unix socket.
+    /// The routes to put on a Unix socket: the service, and reflection. The latter asks for no security header: it
+    /// tells nothing of any workload.
     #[must_use]
-    pub fn service(agent: Arc<Agent>) -> SpiffeWorkloadApiServer<Self> {
-        SpiffeWorkloadApiServer::new(Self(agent))
+    pub fn routes(agent: Arc<Agent>) -> Routes {
+        let (counting, stop) = (Arc::clone(&agent), agent.shutdown.clone());
+        let admit = move |extensions: &Extensions| -> Result<Admission, Status> {
+            Ok(Box::new(counting.begin_call(&process(extensions)?)?))
+        };
+        let routes = Routes::new(SpiffeWorkloadApiServer::new(Self(agent)));
+        with_reflection(routes, &[secplane_proto::WORKLOAD_DESCRIPTORS], admit, stop)
     }
 
     fn view<T>(&self, request: &Request<T>) -> Result<View, Status> {
@@ -36,13 +46,16 @@ impl WorkloadApi {
         if header.is_none_or(|value| value != "true") {
             return Err(Status::invalid_argument("security header missing from request"));
         }
-        let process = request
-            .extensions()
-            .get::<AcceptedUnix>()
-            .and_then(AcceptedUnix::process)
-            .ok_or_else(|| Status::unavailable(ATTESTATION_FAILED))?;
-        View::new(Arc::clone(&self.0), process)
+        View::new(Arc::clone(&self.0), process(request.extensions())?)
     }
+}
+
+/// The process at the other end of a connection.
+fn process(extensions: &Extensions) -> Result<Arc<AttestedProcess>, Status> {
+    extensions
+        .get::<AcceptedUnix>()
+        .and_then(AcceptedUnix::process)
+        .ok_or_else(|| Status::unavailable(ATTESTATION_FAILED))
 }
 
 fn no_wit() -> Status {

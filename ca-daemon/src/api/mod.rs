@@ -22,6 +22,7 @@ mod local_authority;
 mod logger;
 mod not_given;
 mod page;
+mod reflection;
 mod refusal;
 mod revocations;
 mod services;
@@ -33,5 +34,6 @@ mod unix_socket;
 
 pub use cuttable::Cuttable;
 pub use denials::{Callers, witnessed};
-pub use services::{Services, caller_of};
+pub(crate) use reflection::{Admission, with_reflection};
+pub use services::Services;
 pub use unix_socket::{AcceptedUnix, SocketError, SocketLimits, UnixSocket};

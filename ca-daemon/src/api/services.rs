@@ -39,6 +39,7 @@ use super::{
     health::HealthApi,
     local_authority::LocalAuthorityApi,
     logger::LoggerApi,
+    reflection::{Admission, with_reflection},
     refusal::ToStatus,
     revocations::RevocationsApi,
     svid::SvidApi,
@@ -138,9 +139,22 @@ impl Services {
             .add_service(AgentCardsApi::server(Arc::clone(self)))
             .add_service(HealthServer::new(HealthApi(Arc::clone(self))))
             .add_service(AuditServer::new(AuditApi::new(Arc::clone(self))));
+        let routes = self.described(routes);
         let witnessed =
             denials::witnessed(routes, self.witness.clone(), Callers::OfServices { insecure: self.insecure });
         Routes::from(calls::observed(witnessed.into_axum_router(), Arc::clone(&self.metrics)))
+    }
+
+    /// With reflection for whoever has an identity here: who has none may call next to nothing.
+    fn described(self: &Arc<Self>, routes: Routes) -> Routes {
+        let services = Arc::clone(self);
+        let descriptors = [secplane_proto::SERVER_DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET];
+        let admit = move |extensions: &Extensions| -> Result<Admission, Status> {
+            let caller = services.caller_behind(extensions)?;
+            services.permit(&caller, Permission::Authenticated)?;
+            Ok(Box::new(()))
+        };
+        with_reflection(routes, &descriptors, admit, self.shutdown.clone())
     }
 
     /// The caller of a request, once they may do what needs `permission`.
@@ -166,7 +180,12 @@ impl Services {
 
     /// The caller of a request, whatever they may do.
     pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        caller_of(request, self.insecure)
+        self.caller_behind(request.extensions())
+    }
+
+    fn caller_behind(&self, extensions: &Extensions) -> Result<Caller, Status> {
+        Origin::of(extensions)
+            .caller(self.insecure)
             .ok_or_else(|| Status::unauthenticated("the connection does not say who is calling"))
     }
 
@@ -212,11 +231,6 @@ impl Services {
             over.to_status()
         })
     }
-}
-
-/// Who sent a request, by the connection that it came over; `None` when that cannot be told.
-pub fn caller_of<T>(request: &Request<T>, insecure: bool) -> Option<Caller> {
-    Origin::of(request.extensions()).caller(insecure)
 }
 
 /// Where a request came from. Kept beside the request it costs little; the caller is made of it when they are needed.

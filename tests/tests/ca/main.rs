@@ -32,6 +32,7 @@ mod jwt_svids;
 mod keys;
 mod operations;
 mod played_back_rows;
+mod reflection;
 mod refused_rows;
 mod reload;
 mod renewal;

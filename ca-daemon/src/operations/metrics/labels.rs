@@ -33,11 +33,17 @@ pub(super) fn known_method(path: &str) -> &'static str {
     let methods = secplane_proto::METHODS;
     match methods.binary_search(&path) {
         Ok(found) => methods[found],
-        Err(_) => known_word(path, HEALTH_METHODS),
+        Err(_) => known_word(path, METHODS_OF_GRPC),
     }
 }
 
-const HEALTH_METHODS: &[&str] = &["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"];
+/// What gRPC itself defines.
+const METHODS_OF_GRPC: &[&str] = &[
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 
 /// The name of a status code, as the gRPC documentation spells it.
 pub(super) fn code(code: Code) -> &'static str {
