@@ -47,6 +47,7 @@ pub(crate) fn names() -> Vec<&'static str> {
         "check_and_compile_3_tiers_per_s",
         "global_change_10k_identities_ms",
         "resources_by_size",
+        "revocation_reaches_sidecar_ms",
         // Those of two replicas, which need PostgreSQL, come last: where there is none, the others have been taken.
         "issue_x509_svid_16_two_replicas",
         "revocation_reaches_streams_ms",
@@ -68,6 +69,7 @@ pub(crate) async fn measure(name: &str, cli: &Cli) {
         "check_and_compile_3_tiers_per_s" => policies::check_and_compile(name, cli).await,
         "global_change_10k_identities_ms" => policies::global_change(name, cli).await,
         "resources_by_size" => policies::resources_by_size(name, cli).await,
+        "revocation_reaches_sidecar_ms" => propagation::revoked_sidecar(name, cli).await,
         "issue_x509_svid_16_two_replicas" => issue(name, cli, &Server::start_two().await, 1).await,
         "revocation_reaches_streams_ms" => propagation::revocation(name).await,
         "entry_reaches_replica_ms" => propagation::entry(name).await,

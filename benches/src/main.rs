@@ -8,7 +8,7 @@
 //! | [`cards`] | verifying AgentCards, in this process |
 //! | [`policies`] | the bundle service's way in, in this process |
 //! | [`gate`] | the gate on texts that are hard to compile, in this process |
-//! | [`propagation`] | how soon one replica heeds what was done at another |
+//! | [`propagation`] | how soon other replicas and the bundle service heed what was done |
 //! | [`figures`] | what is measured, one function a figure |
 #![expect(
     clippy::unwrap_used,

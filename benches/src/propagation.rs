@@ -1,4 +1,4 @@
-//! How soon one replica heeds what was done at another one, both on one PostgreSQL.
+//! How soon others heed what was done at an authority: another replica on the same PostgreSQL, the bundle service.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,13 @@ use secplane_proto::{
         types,
     },
 };
+use secplane_tests::{
+    sidecars::{Bundles, Sidecar},
+    workload::Workload,
+};
 use serde_json::json;
 
-use crate::{agent::Agent, figures::figure, server::Server};
+use crate::{Cli, agent::Agent, figures::figure, server::Server};
 
 /// How often it is measured.
 const ROUNDS: usize = 50;
@@ -32,6 +36,31 @@ pub(crate) async fn revocation(name: &str) {
             Instant::now()
         });
         one.process.admin().revoke(&holder).await.unwrap();
+        let answered = Instant::now();
+        times.push(ended.await.unwrap().saturating_duration_since(answered));
+    }
+    print(name, times);
+}
+
+/// From the answer to `RevokeCertificate` until the bundle service, in this process, ends the connection of the
+/// certificate's holder and with it their held poll.
+pub(crate) async fn revoked_sidecar(name: &str, cli: &Cli) {
+    let authority = Server::start(cli.postgres).await;
+    let admin = authority.process.admin();
+    let workload = Workload::at(&authority.folder.config.workload_api_socket());
+    let service = Bundles::start(&admin, &workload).await;
+    let trusted = authority.process.bundle().await;
+    let mut times = Vec::new();
+    for round in 0..ROUNDS {
+        let holder = admin.mint(&format!("/ns/travel/sa/sidecar-{round}"), 0).await.unwrap();
+        let mut sidecar = Sidecar::connect(&trusted, &service, &holder).await;
+        let bundle = sidecar.pull(None).await.unwrap();
+        let etag = bundle.headers()["etag"].to_str().unwrap().to_owned();
+        let ended = tokio::spawn(async move {
+            sidecar.pull(Some(&etag)).await.expect_err("the poll is held until the connection ends");
+            Instant::now()
+        });
+        admin.revoke(&holder).await.unwrap();
         let answered = Instant::now();
         times.push(ended.await.unwrap().saturating_duration_since(answered));
     }

@@ -10,6 +10,7 @@
 //! | [`holder`] | a certificate with its key, and how one is obtained |
 //! | [`requests`] | certificate requests |
 //! | [`entries`] | registration entries |
+//! | [`sidecars`] | a bundle service in this process, and the sidecars that poll it |
 //! | [`workload`] | the Workload API as a workload calls it |
 //! | [`plain_http`] | plain HTTP, one request a connection |
 //! | [`audit_log`] | the audit log as an auditor reads it |
@@ -38,6 +39,7 @@ pub mod plain_http;
 pub mod postgres;
 pub mod process;
 pub mod requests;
+pub mod sidecars;
 pub mod workload;
 
 use std::{fmt::Display, future::Future, time::Duration};
