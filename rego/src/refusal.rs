@@ -109,6 +109,10 @@ pub struct Refusal {
     pub suggestion: Option<String>,
 }
 
+/// The longest name that a message repeats, in characters, and the longest message: whoever writes a policy chooses how
+/// long its names are.
+const NAME_CHARACTERS: usize = 200;
+const MESSAGE_CHARACTERS: usize = 2_000;
 /// The longest source line that a refusal repeats, in characters.
 const SOURCE_LINE_CHARACTERS: usize = 200;
 
@@ -135,7 +139,7 @@ impl Refusal {
         Self {
             location: Location { file: Arc::clone(file), line, column },
             code,
-            message,
+            message: with_short_names(message),
             source_line: source_line.chars().take(SOURCE_LINE_CHARACTERS).collect(),
             suggestion: None,
         }
@@ -144,6 +148,73 @@ impl Refusal {
     /// The same refusal with advice.
     #[must_use]
     pub fn suggest(self, suggestion: impl Into<String>) -> Self {
-        Self { suggestion: Some(suggestion.into()), ..self }
+        Self { suggestion: Some(with_short_names(suggestion.into())), ..self }
+    }
+}
+
+/// A message of which long names are cut: whatever has no space and no quotation mark in it counts as one.
+pub(crate) fn with_short_names(message: String) -> String {
+    if message.len() <= NAME_CHARACTERS {
+        return message;
+    }
+    let mut short = String::new();
+    let (mut of_name, mut of_message) = (0, 0);
+    for character in message.chars() {
+        of_name = if character.is_whitespace() || character == '`' { 0 } else { of_name + 1 };
+        if of_name > NAME_CHARACTERS + 1 {
+            continue;
+        }
+        of_message += 1;
+        let ends = of_message > MESSAGE_CHARACTERS;
+        short.push(if ends || of_name > NAME_CHARACTERS { '…' } else { character });
+        if ends {
+            break;
+        }
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::Gate;
+
+    /// What is refused of a module, in which `NAME` stands for a long name.
+    fn refusals(text: &str, name: &str) -> Vec<Refusal> {
+        let gate = Gate::default();
+        match gate.parse("a.rego", text.replace("NAME", name).as_bytes()) {
+            Ok(module) => gate.check(&[module]),
+            Err(refusals) => refusals,
+        }
+    }
+
+    #[rstest]
+    #[case::a_function("package a\n\nx := NAME(1)\n")]
+    #[case::a_variable("package a\n\nx := NAME\n")]
+    #[case::a_clash("package a\n\nNAME := 1\n\nNAME(x) := x\n")]
+    #[case::a_circle("package a\n\nNAME := NAME\n")]
+    #[case::a_string_with_spaces("package a\n\nx := data.a[\"NAME NAME\"](1)\n")]
+    #[case::an_import("package a\n\nimport NAME\n")]
+    fn no_message_repeats_a_long_name(#[case] text: &str) {
+        for name in ["n".repeat(100_000), "n n ".repeat(10_000)] {
+            let found = refusals(text, &name);
+            assert!(!found.is_empty());
+            for refusal in found {
+                for told in [Some(refusal.message), refusal.suggestion].into_iter().flatten() {
+                    assert!(told.chars().count() <= MESSAGE_CHARACTERS + 1, "{told:.300}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shows_where_a_name_is_cut_and_all_of_a_short_one() {
+        let message = |name: &str| refusals("package a\n\nx := NAME(1)\n", name)[0].message.clone();
+        let short = "n".repeat(NAME_CHARACTERS);
+        assert_eq!(message(&short), format!("there is no function `{short}`"));
+        assert_eq!(message(&"n".repeat(100_000)), format!("there is no function `{short}…`"));
+        assert_eq!(with_short_names(message(&"n".repeat(100_000))), message(&"n".repeat(100_000)));
     }
 }

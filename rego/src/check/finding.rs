@@ -1,6 +1,6 @@
 //! What a stage finds: a refusal whose place is not looked up yet.
 
-use crate::{Code, Refusal, syntax::Offset};
+use crate::{Code, Refusal, refusal::with_short_names, syntax::Offset};
 
 use super::program::Program;
 
@@ -26,6 +26,6 @@ impl Finding {
     pub(super) fn refusal(self, program: &Program) -> Option<Refusal> {
         let module = program.modules.get(self.module)?;
         let refusal = module.refuse(self.at, self.code, self.message);
-        Some(Refusal { suggestion: self.suggestion, ..refusal })
+        Some(Refusal { suggestion: self.suggestion.map(with_short_names), ..refusal })
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::{
     Code,
     capabilities::{Builtin, Capabilities},
+    refusal::with_short_names,
     syntax::{
         Module, Name, Names, Offset,
         ast::{Body, Expression, ExpressionId, ExpressionKind, Rule, TermId, Terms, Tree, Value, Withs},
@@ -111,7 +112,9 @@ impl Program {
         code: Code,
         message: impl Into<String>,
     ) -> Finding {
-        Finding { module, at, code, message: message.into(), suggestion: None }
+        // There may be far more findings than are told.
+        let message = with_short_names(message.into());
+        Finding { module, at, code, message, suggestion: None }
     }
 
     /// A variable of the compiler's own.

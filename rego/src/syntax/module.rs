@@ -10,7 +10,7 @@ use super::{
     parse::{Language, SyntaxError, parse},
     position::{Lines, Offset, Position},
 };
-use crate::{Code, Location, Refusal};
+use crate::{Code, Location, Refusal, refusal::with_short_names};
 
 /// The longest text, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
@@ -204,7 +204,8 @@ fn check_text<'a>(file: &Arc<str>, text: &'a [u8]) -> Result<&'a str, Refusal> {
 fn refusals(file: &Arc<str>, text: &str, lines: &Lines, errors: &[SyntaxError]) -> Vec<Refusal> {
     let refuse = |error: &SyntaxError| {
         let found = refusal(file, text, lines, Offset(error.at), (Code::Parse, error.problem.message()));
-        Refusal { suggestion: error.suggestion.as_ref().map(ToString::to_string), ..found }
+        let suggestion = error.suggestion.as_ref().map(|suggestion| with_short_names(suggestion.to_string()));
+        Refusal { suggestion, ..found }
     };
     errors.iter().take(MOST).map(refuse).collect()
 }
@@ -219,5 +220,5 @@ fn refusal(
     let Position { line, column } = lines.position(text, at);
     let location = Location { file: Arc::clone(file), line, column };
     let source_line = lines.line(text, at).chars().take(SOURCE_LINE_CHARACTERS).collect();
-    Refusal { location, code, message, source_line, suggestion: None }
+    Refusal { location, code, message: with_short_names(message), source_line, suggestion: None }
 }
