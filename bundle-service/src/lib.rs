@@ -51,6 +51,7 @@ pub mod policy;
 pub mod policy_tests;
 pub mod refusal;
 pub mod service;
+mod shorten;
 pub mod source;
 mod sources;
 pub mod tiers;

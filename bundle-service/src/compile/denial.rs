@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use secplane_rego::{Module, syntax::RuleKind};
 
 use super::confine::DECISION_POINTS;
-use crate::tiers::TierKind;
+use crate::{shorten::cut, tiers::TierKind};
+
+/// The longest reason, in bytes. It stands in each of a tier's modules, and names in it are as long as their authors made
+/// them; but whatever else is in a bundle, there is place for tiers that deny.
+const MAX_REASON_BYTES: usize = 1024;
 
 /// A module of our own making: its path in the tier's folder, and its text.
 pub(crate) struct Made {
@@ -13,19 +17,34 @@ pub(crate) struct Made {
     pub(crate) text: String,
 }
 
+/// Why a tier denies, in so few bytes that every bundle has place for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Reason(String);
+
+impl Reason {
+    pub(crate) fn new(text: &str) -> Self {
+        let mut text = text.to_owned();
+        cut(&mut text, MAX_REASON_BYTES);
+        Self(text)
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        self.0
+    }
+}
+
 /// The modules of a tier that denies everything and says why. `deny` stands as well: a tier that consults others
 /// may let an `override` pass over an `allow`, but not over that.
-pub(crate) fn tier(kind: TierKind, reason: &str) -> Vec<Made> {
-    let reason = literal(reason);
-    let made = DECISION_POINTS.iter().map(|point| Made {
+pub(crate) fn tier(kind: TierKind, reason: &Reason) -> [Made; DECISION_POINTS.len()] {
+    let reason = literal(&reason.0);
+    DECISION_POINTS.map(|point| Made {
         path: format!("denied/{}.rego", point.join("/")),
         text: format!(
             "package {}.{}\n\nallow := false\n\nreason := {reason}\n\ndeny contains reason\n",
             kind.root().join("."),
             point.join("."),
         ),
-    });
-    made.collect()
+    })
 }
 
 /// The modules that make every decision point of the global tier defined, whatever the input is.
@@ -65,9 +84,9 @@ fn complete(point: &[&str; 2], modules: &[&Module]) -> Option<Made> {
     Some(Made { path, text })
 }
 
-/// A text as a Rego string: every JSON string is one.
+/// A text as a Rego string: every JSON string is one, but a byte order mark may stand in no module.
 fn literal(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    serde_json::Value::from(text).to_string().replace('\u{feff}', "\\ufeff")
 }
 
 #[cfg(test)]
@@ -89,8 +108,8 @@ mod tests {
     #[case(TierKind::Namespace)]
     #[case(TierKind::Client)]
     fn a_denied_tier_denies_and_says_why(#[case] kind: TierKind) {
-        let made: Vec<_> =
-            tier(kind, "broken \"x\"\n\u{2028}").iter().map(|made| parse(&made.text)).collect();
+        let told = "broken \"x\"\n\u{2028}\u{feff}";
+        let made: Vec<_> = tier(kind, &Reason::new(told)).iter().map(|made| parse(&made.text)).collect();
         assert_eq!(Gate::default().check(&made), []);
         for point in DECISION_POINTS {
             let package = format!("data.{}.{}", kind.root().join("."), point.join("."));
@@ -98,8 +117,8 @@ mod tests {
                 evaluate(&made, &json!({}), &format!("{package}.{rule}"), &json!({})).unwrap().unwrap()
             };
             assert_eq!(decide("allow"), json!(false));
-            assert_eq!(decide("reason"), json!("broken \"x\"\n\u{2028}"));
-            assert_eq!(decide("deny"), json!(["broken \"x\"\n\u{2028}"]));
+            assert_eq!(decide("reason"), json!(told));
+            assert_eq!(decide("deny"), json!([told]));
         }
     }
 

@@ -439,7 +439,9 @@ impl Policies {
             Err(reason) => {
                 let last = |name: &ResourceKey| Some(self.resources.get(name)?.last_in(key)?.stored.clone());
                 let last: Vec<StoredVersion> = members.iter().filter_map(last).collect();
-                (Some(Tier::denied(kind, &reason)), Some(reason), last)
+                let tier = Tier::denied(kind, &reason);
+                let denied = tier.denied.clone();
+                (Some(tier), denied, last)
             }
         };
         if !members.is_empty() {

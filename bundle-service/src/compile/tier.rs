@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::{
     archive::{Member, entry_name},
-    confine::{Replacing, confine},
+    confine::{DECISION_POINTS, Replacing, confine},
     contradiction, cost,
-    denial::{self, Made},
+    denial::{self, Made, Reason},
     documents::merged,
     parts::Parts,
 };
@@ -168,10 +168,29 @@ impl Tier {
 
     /// A tier that denies everything, and says why.
     pub(crate) fn denied(kind: TierKind, reason: &str) -> Self {
-        let made = denial::tier(kind, reason);
-        let modules = made.iter().filter_map(|made| ParsedModule::made(kind, made)).collect();
-        Self { denied: Some(reason.to_owned()), ..Self::new(kind, Parts { modules, ..Parts::default() }) }
+        let reason = Reason::new(reason);
+        let (member, modules) = denying(kind, denial::tier(kind, &reason));
+        Self { modules, member, denied: Some(reason.into_text()), tests: None }
     }
+}
+
+/// What denies, packed and read. Without it in a bundle, the tiers above would take the tier for absent, and those below
+/// could allow: if it cannot be read, there is something in its place that can and says less; and packed is the text,
+/// whatever is read of it.
+fn denying(kind: TierKind, made: [Made; DECISION_POINTS.len()]) -> (Member, Vec<ParsedModule>) {
+    let read = |made: &[Made]| -> Option<Vec<ParsedModule>> {
+        made.iter().map(|made| ParsedModule::made(kind, made)).collect()
+    };
+    let (made, modules) = match read(&made) {
+        Some(modules) => (made, modules),
+        None => {
+            let made = denial::tier(kind, &Reason::new("it is broken, and how cannot be said here"));
+            let modules = read(&made).unwrap_or_default();
+            (made, modules)
+        }
+    };
+    let texts = made.iter().map(|made| (None, made.path.as_str(), made.text.as_str()));
+    (pack_texts(kind, texts, None), modules)
 }
 
 /// A global tier of these parts, with the modules that it still needs.
@@ -218,18 +237,104 @@ pub(super) fn most_bytes(parts: &Parts) -> usize {
 }
 
 fn pack(kind: TierKind, parts: &Parts) -> Member {
-    let modules = parts.modules.iter().enumerate().map(|(number, part)| {
-        let owner = part.owner.as_ref().map(ToString::to_string).unwrap_or_default();
-        let origin = Origin { resource: part.owner.clone(), path: part.path.clone() };
-        (entry_name(kind.folder(), number, &owner, &part.path), origin, part.module.text())
+    let modules =
+        parts.modules.iter().map(|part| (part.owner.as_ref(), part.path.as_str(), part.module.text()));
+    pack_texts(kind, modules, merged(&parts.documents))
+}
+
+/// Packs modules, each with its owner, its path and its text, and the documents that they decide by.
+fn pack_texts<'a>(
+    kind: TierKind,
+    modules: impl Iterator<Item = (Option<&'a ResourceKey>, &'a str, &'a str)>,
+    documents: Option<String>,
+) -> Member {
+    let modules = modules.enumerate().map(|(number, (owner, path, text))| {
+        let origin = Origin { resource: owner.cloned(), path: path.to_owned() };
+        let owner = owner.map(ToString::to_string).unwrap_or_default();
+        (entry_name(kind.folder(), number, &owner, path), origin, text)
     });
     let modules: Vec<_> = modules.collect();
     let origins: BTreeMap<&str, &Origin> =
         modules.iter().map(|(name, origin, _)| (name.as_str(), origin)).collect();
     // OPA passes over a file of this name; it is for whoever looks into the bundle.
     let origins = (format!("/authbridge/{}/{ORIGINS}", kind.folder()), json!(origins).to_string());
-    let data = merged(&parts.documents).map(|text| (format!("/{}/data.json", kind.root().join("/")), text));
+    let data = documents.map(|text| (format!("/{}/data.json", kind.root().join("/")), text));
     let entries = modules.iter().map(|(name, _, text)| (name.as_str(), *text));
     let made = std::iter::once(&origins).chain(&data).map(|(name, text)| (name.as_str(), text.as_str()));
     Member::pack(entries.chain(made).map(|(name, text)| (name, text.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        compile::tests::{allowed, id, policies, set},
+        tiers::TierKey,
+    };
+
+    const CLIENT_ALLOW: &str = "package authbridge.client.inbound.request\n\nallow := true\n";
+
+    /// A text of so many characters that compressing makes hardly smaller.
+    fn noise(seed: &str, characters: usize) -> String {
+        let digest = |n: usize| Digest::of(&[seed.as_bytes(), &n.to_be_bytes()]).to_string();
+        let mut text: String = (0..=characters / 64).map(digest).collect();
+        text.truncate(characters);
+        text
+    }
+
+    /// Whether a client whose own policy allows everything is allowed something below this namespace tier.
+    fn is_allowed_below(tier: Tier) -> bool {
+        let mut policies = policies();
+        policies.apply(&[set("team-a/agent:client", &[("a.rego", CLIENT_ALLOW)])]);
+        assert!(allowed(&mut policies, &id("team-a", "agent")));
+        policies.tiers.insert(TierKey::Namespace("team-a".to_owned()), Arc::new(tier));
+        allowed(&mut policies, &id("team-a", "agent"))
+    }
+
+    #[test]
+    fn denies_for_a_reason_of_any_length_and_stays_small() {
+        for reason in [noise("long", 5_000_000), "\u{1}".repeat(100_000), "\u{feff}".to_owned()] {
+            let tier = Tier::denied(TierKind::Namespace, &reason);
+            assert_eq!(tier.modules.len(), DECISION_POINTS.len());
+            assert!(tier.member.bytes.len() < 4 * 1024, "{}", tier.member.bytes.len());
+            assert!(!is_allowed_below(tier));
+        }
+    }
+
+    #[test]
+    fn denies_where_what_denies_cannot_be_read() {
+        let broken = denial::tier(TierKind::Namespace, &Reason::new("x"))
+            .map(|made| Made { text: format!("{}\nallow if {{\n", made.text), ..made });
+        let (member, modules) = denying(TierKind::Namespace, broken);
+        assert_eq!(modules.len(), DECISION_POINTS.len());
+        assert!(!is_allowed_below(Tier { modules, member, denied: Some("x".to_owned()), tests: None }));
+    }
+
+    #[test]
+    fn a_policy_with_a_name_as_long_as_a_module_denies() {
+        let mut policies = policies();
+        let content = format!("package authbridge.ns.p\n\nx := {}(1)\n", "f".repeat(1_048_500));
+        policies.apply(&[
+            set("team-a/agent:client", &[("a.rego", CLIENT_ALLOW)]),
+            set("team-a/p:namespace", &[("a.rego", &content)]),
+        ]);
+        assert!(!allowed(&mut policies, &id("team-a", "agent")));
+        let bundle = policies.bundle(&id("team-a", "agent")).unwrap();
+        assert!(bundle.denied().is_some_and(|reason| reason.contains("team-a/p") && reason.len() <= 1024));
+    }
+
+    #[test]
+    fn broken_policies_with_long_names_make_no_bundle_large() {
+        let mut policies = policies();
+        let content = |package: &str| {
+            format!("package authbridge.{package}.p\n\nx := f{}(1)\n", noise(package, 1_000_000))
+        };
+        policies.apply(&[
+            set("team-a/p:namespace", &[("a.rego", &content("ns"))]),
+            set("team-a/agent:client", &[("a.rego", &content("client"))]),
+        ]);
+        let size = policies.bundle(&id("team-a", "agent")).unwrap().bytes().len();
+        assert!(size < 16 * 1024, "{size}");
+        assert!(!allowed(&mut policies, &id("team-a", "agent")));
+    }
 }

@@ -19,9 +19,9 @@ use super::{
     inventory::{Entry, Shared, StoredKey},
     lease::Leadership,
     object, report,
-    status::{AuthorizationPolicyStatus, Fingerprint, PUBLISHED, cut},
+    status::{AuthorizationPolicyStatus, Fingerprint, PUBLISHED},
 };
-use crate::{catalog::Catalog, compile::Verdict, policy::ResourceKey};
+use crate::{catalog::Catalog, compile::Verdict, policy::ResourceKey, shorten::cut};
 
 /// How often all statuses are compared. What differs at two looks in a row is no status that is on its way.
 const LOOK: Duration = Duration::from_secs(30);

@@ -21,9 +21,12 @@ use serde_json::json;
 use super::{
     MANAGER,
     inventory::{Entry, StoredKey},
-    status::{ACCEPTED, AuthorizationPolicyStatus, Condition, PUBLISHED, cut},
+    status::{ACCEPTED, AuthorizationPolicyStatus, Condition, PUBLISHED},
 };
-use crate::policy::{KIND, VERSION};
+use crate::{
+    policy::{KIND, VERSION},
+    shorten::cut,
+};
 
 /// The API server refuses a longer note.
 pub(super) const MAX_NOTE_BYTES: usize = 1024;

@@ -17,6 +17,7 @@ use crate::{
     compile::{Standing, Verdict},
     policy_tests::TestSummary,
     refusal::Refusal,
+    shorten::cut,
     tiers::TierKey,
 };
 
@@ -273,18 +274,6 @@ fn describe_one(refusal: &Refusal) -> String {
 
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// Shortens a text to so many bytes, between characters.
-pub(super) fn cut(text: &mut String, bytes: usize) {
-    if text.len() > bytes {
-        let mut end = bytes.saturating_sub('…'.len_utf8());
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        text.push('…');
-    }
 }
 
 #[cfg(test)]

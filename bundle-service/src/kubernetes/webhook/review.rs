@@ -9,12 +9,10 @@ use kube::{
 };
 
 use crate::{
-    kubernetes::{
-        object,
-        status::{cut, describe},
-    },
+    kubernetes::{object, status::describe},
     policy::{KIND, ResourceKey, VERSION},
     refusal::{Refusal, Severity},
+    shorten::cut,
     source::Object,
 };
 
