@@ -270,10 +270,10 @@ mod tests {
         let (p, q) = (stored("p", BROKEN), stored("q", &allow_if(2)));
         let resources = BTreeMap::from([(key("p"), good(&p)), (key("q"), good(&q))]);
         let stood = [(&key("p"), p.hash), (&key("q"), q.hash)];
-        let tier = PublishedTier::of(Some(Digest::of(&[b"a tier"])), false, stood);
+        let tier = PublishedTier::of(Some(Digest::of(&[b"a tier"])), false, None, stood);
         let tiers = BTreeMap::from([(p.tier.clone(), tier)]);
         let mut policies = policies();
-        policies.restore(Remembered { resources, tiers, ..Remembered::default() });
+        policies.restore(Remembered { resources, tiers });
         let q = set("team-a/q:namespace", &[("a.rego", &allow_if(2))]);
         policies.take_in(&[set("team-a/p:namespace", &[("a.rego", BROKEN)]), q], &[]);
         for name in ["p", "q"] {

@@ -7,6 +7,7 @@
 //! | [`resource`] | the versions of one resource |
 //! | [`choice`] | what administrators chose of resources |
 //! | `merge`, `testing`, `blame` | which versions stand together in a tier, what their tests say, and of whom |
+//! | `tested` | what tests came to |
 //! | `misfits` | which versions keep a tier's from standing together |
 //! | `outside` | what else is wrong with versions that reach outside their tier |
 //! | `allowance`, `postponed`, `again` | how much a namespace may take, and when those that did not end are tried again |
@@ -58,6 +59,7 @@ mod room;
 mod share;
 mod size;
 mod start;
+mod tested;
 mod testing;
 pub mod tier;
 pub mod verdict;

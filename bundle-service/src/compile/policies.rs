@@ -24,7 +24,7 @@ use super::{
     room::Room,
     share::Shares,
     start,
-    testing::Tested,
+    tested::TestResults,
     tier::{Tier, completed},
 };
 use crate::{
@@ -65,8 +65,8 @@ pub struct Policies {
     pub(super) checked: Checked,
     /// What runs the tests of resources; without it they are not run.
     pub(super) tester: Option<Arc<dyn Tester>>,
-    /// What tests came to, by what was tested.
-    pub(super) tested: HashMap<Digest, Tested>,
+    /// What tests came to.
+    pub(super) tested: TestResults,
     /// What is not tested again yet.
     pub(super) postponed: Postponed,
     /// What a namespace may take in one change, and what is left of it for the tier that is being rebuilt.
@@ -101,6 +101,8 @@ pub struct PublishedTier {
     pub denied: bool,
     /// What identifies the versions in it: they may change in what is not part of its content, such as tests.
     pub versions: Digest,
+    /// The tests that it passed, as far as that is known.
+    pub tests: Option<PassedTests>,
 }
 
 impl PublishedTier {
@@ -109,12 +111,20 @@ impl PublishedTier {
     pub fn of<'a>(
         digest: Option<Digest>,
         denied: bool,
+        tests: Option<PassedTests>,
         members: impl IntoIterator<Item = (&'a ResourceKey, Digest)>,
     ) -> Self {
         let named = |(key, hash): (&ResourceKey, Digest)| format!("{key} {hash}");
         let mut names: Vec<String> = members.into_iter().map(named).collect();
         names.sort();
-        Self { digest, denied, versions: Digest::of(&names.iter().map(String::as_bytes).collect::<Vec<_>>()) }
+        let versions = Digest::of(&names.iter().map(String::as_bytes).collect::<Vec<_>>());
+        Self { digest, denied, versions, tests }
+    }
+
+    /// The same, with what was known of its tests before, if nothing is known of them now and all else is as it was.
+    fn knowing(self, before: Option<&Self>) -> Self {
+        let same = before.filter(|before| self == Self { tests: None, ..**before });
+        Self { tests: self.tests.or(same.and_then(|before| before.tests)), ..self }
     }
 }
 
@@ -125,8 +135,6 @@ pub struct Remembered {
     pub resources: BTreeMap<ResourceKey, RememberedResource>,
     /// The tiers.
     pub tiers: BTreeMap<TierKey, PublishedTier>,
-    /// The tests that they passed.
-    pub tested: Vec<PassedTests>,
 }
 
 impl Policies {
@@ -148,7 +156,7 @@ impl Policies {
             fitting: Vec::new(),
             checked: Checked::default(),
             tester: None,
-            tested: HashMap::new(),
+            tested: TestResults::default(),
             postponed: Postponed::default(),
             allowance: Allowance::default(),
             left: Allowance::default(),
@@ -186,7 +194,9 @@ impl Policies {
             self.remembered.insert(key, resource);
         }
         self.published = remembered.tiers;
-        remembered.tested.into_iter().for_each(|passed| self.restore_passed(passed));
+        for (tier, published) in &self.published {
+            self.tested.stands(tier, published.tests);
+        }
     }
 
     /// Takes changes in and rebuilds the tiers that they touch, which it returns.
@@ -455,7 +465,10 @@ impl Policies {
             (_, None) => drop(self.tiers.remove(key)),
         }
         let versions = members_in_force.iter().map(|version| (&version.policy.key, version.hash));
-        let published = PublishedTier::of(digest, denied.is_some(), versions);
+        let published = PublishedTier::of(digest, denied.is_some(), tests, versions);
+        // Tests of which it becomes known that they passed are written down as well, or each start would run them again.
+        let published = published.knowing(self.published.get(key));
+        self.tested.stands(key, published.tests);
         if self.published.insert(key.clone(), published) != Some(published) {
             let (tier, members, causes) = (key.clone(), members_in_force, causes.list());
             self.journal.publications.push(Publication { tier, digest, denied, members, tests, causes });

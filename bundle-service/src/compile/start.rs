@@ -155,19 +155,36 @@ mod tests {
     /// Of an earlier release, whose history does not say what tests came to.
     #[test]
     fn runs_tests_of_which_nothing_is_known_after_the_start() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(start(folder.path(), &[policy("team-a", 1)]));
-        let limits = HistoryLimits::default();
-        let (_history, mut opened) =
-            History::open(folder.path(), "secplane-system", limits, UNIX_EPOCH).unwrap();
-        opened.remembered.tested.clear();
+        let (folder, changes) = (tempfile::tempdir().unwrap(), [policy("team-a", 1)]);
+        let open = || {
+            let limits = HistoryLimits::default();
+            History::open(folder.path(), "secplane-system", limits, UNIX_EPOCH).unwrap()
+        };
+        let (mut earlier, _) = counted();
+        earlier.take_in(&changes, &[]);
+        let mut published = earlier.take_journal().publications;
+        published.iter_mut().for_each(|publication| publication.tests = None);
+        open().0.publish(&published, UNIX_EPOCH).unwrap();
+
+        let (mut history, opened) = open();
         let (mut policies, counting) = counted();
         policies.restore(opened.remembered);
-        policies.take_in(&[policy("team-a", 1)], &[]);
+        policies.take_in(&changes, &[]);
         assert!(is_newest(&policies, "team-a"), "it stood");
-        assert_eq!(counting.runs(), 0);
+        assert_eq!((counting.runs(), policies.take_journal().publications.len()), (0, 0));
         take_turn(&mut policies);
         assert_eq!(counting.runs(), 1);
         assert!(policies.to_try_again().is_empty());
+        let published = policies.take_journal().publications;
+        assert_eq!(published.len(), 1, "what they came to is written down");
+        history.publish(&published, UNIX_EPOCH).unwrap();
+        policies.apply(&changes);
+        assert_eq!(policies.take_journal().publications, [], "once");
+        drop(history);
+
+        let (policies, counting) = start(folder.path(), &changes);
+        assert_eq!(counting.runs(), 0);
+        assert!(policies.to_try_again().is_empty());
+        assert_eq!(open().1.remembered.tiers.len(), 1);
     }
 }

@@ -11,6 +11,7 @@ use super::{
     misfits::is_unjudged,
     parts::Parts,
     publication::PassedTests,
+    tested::Tested,
     tier::{ParsedModule, completed},
 };
 use crate::{
@@ -23,8 +24,6 @@ use crate::{
     tiers::{TierKey, TierKind},
 };
 
-/// How many contents are remembered with what their tests came to.
-const MAX_REMEMBERED: usize = 10_000;
 /// How long one test may take.
 const ONE_MS: u64 = 1000;
 /// What evaluates tests comes with the release.
@@ -34,14 +33,6 @@ const LIMITS: &str = "test_limits";
 /// That of refusals of what was not tested: for lack of time, or of a child.
 const BUDGET: &str = "test_budget";
 const START: &str = "test_start";
-
-/// What the tests of a tier came to.
-#[derive(Debug, Clone)]
-pub(super) struct Tested {
-    /// What they say against it.
-    refusals: Vec<Refusal>,
-    summary: Option<TestSummary>,
-}
 
 impl Policies {
     /// The tests that each tier's resources bring, ready to run, for tiers that have some.
@@ -99,25 +90,13 @@ impl Policies {
             }
             Err(failure) => (vec![Refusal::new("test", failure.to_string())], None),
         };
-        self.remember_tested(content, Tested { refusals: refusals.clone(), summary });
+        self.tested.remember(content, Tested { refusals: refusals.clone(), summary });
         refusals
     }
 
     /// Remembers of parts whose tests were run apart that they passed.
     pub(super) fn remember_passed(&mut self, kind: TierKind, parts: &Parts, summary: TestSummary) {
-        self.restore_passed(PassedTests { content: self.content_of_tests(kind, parts), summary });
-    }
-
-    fn remember_tested(&mut self, content: Digest, tested: Tested) {
-        if self.tested.len() >= MAX_REMEMBERED {
-            self.tested.clear();
-        }
-        self.tested.insert(content, tested);
-    }
-
-    /// Takes in that tests passed before a start.
-    pub(super) fn restore_passed(&mut self, PassedTests { content, summary }: PassedTests) {
-        self.remember_tested(content, Tested { refusals: Vec::new(), summary: Some(summary) });
+        self.tested.remember(self.content_of_tests(kind, parts), Tested::passed(summary));
     }
 
     fn content_of_tests(&self, kind: TierKind, parts: &Parts) -> Digest {

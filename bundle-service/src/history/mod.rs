@@ -341,9 +341,9 @@ fn remember(path: &Path, contents: &Contents, opened: &mut Opened) {
         }
         if complete {
             let members = published.members.iter().map(|member| (&member.resource, member.version));
-            let kept = PublishedTier::of(published.digest, published.denied.is_some(), members);
+            let (digest, denied) = (published.digest, published.denied.is_some());
+            let kept = PublishedTier::of(digest, denied, published.tests, members);
             opened.remembered.tiers.insert(tier.clone(), kept);
-            opened.remembered.tested.extend(published.tests);
         }
     }
     for (resource, pin) in &contents.pins {
