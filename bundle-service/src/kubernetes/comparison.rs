@@ -44,6 +44,8 @@ pub(super) struct Comparison {
     replica: String,
     /// What differed at the last look.
     suspects: BTreeMap<StoredKey, Suspect>,
+    /// How often it was looked.
+    looks: u64,
 }
 
 /// A status that is not what this replica would write.
@@ -51,6 +53,19 @@ struct Suspect {
     uid: String,
     there: Fingerprint,
     own: Fingerprint,
+    /// The namespace, and the hash of what is in force there: those of one tier differ together.
+    tier: (String, Option<String>),
+    /// What is known of it, if it was so at two looks in a row.
+    lasting: Option<Lasting>,
+}
+
+/// What is known of a status that stays another one. It holds until it is asked again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lasting {
+    /// At which look the API server was last asked.
+    asked: u64,
+    /// Whether it was something else that is served, and not other words for it.
+    otherwise: bool,
     /// When it was said.
     said: Option<Instant>,
 }
@@ -70,7 +85,7 @@ impl Comparison {
         leadership: Leadership,
         replica: String,
     ) -> Self {
-        Self { client, shared, catalog, leadership, replica, suspects: BTreeMap::new() }
+        Self { client, shared, catalog, leadership, replica, suspects: BTreeMap::new(), looks: 0 }
     }
 
     /// Compares until `shutdown`.
@@ -89,31 +104,39 @@ impl Comparison {
 
     async fn look(&mut self) {
         let before = std::mem::take(&mut self.suspects);
+        self.looks += 1;
         // Who writes the statuses is what the others differ from.
         let all = if self.leadership.is_held() { Vec::new() } else { self.shared.inventory().stored() };
-        let (mut differing, mut asked) = (BTreeSet::new(), 0);
         for chunk in all.chunks(CHUNK) {
             for deviation in self.deviations(chunk).await {
                 let mut suspect = Suspect::of(&deviation);
                 let seen = before.get(&deviation.at).filter(|seen| seen.is_as(&suspect));
-                if let Some(seen) = seen
-                    && asked < MOST_ASKED
-                {
-                    asked += 1;
-                    suspect.said = seen.said;
-                    if self.is_served_otherwise(&deviation).await {
-                        differing.insert(deviation.at.key.clone());
-                        if suspect.said.is_none_or(|said| said.elapsed() >= SAID_AGAIN)
-                            && self.say(&deviation).await
-                        {
-                            suspect.said = Some(Instant::now());
-                        }
-                    }
-                }
+                suspect.lasting = seen.map(|seen| seen.lasting.unwrap_or_default());
                 self.suspects.insert(deviation.at, suspect);
             }
         }
-        self.shared.inventory().differ(differing);
+        let asked = in_turn(&self.suspects);
+        for deviation in self.deviations(&asked).await {
+            self.ask_of(&deviation).await;
+        }
+        let otherwise = |suspect: &Suspect| suspect.lasting.is_some_and(|lasting| lasting.otherwise);
+        let differing = self.suspects.iter().filter(|(_, suspect)| otherwise(suspect));
+        self.shared.inventory().differ(differing.map(|(at, _)| at.key.clone()).collect());
+    }
+
+    /// Asks the API server for the status that stands there, and says what differs.
+    async fn ask_of(&mut self, deviation: &Deviation) {
+        let suspect = self.suspects.get(&deviation.at).filter(|seen| seen.is_as(&Suspect::of(deviation)));
+        let Some(mut lasting) = suspect.and_then(|suspect| suspect.lasting) else { return };
+        lasting.asked = self.looks;
+        lasting.otherwise = self.is_served_otherwise(deviation).await;
+        let is_new = lasting.said.is_none_or(|said| said.elapsed() >= SAID_AGAIN);
+        if lasting.otherwise && is_new && self.say(deviation).await {
+            lasting.said = Some(Instant::now());
+        }
+        if let Some(suspect) = self.suspects.get_mut(&deviation.at) {
+            suspect.lasting = Some(lasting);
+        }
     }
 
     async fn deviations(&self, chunk: &[StoredKey]) -> Vec<Deviation> {
@@ -152,13 +175,36 @@ impl Comparison {
 }
 
 impl Suspect {
-    fn of(Deviation { entry, own, .. }: &Deviation) -> Self {
-        Self { uid: entry.uid.clone(), there: entry.status, own: own.fingerprint(), said: None }
+    fn of(Deviation { at, entry, own }: &Deviation) -> Self {
+        let tier = (at.key.namespace.clone(), own.bundle_hash.clone());
+        Self { uid: entry.uid.clone(), there: entry.status, own: own.fingerprint(), tier, lasting: None }
     }
 
     fn is_as(&self, other: &Self) -> bool {
         (&self.uid, self.there, self.own) == (&other.uid, other.there, other.own)
     }
+}
+
+/// Of which objects the API server is asked at this look: those that it was not asked of for the longest, and first one of
+/// each tier.
+fn in_turn(suspects: &BTreeMap<StoredKey, Suspect>) -> Vec<StoredKey> {
+    let mut tiers: BTreeMap<&(String, Option<String>), Vec<(u64, &StoredKey)>> = BTreeMap::new();
+    for (at, suspect) in suspects {
+        if let Some(lasting) = suspect.lasting {
+            tiers.entry(&suspect.tier).or_default().push((lasting.asked, at));
+        }
+    }
+    let mut order: Vec<(bool, u64, &StoredKey)> = Vec::new();
+    for mut members in tiers.into_values() {
+        members.sort();
+        let of_tier = members.last().map_or(0, |(asked, _)| *asked);
+        for (number, (asked, at)) in members.into_iter().enumerate() {
+            let is_first = number == 0;
+            order.push((!is_first, if is_first { of_tier } else { asked }, at));
+        }
+    }
+    order.sort();
+    order.into_iter().take(MOST_ASKED).map(|(_, _, at)| at.clone()).collect()
 }
 
 /// Whether two statuses tell of different things in force. Why, and by whose choice, may differ.
