@@ -159,6 +159,7 @@ mod tests {
             tests::{id, object, policies, set},
         },
         digest::Digest,
+        source::Change,
     };
 
     const BY: &str = "user 0: test";
@@ -256,6 +257,23 @@ mod tests {
         policies.choose(&[(key("p"), Choice::Newest)], BY).unwrap();
         let verdict = policies.verdict(&key("p")).unwrap();
         assert!(matches!(verdict.standing, Standing::Newest { .. }), "{:?}", verdict.standing);
+    }
+
+    /// Earlier releases told the first fault alone, and knew the resource by it.
+    #[test]
+    fn a_choice_from_before_an_upgrade_holds_where_a_resource_has_several_faults() {
+        let modules = [("a//b.rego", allow_if(1)), ("./c.rego", allow_if(2))];
+        let modules = modules.each_ref().map(|(path, content)| (*path, content.as_str()));
+        let invalid = object("team-a/p:namespace", &modules);
+        let faults = invalid.policy.clone().unwrap_err();
+        assert!(faults.len() > 1, "{faults:?}");
+        let of = Digest::of(&[b"invalid", faults[0].message.as_bytes()]);
+        let pin = Some(Pin { to: None, of, by: BY.to_owned() });
+        let resources = BTreeMap::from([(key("p"), RememberedResource { good: None, pin })]);
+        let mut policies = policies();
+        policies.restore(Remembered { resources, ..Remembered::default() });
+        policies.take_in(&[Change::Set(Arc::new(invalid))], &[]);
+        assert_eq!(policies.take_journal().released, []);
     }
 
     /// Its denials would go with it, while what others allow stays.

@@ -628,13 +628,14 @@ pub(super) fn touch(touched: &mut Touched, tiers: impl Iterator<Item = TierKey>,
     }
 }
 
-/// What a resource is: its version, or what makes it invalid.
+/// What a resource is: its version, or the first that makes it invalid. Choices are kept on disk with it, so it stays what it
+/// was in earlier releases.
 fn state(object: &Object) -> Digest {
     match &object.policy {
         Ok(policy) => policy.version(),
         Err(refusals) => {
-            let messages = refusals.iter().map(|refusal| refusal.message.as_bytes());
-            Digest::of(&std::iter::once(b"invalid".as_slice()).chain(messages).collect::<Vec<_>>())
+            let first = refusals.first().map(|refusal| refusal.message.as_str()).unwrap_or_default();
+            Digest::of(&[b"invalid", first.as_bytes()])
         }
     }
 }
