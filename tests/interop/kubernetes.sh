@@ -105,17 +105,6 @@ crash() {
     wait "$pid" || true
 }
 
-# A port that nothing listens on at the moment.
-free_port() {
-    local port
-    while :; do
-        # Below those that the kernel gives to clients: none of them takes it in the meantime.
-        port=$((20000 + RANDOM % 12000))
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-    done
-    echo "$port"
-}
-
 # ---- The bundle service ----
 
 # What deploy/kubernetes sets up, as far as it needs no nodes: namespace, account and rights.

@@ -181,6 +181,17 @@ stop_all() {
     exit "$status"
 }
 
+# A port that nothing listens on at the moment.
+free_port() {
+    local port
+    while :; do
+        # Below those that the kernel gives to clients: none of them takes it in the meantime.
+        port=$((20000 + RANDOM % 12000))
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
 # ---- Waiting and failing ----
 
 # await SECONDS WHAT COMMAND...: until the command succeeds; fails after so many seconds, or when a started process

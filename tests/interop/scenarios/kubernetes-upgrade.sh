@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The API server is replaced by one of the next minor version, on the same etcd, while the bundle service follows it: the
 # service goes on without a restart, publishes what is applied afterwards, and writes statuses.
-# seconds: 300
+# seconds: 900
 
 # shellcheck source=../stack.sh
 source "${BASH_SOURCE[0]%/*}/../stack.sh"

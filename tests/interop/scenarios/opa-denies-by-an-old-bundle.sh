@@ -34,7 +34,11 @@ has_another_end() { (($(ends_at "$1") > $2)); }
 allows_until() { allows "$1" || (($(date +%s) >= $2)); }
 
 start_ca
-start_bundle_service "$REPOSITORY/policies" "bundle_lifetime: ${LIFETIME_SECONDS}s"
+configure_bundle_service "{directory: $REPOSITORY/policies}" "bundle_lifetime: ${LIFETIME_SECONDS}s"
+# The sidecars know the service by its address, which is its own also while it is gone.
+sed -i "s/^listen: .*/listen: 127.0.0.1:$(free_port)/" "$WORK/bundle-service.yaml"
+register_service
+serve_bundles
 secctl svid issue --spiffe-id "$BOOKING" --out "$WORK/booking"
 start_opa newest "$WORK/booking" authz=bundles/self.tar.gz
 start_oldest_opa oldest "$WORK/booking" authz=bundles/self.tar.gz
@@ -67,8 +71,6 @@ for opa in newest oldest; do
     done
 done
 
-# The sidecars know it by the address that it had.
-sed -i "s/^listen: .*/listen: 127.0.0.1:${BUNDLE_SERVICE##*:}/" "$WORK/bundle-service.yaml"
 serve_bundles
 for opa in newest oldest; do
     await "$RETRIED_SECONDS" "$opa decides again once the service is back" allows "$opa"
