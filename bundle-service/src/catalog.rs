@@ -125,7 +125,7 @@ impl Catalog {
     /// When the process is ending.
     pub async fn try_again(&self) -> Result<Option<Applied>, Interrupted> {
         let inner = Arc::clone(&self.0);
-        spawn_blocking(move || inner.try_again()).await.map_err(|_| Interrupted)
+        spawn_blocking(move || inner.try_again(TURNS)).await.map_err(|_| Interrupted)
     }
 
     /// Gives bundles that are about to end a new end.
@@ -301,11 +301,12 @@ impl Inner {
         Applied { judged, refusals: self.refusals(state), resources, identities }
     }
 
-    fn try_again(&self) -> Option<Applied> {
+    /// Gives namespaces their turns, one at least, and others while so much time is not over.
+    fn try_again(&self, turns: Duration) -> Option<Applied> {
         let (began, mut state) = (Instant::now(), self.state());
         state.policies.set_time((self.clock)());
         let (mut had, mut judged) = (BTreeSet::new(), BTreeSet::new());
-        while had.is_empty() || began.elapsed() < TURNS {
+        while had.is_empty() || began.elapsed() < turns {
             let tiers = state.policies.to_try_again();
             let namespace = tiers.first().map(|tier| tier.namespace().map(str::to_owned));
             // Nobody has a second turn before the others are heard.

@@ -420,32 +420,4 @@ async fn renew(catalog: Catalog, lifetime: Option<Duration>, ending: Cancellatio
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use tokio::{join, sync::oneshot};
-
-    use super::*;
-
-    /// This runtime has one thread. If that waited for who has the policies, nobody would tell them to let go.
-    #[tokio::test]
-    async fn takes_in_without_waiting_for_others_on_the_runtime() {
-        let catalog = Catalog::new(Settings::new(TrustDomain::parse("example.org").unwrap()));
-        let bundles = Bundles { catalog, metrics: Arc::new(Metrics::new()), size_limit: 1 };
-        // Which of the two has them first is not known, so it is tried often.
-        for _ in 0..100 {
-            let (entered, has_entered) = oneshot::channel();
-            let (let_go, told) = mpsc::channel();
-            let holding = bundles.catalog.with_state(move |_, _| {
-                entered.send(()).unwrap();
-                (told.recv_timeout(Duration::from_secs(20)).is_ok(), BTreeSet::new())
-            });
-            let telling = async {
-                has_entered.await.unwrap();
-                let_go.send(()).is_ok()
-            };
-            let (taken_in, held, told) = join!(take_in(&bundles, Batch::default()), holding, telling);
-            assert!(taken_in.is_ok() && held.unwrap() && told);
-        }
-    }
-}
+mod tests;

@@ -141,6 +141,18 @@ impl Batches {
     }
 }
 
+#[cfg(test)]
+impl Batches {
+    /// Those of one source, as they come.
+    pub(crate) fn of_one(batches: impl futures_util::Stream<Item = Batch> + Send + 'static) -> Self {
+        let kind = SourceKind::Directory;
+        let precedence = Precedence::new(&[kind], &BTreeMap::new());
+        let mut all = Self { incoming: SelectAll::new(), precedence };
+        all.incoming.push(batches.map(move |batch| (kind, batch)).boxed());
+        all
+    }
+}
+
 /// The tasks that follow the sources.
 pub(crate) struct Following(JoinSet<()>);
 

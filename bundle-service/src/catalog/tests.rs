@@ -101,6 +101,42 @@ async fn tries_again_without_a_change_and_tells_who_waits() {
     assert_eq!(catalog.try_again().await.unwrap(), None);
 }
 
+/// Runs no tests, and remembers whose they were.
+#[derive(Debug, Default)]
+struct Childless(Mutex<Vec<String>>);
+
+impl Tester for Childless {
+    fn run(&self, request: &TestRequest) -> Result<TestReport, TestFailure> {
+        let namespace = request.tests[0].name.split('/').next().unwrap().to_owned();
+        self.0.lock().unwrap().push(namespace);
+        Err(TestFailure::Start("no child".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn gives_each_namespace_one_turn_while_there_is_time() {
+    let childless = Arc::new(Childless::default());
+    let policies = Policies::new(Settings::new(TrustDomain::parse("example.org").unwrap()));
+    let policies = policies.with_tester(Arc::clone(&childless) as Arc<dyn Tester>);
+    let catalog = Catalog::remembering(policies, None, Arc::new(SystemTime::now));
+    let test =
+        format!("{NS}'}}, {{path: a_test.rego, content: 'package authbridge.ns.a_test\n\n\ntest_a if true");
+    let namespaces = ["team-a", "team-b", "team-c"];
+    let waiting = namespaces.map(|namespace| (namespace, "p", "namespace", test.as_str()));
+    catalog.apply(batch(&waiting)).await.unwrap();
+    let turns = |time: Duration| {
+        childless.0.lock().unwrap().clear();
+        let judged = catalog.0.try_again(time).unwrap().judged.len();
+        let mut whose = childless.0.lock().unwrap().clone();
+        whose.dedup();
+        assert_eq!(judged, whose.len());
+        whose
+    };
+    assert_eq!(turns(Duration::MAX), namespaces, "each once, whatever time there is");
+    assert_eq!(turns(Duration::ZERO), ["team-a"], "one has its turn in any case");
+    assert_eq!(turns(Duration::ZERO), ["team-b"]);
+}
+
 #[tokio::test]
 async fn identities_with_equal_tiers_share_them() {
     let catalog = catalog();
