@@ -161,6 +161,13 @@ impl Catalog {
         spawn_blocking(move || inner.subscribe(&id)).await.map_err(|_| Interrupted)
     }
 
+    /// The bundle that an identity is served now; `None` when it has not asked since the start.
+    pub(crate) fn served(&self, id: &SpiffeId) -> Option<Arc<Bundle>> {
+        let receiver = self.0.published().receiver(id)?;
+        let bundle = receiver.borrow().clone();
+        Some(bundle)
+    }
+
     /// Whether a first batch has been taken in.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -53,6 +53,7 @@ async fn ask<T: Send + 'static>(
 }
 
 pub(super) async fn history(catalog: &Catalog, of: Target) -> Result<HistoryAnswer, AdminFailure> {
+    let serving = catalog.clone();
     ask(catalog, move |state, now| {
         let history = kept(state)?;
         let plain = |published: Vec<Published>| -> Vec<HistoryEntry> {
@@ -64,7 +65,10 @@ pub(super) async fn history(catalog: &Catalog, of: Target) -> Result<HistoryAnsw
             Target::Tier(tier) => (plain(history.of_tier(tier)?), members(state, tier)),
             Target::Identity(id) => {
                 let tiers = state.policies.tier_keys_of(id);
-                let moments = timeline::of_identity(state, history, id, now)?;
+                let mut moments = timeline::of_identity(state, history, id, now)?;
+                if let Some(last) = moments.last_mut() {
+                    last.serving(serving.served(id));
+                }
                 let entries = moments.into_iter().map(Moment::entry).collect();
                 (entries, tiers.iter().flat_map(|tier| members(state, tier)).collect())
             }

@@ -207,6 +207,23 @@ async fn tells_what_was_decided_apart_from_when_a_bundle_ends() {
     assert!(matches!(kept.roll_back(id("agent"), "000000").await, Err(AdminFailure::NotFound(_))));
 }
 
+/// Bundles get a new end only now and then.
+#[tokio::test]
+async fn names_the_bundle_that_is_served_and_none_that_would_be() {
+    let hour = Duration::from_secs(3600);
+    let kept = Kept::ending_after(Some(hour));
+    kept.set("agent", "client", ALLOW).await;
+    let first = kept.revision("agent").await;
+    let served = async || kept.entries("agent").await.pop().unwrap().served.unwrap().revision.to_string();
+    assert_eq!(served().await, first);
+    kept.now.fetch_add(hour.as_secs(), Ordering::Relaxed);
+    assert_eq!(served().await, first, "nobody was served another one yet");
+    kept.administered.catalog.renew().await.unwrap();
+    let renewed = kept.revision("agent").await;
+    assert_ne!(renewed, first);
+    assert_eq!(served().await, renewed);
+}
+
 /// What is listed of a tier that denies stood last, and was not in force.
 #[tokio::test]
 async fn tells_that_a_tier_denied_and_brings_nothing_of_that_back() {

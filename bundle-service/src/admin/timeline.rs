@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     catalog::State,
-    compile::revisions::Revisions,
+    compile::{Bundle, revisions::Revisions},
     digest::Digest,
     history::{History, Published, query::LEAST_DIGITS},
     tiers::TierKey,
@@ -29,6 +30,9 @@ pub(super) struct Moment {
     revisions: Option<Revisions>,
     /// Just before something else came into force, or now.
     until: SystemTime,
+    /// The bundle that is served now. Bundles get a new end only now and then, so it may be an earlier one than would be
+    /// made at this moment.
+    served: Option<Arc<Bundle>>,
 }
 
 /// What was in force in each tier of an identity at some time, and the end of its bundle if a revision named that.
@@ -75,7 +79,7 @@ pub(super) fn of_identity(
         }
         let revisions = unknown.is_empty().then(|| state.policies.revisions_of(id, &tiers));
         let until = now.max(instant(published.at));
-        moments.push(Moment { published, revisions, until });
+        moments.push(Moment { published, revisions, until, served: None });
     }
     Ok(moments)
 }
@@ -107,9 +111,17 @@ pub(super) fn at(
 }
 
 impl Moment {
+    /// Says which bundle is served now; `None` when nobody has asked for one.
+    pub(super) fn serving(&mut self, bundle: Option<Arc<Bundle>>) {
+        self.served = bundle;
+    }
+
     pub(super) fn entry(self) -> HistoryEntry {
         let revision = self.revisions.as_ref().map(Revisions::content);
-        let served = self.revisions.as_ref().and_then(|revisions| revisions.made_at(self.until));
+        let served = self.revisions.as_ref().and_then(|revisions| match &self.served {
+            Some(bundle) => revisions.of_bundle(bundle),
+            None => revisions.made_at(self.until),
+        });
         let served = served.map(|(revision, not_after)| ServedRevision { revision, not_after });
         HistoryEntry { published: self.published, revision, served }
     }

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{bundle::Owner, freshness};
+use super::{
+    bundle::{Bundle, Owner},
+    freshness,
+};
 use crate::digest::Digest;
 
 /// In how many ends a revision is looked for, the latest first: years of them, unless bundles end after minutes.
@@ -27,6 +30,13 @@ impl Revisions {
     pub(crate) fn made_at(&self, now: SystemTime) -> Option<(Digest, u64)> {
         let end = freshness::not_after(&self.tiers, self.lifetime?, now);
         Some((self.owner.revision(self.tiers, Some(end)), end))
+    }
+
+    /// The revision of a bundle and its end; `None` when it is none of these, or where bundles do not end.
+    pub(crate) fn of_bundle(&self, bundle: &Bundle) -> Option<(Digest, u64)> {
+        let end = bundle.not_after()?;
+        let revision = self.owner.revision(self.tiers, Some(end));
+        (revision.to_string() == bundle.revision()).then_some((revision, end))
     }
 
     /// The end of the bundle whose revision begins with these digits, of those that were made between two moments.
