@@ -1,10 +1,14 @@
 //! `METADATA` blocks: YAML in comments, which OPA reads and refuses when it is wrong.
 
+mod keyed;
 mod value;
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::keyed::Keyed;
 use super::{
     module::Module,
     parse::{Problem, SyntaxError},
@@ -53,14 +57,14 @@ struct Block {
     description: Option<String>,
     #[expect(dead_code, reason = "read only to see that it can be read")]
     organizations: Option<Vec<String>>,
-    related_resources: Option<Vec<Value>>,
-    authors: Option<Vec<Value>>,
-    schemas: Option<Vec<Map<String, Value>>>,
+    related_resources: Option<Vec<Keyed>>,
+    authors: Option<Vec<Keyed>>,
+    schemas: Option<Vec<BTreeMap<String, Keyed>>>,
     compile: Option<Map<String, Value>>,
     #[expect(dead_code, reason = "read only to see that it can be read")]
-    custom: Option<Map<String, Value>>,
+    custom: Option<BTreeMap<String, Keyed>>,
     #[expect(dead_code, reason = "read only to see that it can be read")]
-    labels: Option<Map<String, Value>>,
+    labels: Option<BTreeMap<String, Keyed>>,
 }
 
 /// Reads the blocks among the comments of a module.
@@ -122,10 +126,10 @@ fn block(yaml: &str) -> Result<(Block, Vec<Schema>), String> {
     let block: Option<Block> = serde_saphyr::from_str(yaml)
         .map_err(|error| format!("a METADATA block is not the YAML of an annotation: {error}"))?;
     let block = block.ok_or("a METADATA block says nothing")?;
-    for resource in block.related_resources.iter().flatten() {
+    for Keyed(resource) in block.related_resources.iter().flatten() {
         value::check_resource(resource)?;
     }
-    for author in block.authors.iter().flatten() {
+    for Keyed(author) in block.authors.iter().flatten() {
         value::check_author(author)?;
     }
     if let Some(compile) = &block.compile {

@@ -1,7 +1,10 @@
 //! The members of a `METADATA` block that have a form of their own.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
+use super::keyed::Keyed;
 use crate::syntax::parse::{Shape, shape_of};
 
 /// The type of a document, as a block gives it.
@@ -88,9 +91,9 @@ pub(super) fn check_compile(compile: &Map<String, Value>) -> Result<(), String> 
 }
 
 /// `- path: schema.name`, or `- path: {…}`.
-pub(super) fn schema(entry: &Map<String, Value>) -> Result<Schema, String> {
+pub(super) fn schema(entry: &BTreeMap<String, Keyed>) -> Result<Schema, String> {
     let mut members = entry.iter();
-    let (Some((path, value)), None) = (members.next(), members.next()) else {
+    let (Some((path, Keyed(value))), None) = (members.next(), members.next()) else {
         return Err("a schema of a METADATA block has not exactly one document".to_owned());
     };
     if shape_of(path) != Some(Shape::Reference) {

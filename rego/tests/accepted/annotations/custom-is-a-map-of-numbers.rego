@@ -1,0 +1,8 @@
+# accepted
+
+package a
+
+# METADATA
+# custom:
+#   404: not found
+allow := true

@@ -1,0 +1,9 @@
+# rego_parse_error
+
+package a
+
+# METADATA
+# custom:
+#   codes:
+#     404: not found
+allow := true

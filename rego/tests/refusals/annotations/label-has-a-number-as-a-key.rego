@@ -1,0 +1,8 @@
+# rego_parse_error
+
+package a
+
+# METADATA
+# labels:
+#   a: {1: x}
+allow := true
