@@ -122,6 +122,11 @@ fn block(yaml: &str) -> Result<(Block, Vec<Schema>), String> {
     if yaml.trim().is_empty() {
         return Err("a METADATA block is empty".to_owned());
     }
+    if yaml.contains(LINE_ENDS_OF_OLD_YAML) {
+        return Err(
+            "a METADATA block has U+0085, U+2028 or U+2029, which end a line in the YAML of OPA".to_owned()
+        );
+    }
     // A block of nothing but nulls and comments is an empty one to OPA as well.
     let block: Option<Block> = serde_saphyr::from_str(yaml)
         .map_err(|error| format!("a METADATA block is not the YAML of an annotation: {error}"))?;
@@ -138,6 +143,9 @@ fn block(yaml: &str) -> Result<(Block, Vec<Schema>), String> {
     let schemas = block.schemas.iter().flatten().map(value::schema).collect::<Result<_, _>>()?;
     Ok((block, schemas))
 }
+
+/// Line ends of YAML 1.1, which OPA reads: YAML 1.2 has none but those of every other text.
+const LINE_ENDS_OF_OLD_YAML: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 
 /// What stands below a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
