@@ -127,6 +127,11 @@ fn block(yaml: &str) -> Result<(Block, Vec<Schema>), String> {
             "a METADATA block has U+0085, U+2028 or U+2029, which end a line in the YAML of OPA".to_owned()
         );
     }
+    if yaml.split(['\n', '\r']).any(has_tab_before_content) {
+        return Err(
+            "a METADATA block has a tab where a line begins, or behind `-`, `?` or `:` there".to_owned()
+        );
+    }
     // A block of nothing but nulls and comments is an empty one to OPA as well.
     let block: Option<Block> = serde_saphyr::from_str(yaml)
         .map_err(|error| format!("a METADATA block is not the YAML of an annotation: {error}"))?;
@@ -146,6 +151,23 @@ fn block(yaml: &str) -> Result<(Block, Vec<Schema>), String> {
 
 /// Line ends of YAML 1.1, which OPA reads: YAML 1.2 has none but those of every other text.
 const LINE_ENDS_OF_OLD_YAML: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
+/// Whether a tab stands before what a line says. OPA's reader refuses most of these, and what it takes (in quotes, in
+/// brackets, in the text of `|`) cannot be told from the line alone.
+fn has_tab_before_content(line: &str) -> bool {
+    let mut rest = line;
+    loop {
+        let content = rest.trim_start_matches([' ', '\t']);
+        let space = rest.len() - content.len();
+        if rest.bytes().take(space).any(|byte| byte == b'\t') {
+            return true;
+        }
+        match content.strip_prefix(['-', '?', ':']) {
+            Some(below) if below.starts_with([' ', '\t']) => rest = below,
+            _ => return false,
+        }
+    }
+}
 
 /// What stands below a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

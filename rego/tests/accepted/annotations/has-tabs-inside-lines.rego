@@ -1,0 +1,10 @@
+# accepted
+
+package a
+
+# METADATA
+# custom:
+#   a:	b
+#   c: [	d]
+#   e: "f	g"
+allow := true
