@@ -53,15 +53,21 @@ fn is_url(text: &str) -> bool {
     };
     let authority =
         rest.strip_prefix("//").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    let is_host = |host: &str| {
-        let host = host.rsplit('@').next().unwrap_or_default();
+    let is_authority = |authority: &str| {
+        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (name, port) = host.split_once(':').unwrap_or((host, ""));
-        port.chars().all(|c| c.is_ascii_digit())
+        user.bytes().all(is_of_a_user)
+            && port.chars().all(|c| c.is_ascii_digit())
             && name
                 .chars()
                 .all(|c| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~'))
     };
-    scheme.is_none_or(is_scheme) && authority.is_none_or(is_host)
+    scheme.is_none_or(is_scheme) && authority.is_none_or(is_authority)
+}
+
+/// What may stand before the `@` of an authority.
+fn is_of_a_user(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte)
 }
 
 /// An author is a name, or has a `name` or an `email`.
@@ -122,7 +128,15 @@ mod tests {
     #[case("example.com/a b", true)]
     #[case("mailto:a@example.com", true)]
     #[case("https://user@example.com:8080/", true)]
+    #[case("https://user:pass@word@example.com", true)]
+    #[case("https://us%20er!$&'()*+,;=@example.com", true)]
+    #[case("https://example.com/a b@c", true)]
     #[case("https://exa mple.com", false)]
+    #[case("https://a b@example.com/", false)]
+    #[case("//a b@example.com/", false)]
+    #[case("https://\u{e9}@example.com/", false)]
+    #[case("https://a[b@example.com/", false)]
+    #[case("https://a\"b@example.com/", false)]
     #[case("https://example.com:port/", false)]
     #[case("%zz", false)]
     #[case(":a", false)]

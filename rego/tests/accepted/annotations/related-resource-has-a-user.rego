@@ -1,0 +1,8 @@
+# accepted
+
+package a
+
+# METADATA
+# related_resources:
+# - https://user:pass@example.com/
+allow := true
