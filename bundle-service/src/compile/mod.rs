@@ -150,6 +150,9 @@ pub fn compile(
 }
 
 #[cfg(test)]
+mod builtins_tests;
+
+#[cfg(test)]
 mod tests;
 
 #[cfg(test)]
