@@ -1,4 +1,4 @@
-//! Calls whose work whoever asks for a decision can choose.
+//! Calls, and iterations inside one another, whose work whoever asks for a decision can choose.
 //!
 //! An OPA has no limit of time for a decision, so a range as long as a number in the request keeps a sidecar busy for as
 //! long as the sender likes. Whether the number was bounded before cannot be told in general: it is a warning.
@@ -11,8 +11,13 @@ use secplane_rego::{
     },
 };
 
+use super::nested;
+
 /// The longest range that is taken for meant, in numbers.
 const LONGEST_RANGE: f64 = 100_000.0;
+
+/// The longest shift that is taken for meant, in bits.
+const LONGEST_SHIFT: f64 = 4096.0;
 
 /// The most warnings of one module.
 const MOST: usize = 20;
@@ -28,8 +33,8 @@ pub(super) fn find(module: &Module) -> Vec<Refusal> {
         Value::Call(call) => Some(call),
         _ => None,
     });
-    let mut found: Vec<Refusal> =
-        in_statements.chain(in_terms).filter_map(|call| warning(module, call)).take(MOST).collect();
+    let calls = in_statements.chain(in_terms).filter_map(|call| warning(module, call));
+    let mut found: Vec<Refusal> = calls.take(MOST).chain(nested::find(module).take(MOST)).collect();
     found.sort();
     found.dedup();
     found
@@ -54,6 +59,13 @@ fn warning(module: &Module, call: Terms) -> Option<Refusal> {
             },
             _ => return None,
         },
+        ["bits", "lsh"] => match number(module, *arguments.get(1)?) {
+            Some(shift) if shift <= LONGEST_SHIFT => return None,
+            _ => (
+                "`bits.lsh` makes a number of as many bits as its second argument says".to_owned(),
+                "write the shift out, or multiply by a number that is bounded",
+            ),
+        },
         ["sprintf"] => match tree.value(*arguments.first()?) {
             Value::String(format) if !module.names().text(format).contains('*') => return None,
             _ => (
@@ -75,7 +87,7 @@ fn function(module: &Module, call: Terms) -> Option<Vec<&str>> {
     let (tree, names) = (module.tree(), module.names());
     let path = tree.operator(call)?;
     let root = names.text(tree.root(path)?);
-    if !matches!(root, "numbers" | "sprintf") {
+    if !matches!(root, "numbers" | "bits" | "sprintf") {
         return None;
     }
     let steps = tree.terms(path).iter().skip(1).map(|&step| match tree.value(step) {
@@ -115,6 +127,9 @@ mod tests {
     #[case("x := numbers.range(1, 10000000)")]
     #[case("x if numbers.range(1, input.n)")]
     #[case("x := sprintf(input.format, [1])")]
+    #[case("x := bits.lsh(1, input.n)")]
+    #[case("x := bits.lsh(1, 4097)")]
+    #[case("x if { some i in input.a; some j in input.b; i == j }")]
     #[case("x := sprintf(\"%*d\", [input.width, 1])")]
     fn warns_of(#[case] rule: &str) {
         assert_eq!(lines(rule), [2]);
@@ -123,6 +138,8 @@ mod tests {
     #[rstest]
     #[case("x := numbers.range(1, 10)")]
     #[case("x := numbers.range(-50000, 50000)")]
+    #[case("x := bits.lsh(input.n, 4096)")]
+    #[case("x := bits.rsh(1, input.n)")]
     #[case("x := sprintf(\"%5d %v\", [1, input.x])")]
     #[case("x if { numbers := input; numbers.range == 1 }")]
     fn says_nothing_of(#[case] rule: &str) {

@@ -45,6 +45,7 @@ mod documents;
 pub mod freshness;
 mod merge;
 mod misfits;
+mod nested;
 mod outside;
 mod parts;
 mod places;
