@@ -23,6 +23,8 @@ use crate::{
 const SUFFIX: &str = ".json.rego";
 /// The largest document.
 const MAX_BYTES: usize = 1024 * 1024;
+/// The longest line that a refusal repeats, in characters.
+const SOURCE_LINE_CHARACTERS: usize = 200;
 
 /// One document.
 #[derive(Debug, Clone)]
@@ -62,7 +64,15 @@ impl Document {
                 format!("a path that ends in `{SUFFIX}` holds JSON, and this is none: {error}"),
             )
             .suggest("correct it, or give Rego another path");
-            return Err(Box::new(Refusal { line: place(line), column: place(column), ..refusal }));
+            let text = part.content.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+            // A document may be one line.
+            let source_line = text.chars().take(SOURCE_LINE_CHARACTERS).collect();
+            return Err(Box::new(Refusal {
+                line: place(line),
+                column: place(column),
+                source_line,
+                ..refusal
+            }));
         }
         let stem = part.path.strip_suffix(SUFFIX).unwrap_or(&part.path);
         let place: Vec<String> = stem.split('/').map(str::to_owned).collect();
@@ -231,6 +241,17 @@ mod tests {
     #[case::in_a_decision_point("inbound/request/allow.json.rego", "true", "confinement")]
     fn refuses_what_is_no_document_of_a_tier(#[case] path: &str, #[case] content: &str, #[case] code: &str) {
         assert_eq!(read(TierKind::Namespace, path, content).unwrap_err().code, code);
+    }
+
+    #[test]
+    fn shows_the_line_that_is_no_json() {
+        let refusal = read(TierKind::Namespace, "a.json.rego", "{\n  \"x\": 1,\n  \"y\" 2\n}\n").unwrap_err();
+        assert_eq!((refusal.line, refusal.source_line.as_str()), (3, "  \"y\" 2"));
+        assert!(refusal.column > 0 && refusal.suggestion.is_some());
+        let cut = read(TierKind::Namespace, "a.json.rego", "{\n").unwrap_err();
+        assert!(cut.line >= 1, "{cut:?}");
+        let long = read(TierKind::Namespace, "a.json.rego", &"[".repeat(10_000)).unwrap_err();
+        assert_eq!((long.line, long.source_line.len()), (1, SOURCE_LINE_CHARACTERS));
     }
 
     #[rstest]
