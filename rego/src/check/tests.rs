@@ -192,6 +192,18 @@ fn refuses_rules_where_data_is(#[case] data: serde_json::Value, #[case] expected
     assert_eq!(found.len(), expected, "{found:?}");
 }
 
+#[rstest]
+#[case::no_yaml("# title: [a")]
+#[case::a_tab("# \ttitle: a")]
+#[case::nothing("#")]
+#[case::an_unknown_scope("# scope: nonsense")]
+fn says_what_to_do_about_metadata(#[case] block: &str) {
+    let text = format!("package a\n\n# METADATA\n{block}\np := 1\n");
+    let refused = gate().parse("a.rego", text.as_bytes()).unwrap_err();
+    assert_eq!((refused[0].location.line, refused[0].source_line.as_str()), (3, "# METADATA"));
+    assert!(refused[0].suggestion.as_deref().is_some_and(|advice| advice.contains("YAML")), "{refused:?}");
+}
+
 #[test]
 fn names_the_place_and_what_to_do() {
     let found = refusals(&["package a\nx := 1", "package b\n\nimport data.a.x\ny := lowerr(x)\n"]);

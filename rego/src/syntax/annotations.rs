@@ -67,6 +67,10 @@ struct Block {
     labels: Option<BTreeMap<String, Keyed>>,
 }
 
+/// What helps whatever is wrong with a block.
+const ADVICE: &str = "correct the comment below `# METADATA`, which OPA reads as YAML; \
+                      with another first word it is only a comment";
+
 /// Reads the blocks among the comments of a module.
 ///
 /// # Errors
@@ -92,7 +96,7 @@ pub(crate) fn read(module: &Module, comments: &[(u32, u32)]) -> Result<Vec<Annot
             Ok(annotations) => found.push(annotations),
             Err(message) => {
                 let problem = Problem::Text(message.into());
-                errors.push(SyntaxError { at: comment.0, problem, suggestion: None });
+                errors.push(SyntaxError { at: comment.0, problem, suggestion: Some(ADVICE.into()) });
             }
         }
     }
