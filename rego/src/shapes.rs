@@ -43,7 +43,7 @@ const fn between(
 }
 
 /// Every shape.
-pub const SHAPES: [Shape; 20] = [
+pub const SHAPES: [Shape; 22] = [
     rules("nested_brackets", |n| format!("x{n} := {}1{}\n", "[".repeat(30), "]".repeat(30))),
     Shape { is_rego: false, ..rules("open_brackets", |_| "[".to_owned()) },
     between("one_long_string", "x := \"", |_| "a".repeat(1_000), "\"\n"),
@@ -68,6 +68,15 @@ pub const SHAPES: [Shape; 20] = [
     between("objects_of_one_rule", "x if r\n", |n| format!("r := {{\"k{n}\": {n}}} if input.x == {n}\n"), ""),
     between("objects_of_one_set", "x if r\n", |n| format!("r contains {{\"k{n}\": {n}}}\n"), ""),
     between("objects_of_one_function", "x if f(1)\n", |n| format!("f({n}) := {{\"k{n}\": {n}}}\n"), ""),
+    between(
+        "one_block_of_metadata",
+        "# METADATA\n# custom:\n",
+        |n| format!("#   key{n}: [{n}]\n"),
+        "x := 1\n",
+    ),
+    rules("blocks_of_metadata", |n| {
+        format!("# METADATA\n# title: rule {n}\n# custom: {{a: [1]}}\nr{n} := {n}\n")
+    }),
     rules("replacements", |n| format!("r{n} if input.x with input as {{\"x\": {n}}}\n")),
 ];
 
