@@ -6,7 +6,8 @@
 //!     --oracle /tmp/opaoracle --corpus rego/tests --count 1000000
 //! ```
 //!
-//! Equal seeds give equal modules. It ends with success when every disagreement is known.
+//! Equal seeds give equal modules. It ends with success when every disagreement is known, and none is
+//! more frequent than is known.
 #![expect(clippy::print_stdout, reason = "a command's findings go to its standard output")]
 
 mod corpus;
@@ -48,7 +49,7 @@ struct Arguments {
     /// Whose capabilities count.
     #[arg(long, default_value = "1.18")]
     opa: OpaVersion,
-    /// Disagreements that are known: lines `leak TEXT` or `strictness 1.18-1.20 TEXT`.
+    /// Disagreements that are known: lines such as `strictness 1.18-1.20 most:60 TEXT`.
     #[arg(long)]
     known: Option<PathBuf>,
     /// Leave the corpus out, and check only what is made of it.
@@ -106,7 +107,7 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     }
     let Comparison { oracle, disagreements, refused, compared, .. } = comparison;
     oracle.end()?;
-    let (report, is_new) = disagreements.report(!arguments.quiet);
+    let (report, is_new) = disagreements.report(compared, !arguments.quiet);
     println!("{report}{compared} sets, {refused} of them refused by OPA, seed {}", arguments.seed);
     Ok(!is_new)
 }
