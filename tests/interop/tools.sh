@@ -109,7 +109,8 @@ build_oracles() {
     export ORACLES=$1
     export OLDEST=${OPA_OLDEST_VERSION%.*} NEWEST=${OPA_VERSION%.*}
     local build=(env CGO_ENABLED=0 go -C "$INTEROP/go" build -mod=readonly) file
-    "${build[@]}" -o "$1/" ./opacorpus || die "opacorpus cannot be built; Go's words are above"
+    "${build[@]}" -o "$1/" ./opacorpus ./capabilities ||
+        die "opacorpus and capabilities cannot be built; Go's words are above"
     "${build[@]}" -o "$1/opaoracle-$NEWEST" ./opaoracle || die "the oracle cannot be built; Go's words are above"
     for file in "$INTEROP"/go/opaoracle/versions/*.mod; do
         "${build[@]}" -modfile="$file" -o "$1/opaoracle-$(basename -- "$file" .mod)" ./opaoracle ||
