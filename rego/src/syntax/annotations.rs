@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use self::keyed::Keyed;
+use self::keyed::{Flag, Keyed};
 use super::{
     module::Module,
     parse::{Problem, SyntaxError},
@@ -52,7 +52,7 @@ struct Block {
     #[serde(default)]
     #[expect(dead_code, reason = "read only to see that it can be read")]
     title: Option<String>,
-    entrypoint: Option<bool>,
+    entrypoint: Option<Flag>,
     #[expect(dead_code, reason = "read only to see that it can be read")]
     description: Option<String>,
     #[expect(dead_code, reason = "read only to see that it can be read")]
@@ -137,7 +137,7 @@ fn block(yaml: &str) -> Result<(Block, Vec<Schema>), String> {
         );
     }
     // A block of nothing but nulls and comments is an empty one to OPA as well.
-    let block: Option<Block> = serde_saphyr::from_str(yaml)
+    let block: Option<Block> = keyed::read(yaml)
         .map_err(|error| format!("a METADATA block is not the YAML of an annotation: {error}"))?;
     let block = block.ok_or("a METADATA block says nothing")?;
     for Keyed(resource) in block.related_resources.iter().flatten() {
@@ -203,7 +203,7 @@ fn attach(
     let below = statements.get(statements.partition_point(|&(line, _)| line <= row)).map(|&(_, below)| below);
     let before_package = below == Some(Below::Package);
     let before_rule = matches!(below, Some(Below::Rule(_)));
-    let entrypoint = block.entrypoint.unwrap_or_default();
+    let entrypoint = block.entrypoint.is_some_and(|Flag(is_one)| is_one);
     let scope = match block.scope.as_deref().unwrap_or_default() {
         "" if before_rule && entrypoint => Scope::Document,
         "" if before_rule => Scope::Rule,

@@ -7,9 +7,38 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
+
+/// Reads a block with the words for truth that OPA's reader knows: others, such as `yes`, are text.
+pub(super) fn read<T: DeserializeOwned>(yaml: &str) -> Result<T, serde_saphyr::Error> {
+    serde_saphyr::from_str_with_options(yaml, serde_saphyr::options! { strict_booleans: true })
+}
+
+/// True or false, and neither in quotes.
+pub(super) struct Flag(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A reader that is asked for a boolean takes the text of one too.
+        deserializer.deserialize_any(TrueOrFalse).map(Self)
+    }
+}
+
+struct TrueOrFalse;
+
+impl Visitor<'_> for TrueOrFalse {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`true` or `false`, without quotes")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<bool, E> {
+        Ok(value)
+    }
+}
 
 /// Such a value.
 pub(super) struct Keyed(pub(super) Value);
@@ -122,7 +151,7 @@ mod tests {
     use super::*;
 
     fn is_read(key: &str) -> bool {
-        serde_saphyr::from_str::<Keyed>(&format!("a:\n  - {key}: x\n")).is_ok()
+        read::<Keyed>(&format!("a:\n  - {key}: x\n")).is_ok()
     }
 
     #[rstest]
@@ -161,6 +190,9 @@ mod tests {
     #[case("'true'")]
     #[case("!!str 404")]
     #[case("tRUE")]
+    #[case("yes")]
+    #[case("On")]
+    #[case("n")]
     #[case("1.2.3")]
     #[case("1-2")]
     #[case("007-bond")]
@@ -173,7 +205,7 @@ mod tests {
 
     #[test]
     fn keeps_what_it_reads() {
-        let Keyed(value) = serde_saphyr::from_str("a: [1, -1, 1.5, x, true, ~, \"1\"]\nb: {c: {}}").unwrap();
+        let Keyed(value) = read("a: [1, -1, 1.5, x, true, ~, \"1\"]\nb: {c: {}}").unwrap();
         let expected = serde_json::json!({"a": [1, -1, 1.5, "x", true, null, "1"], "b": {"c": {}}});
         assert_eq!(value, expected);
     }

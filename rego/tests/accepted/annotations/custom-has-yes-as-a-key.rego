@@ -1,0 +1,10 @@
+# accepted
+
+package a
+
+# METADATA
+# custom:
+#   a:
+#     yes: x
+#     on: y
+allow := true

@@ -1,0 +1,8 @@
+# rego_parse_error
+
+package a
+
+# METADATA
+# entrypoint: |
+#   true
+allow := true
