@@ -136,6 +136,12 @@ fn block(yaml: &str) -> Result<(Block, Vec<Schema>), String> {
             "a METADATA block has a tab where a line begins, or behind `-`, `?` or `:` there".to_owned()
         );
     }
+    if yaml.contains('"') && has_escape_of_json(yaml) {
+        return Err(
+            "a METADATA block has an escape of JSON, `\\/` or half of a character, that OPA does not know"
+                .to_owned(),
+        );
+    }
     // A block of nothing but nulls and comments is an empty one to OPA as well.
     let block: Option<Block> = keyed::read(yaml)
         .map_err(|error| format!("a METADATA block is not the YAML of an annotation: {error}"))?;
@@ -171,6 +177,19 @@ fn has_tab_before_content(line: &str) -> bool {
             _ => return false,
         }
     }
+}
+
+/// Whether what YAML 1.2 took over from JSON may stand between double quotes: an escaped slash, or an escape of half a
+/// character.
+fn has_escape_of_json(yaml: &str) -> bool {
+    let half = |escape: &str| {
+        let digits = escape.strip_prefix('u').or_else(|| escape.strip_prefix("U0000"));
+        digits.is_some_and(|digits| {
+            digits.starts_with(['d', 'D'])
+                && digits.get(1..2).is_some_and(|next| "89abcdefABCDEF".contains(next))
+        })
+    };
+    yaml.split('\\').skip(1).any(|escape| escape.starts_with('/') || half(escape))
 }
 
 /// What stands below a block.

@@ -1,0 +1,8 @@
+# accepted
+
+package a
+
+# METADATA
+# title: a\/b
+# description: 'c\/d'
+allow := true
