@@ -1,4 +1,5 @@
-//! Holds the gate against OPA's own compiler: on a corpus, on mutations of it, and on modules out of a grammar.
+//! Holds the gate against OPA's own compiler: on a corpus, on mutations of it, and on modules out of a grammar and
+//! out of the words of YAML.
 //!
 //! ```sh
 //! (cd tests/interop/go && go build -o /tmp/opaoracle ./opaoracle)
@@ -14,6 +15,7 @@ mod corpus;
 mod disagreement;
 mod gate;
 mod grammar;
+mod metadata;
 mod mutate;
 mod oracle;
 mod random;
@@ -81,8 +83,9 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     let capabilities = Capabilities::for_version(arguments.opa);
     let made = (0..arguments.count).map(|number| {
         let mut random = Random::new(arguments.seed, number);
-        match number % 4 {
-            0 => grammar::generated(capabilities, number, &mut random),
+        match (number % 4, number % 32) {
+            (_, 8) => metadata::generated(number, &mut random),
+            (0, _) => grammar::generated(capabilities, number, &mut random),
             _ => mutate::mutated(&corpus, &valid, number, &mut random),
         }
     });
