@@ -146,6 +146,10 @@ fn block(yaml: &str) -> Result<(Block, Vec<Schema>), String> {
     let block: Option<Block> = keyed::read(yaml)
         .map_err(|error| format!("a METADATA block is not the YAML of an annotation: {error}"))?;
     let block = block.ok_or("a METADATA block says nothing")?;
+    if block.entrypoint.is_some() && has_tag(yaml) {
+        return Err("a METADATA block with an `entrypoint` has a tag of YAML: OPA reads none for a boolean"
+            .to_owned());
+    }
     for Keyed(resource) in block.related_resources.iter().flatten() {
         value::check_resource(resource)?;
     }
@@ -177,6 +181,12 @@ fn has_tab_before_content(line: &str) -> bool {
             _ => return false,
         }
     }
+}
+
+/// Whether a tag may stand in a block, such as `!x`. The reader takes a boolean whatever its tag is.
+fn has_tag(yaml: &str) -> bool {
+    let words = yaml.split(|c: char| c.is_whitespace() || matches!(c, '[' | '{' | ',' | ':'));
+    words.filter(|word| *word != "!!bool").any(|word| word.len() > 1 && word.starts_with('!'))
 }
 
 /// Whether what YAML 1.2 took over from JSON may stand between double quotes: an escaped slash, or an escape of half a

@@ -1,0 +1,8 @@
+# accepted
+
+package a
+
+# METADATA
+# entrypoint: !!bool true
+# title: Hello!
+allow := true

@@ -1,0 +1,7 @@
+# rego_parse_error
+
+package a
+
+# METADATA
+# entrypoint: !x true
+allow := true
