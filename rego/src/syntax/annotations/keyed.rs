@@ -1,4 +1,4 @@
-//! Values of a `METADATA` block whose maps have text for keys, and nothing else.
+//! The YAML of a `METADATA` block as OPA reads it: which words are true or false, and what is a key.
 //!
 //! OPA makes JSON of what is below the members of a block, and refuses a block where that has a map with a key that its
 //! reader takes for a number, a boolean, a null or a time. A reader into a map of text would make text of such a key.
@@ -40,7 +40,7 @@ impl Visitor<'_> for TrueOrFalse {
     }
 }
 
-/// Such a value.
+/// A value whose maps, as deep as they lie, have text for keys.
 pub(super) struct Keyed(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Keyed {
