@@ -12,8 +12,9 @@ use serde::{
 use serde_json::{Map, Value};
 
 /// Reads a block with the words for truth that OPA's reader knows: others, such as `yes`, are text.
-pub(super) fn read<T: DeserializeOwned>(yaml: &str) -> Result<T, serde_saphyr::Error> {
-    serde_saphyr::from_str_with_options(yaml, serde_saphyr::options! { strict_booleans: true })
+pub(super) fn read<T: DeserializeOwned>(yaml: &str) -> Result<T, String> {
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(yaml, options).map_err(|error| error.to_string())
 }
 
 /// True or false, and neither in quotes.
