@@ -290,6 +290,12 @@ pub enum UpstreamError {
          put the new certificate and chain in; take the old root out when everything below it has expired or was renewed"
     )]
     OtherRoots,
+    /// The CA was renewed for the same key without a right that it had.
+    #[error(
+        "the CA of the PEM files was renewed without cRLSign, which its certificate before had: whoever holds its last \
+         revocation list would refuse everything below it; have it renewed with keyCertSign and cRLSign"
+    )]
+    NoMoreLists,
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Interrupted,

@@ -104,6 +104,7 @@ impl Authority for AuthorityApi {
             entries: i64::try_from(entries).unwrap_or(i64::MAX),
             started_at: unix(services.started_at),
             insecure: services.insecure,
+            ca_without_lists: !domain_ca.signs_lists(),
         }))
     }
 

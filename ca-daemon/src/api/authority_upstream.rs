@@ -85,7 +85,9 @@ impl ToStatus for UpstreamError {
     fn to_status(&self) -> Status {
         match self {
             Self::NoRequest => Status::failed_precondition(self.to_string()),
-            Self::NoChain | Self::OtherRoots | Self::Ca(_) => Status::invalid_argument(self.to_string()),
+            Self::NoChain | Self::OtherRoots | Self::NoMoreLists | Self::Ca(_) => {
+                Status::invalid_argument(self.to_string())
+            }
             Self::Interrupted => Status::unavailable(self.to_string()),
             Self::Read { .. }
             | Self::Exposed { .. }

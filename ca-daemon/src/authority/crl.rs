@@ -10,7 +10,11 @@ use x509_parser::{
     revocation_list::CertificateRevocationList,
 };
 
-use super::{ca::CaError, ca_key::CaKey, domain_ca::signing_issuer};
+use super::{
+    ca::CaError,
+    ca_key::CaKey,
+    domain_ca::{may_sign_lists, signing_issuer},
+};
 
 /// A certificate that is revoked, as its issuer's list says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +74,10 @@ impl ListSigner {
     pub fn new(trust_domain: &TrustDomain, der: &[u8], key: CaKey) -> Result<Self, CaError> {
         let certificate = Certificate::parse(der)?;
         let issuer = signing_issuer(trust_domain, &certificate, key)?;
+        if !may_sign_lists(&certificate) {
+            let reason = "its key usage lacks cRLSign: it signs no revocation list".to_owned();
+            return Err(CaError::Unfit { serial: certificate.serial, reason });
+        }
         Ok(Self { certificate, issuer })
     }
 

@@ -72,8 +72,8 @@ impl DomainCa {
     /// Whether the chain holds together is seen by [`DomainCa::check`], and each time an issuing CA is signed.
     ///
     /// # Errors
-    /// When certificate and key do not belong together, it is not a CA certificate that may sign certificates and
-    /// CRLs, it names another trust domain, or no root is above it.
+    /// When certificate and key do not belong together, it is not a CA certificate that may sign another CA's, it
+    /// names another trust domain, or no root is above it.
     pub fn restore(
         trust_domain: &TrustDomain,
         der: &[u8],
@@ -83,6 +83,7 @@ impl DomainCa {
         let certificate = Certificate::parse(der)?;
         let (key_id, has_key) = (key.id(), !key.is_absent());
         let issuer = signing_issuer(trust_domain, &certificate, key)?;
+        refuse_without_room_below(&certificate)?;
         let mut below_root = Vec::new();
         let mut roots = Vec::new();
         if is_self_issued(&certificate.der) {
@@ -107,10 +108,10 @@ impl DomainCa {
         Ok(Self { trust_domain, certificate, issuer, key_id, has_key, below_root, roots, crl_url: None })
     }
 
-    /// The same CA, naming in every CA certificate that it signs where its CRL is found.
+    /// The same CA, naming in every CA certificate that it signs where its CRL is found; nothing, when it has none.
     #[must_use]
     pub fn with_crl_url(self, url: Option<String>) -> Self {
-        Self { crl_url: url, ..self }
+        Self { crl_url: url.filter(|_| self.signs_lists()), ..self }
     }
 
     /// Signs a new issuing CA for `key`, and checks it by issuing a throw-away SVID.
@@ -224,6 +225,12 @@ impl DomainCa {
         &self.key_id
     }
 
+    /// Whether it may sign the list of what was revoked below it.
+    #[must_use]
+    pub fn signs_lists(&self) -> bool {
+        may_sign_lists(&self.certificate)
+    }
+
     /// Whether its key was there when it was restored; without it, it signs nothing.
     pub(crate) fn has_key(&self) -> bool {
         self.has_key
@@ -269,8 +276,8 @@ pub(super) fn signing_issuer(
             trust_domain: trust_domain.clone(),
         });
     }
-    if !certificate.key_usage.is_some_and(|usage| usage.key_cert_sign && usage.crl_sign) {
-        return Err(unfit("its key usage lacks keyCertSign or cRLSign"));
+    if !certificate.key_usage.is_some_and(|usage| usage.key_cert_sign) {
+        return Err(unfit("its key usage lacks keyCertSign"));
     }
     let key_id = match &certificate.subject_key_id {
         Some(id) => hex::decode(id).map_err(|_| unfit("its subject key identifier cannot be read"))?,
@@ -279,8 +286,30 @@ pub(super) fn signing_issuer(
     let mut params = CertificateParams::default();
     params.distinguished_name = subject_of(&certificate.der).map_err(|reason| unfit(&reason))?;
     params.key_identifier_method = KeyIdMethod::PreSpecified(key_id);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    if may_sign_lists(certificate) {
+        params.key_usages.push(KeyUsagePurpose::CrlSign);
+    }
     Ok(Issuer::new(params, key))
+}
+
+/// Whether a CA may sign revocation lists. Those that Istio's own tools make may not.
+pub(crate) fn may_sign_lists(ca: &Certificate) -> bool {
+    ca.key_usage.is_some_and(|usage| usage.crl_sign)
+}
+
+/// Says by its name what path validation would only call invalid: that no issuing CA may stand below a CA.
+fn refuse_without_room_below(ca: &Certificate) -> Result<(), CaError> {
+    let unfit = |reason: String| CaError::Unfit { serial: ca.serial.clone(), reason };
+    let (_, read) = X509Certificate::from_der(&ca.der).map_err(|error| unfit(error.to_string()))?;
+    let constraints = read.basic_constraints().map_err(|error| unfit(error.to_string()))?;
+    if constraints.is_some_and(|constraints| constraints.value.path_len_constraint == Some(0)) {
+        return Err(unfit(
+            "its path length is 0: it may sign no issuing CA; make it with a path length of at least 1 or none"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Whether a certificate names itself as its issuer, as roots do. What cannot be read does not.

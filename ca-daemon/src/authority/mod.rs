@@ -25,6 +25,7 @@ pub use ca::{CaError, MAX_CERTIFICATES_ABOVE_ISSUING};
 pub use ca_key::CaKey;
 pub use crl::{CrlError, CrlReason, ListSigner, RevocationList, RevokedCertificate};
 pub use crl_url::{CrlUrl, CrlUrlError};
+pub(crate) use domain_ca::may_sign_lists;
 pub use domain_ca::{DomainCa, is_self_issued, split_certificates};
 pub use issuing_ca::IssuingCa;
 pub use jwt::{

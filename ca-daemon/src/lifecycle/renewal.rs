@@ -11,7 +11,7 @@ use secplane_identity::x509::Certificate;
 use super::{Authorities, LifecycleError, Line, Vault, authorities::roots_of, row};
 use crate::{
     audit::{Action, Event},
-    authority::CaError,
+    authority::{CaError, may_sign_lists},
     store::{AuthorityRow, AuthorityState, Change, Commit, StoreError},
     upstream::{PemCa, UpstreamError},
 };
@@ -45,6 +45,11 @@ impl Vault {
             return Ok(false);
         }
         let (before, after) = (roots_of(old)?, roots_of(&new)?);
+        // Whoever holds its last list would find it signed by a CA that may sign none, and refuse what is below.
+        let had_lists = may_sign_lists(&Certificate::parse(&old.public).map_err(CaError::from)?);
+        if had_lists && !ca.signs_lists() {
+            return Err(UpstreamError::NoMoreLists.into());
+        }
         let now = self.clock.now();
         let live = anchors_of(&before, now)?;
         if !live.is_empty() && live.is_disjoint(&anchors_of(&after, now)?) {

@@ -8,7 +8,7 @@ use std::{collections::HashSet, time::SystemTime};
 
 use secplane_identity::x509::Certificate;
 
-use super::signers::Signers;
+use super::{listless::may_sign_lists, signers::Signers};
 use crate::{
     authority::is_self_issued,
     instant::unix,
@@ -41,7 +41,8 @@ pub(super) async fn issuers(
 
 /// Whether a CA has no list any more. Of a row that somebody edited that is never known.
 pub(super) fn has_ended(issuer: &AuthorityRow, mac: &RowMac, now: SystemTime) -> bool {
-    row::is_ours(issuer, mac) && (issuer.not_after < unix(now) || !signs_lists(issuer))
+    row::is_ours(issuer, mac)
+        && (issuer.not_after < unix(now) || !signs_lists(issuer) || !may_sign_lists(issuer))
 }
 
 /// Whether a CA has lists: one of ours whose key is still there.

@@ -7,6 +7,7 @@
 mod cas;
 mod genuine;
 mod issuers;
+mod listless;
 mod lists;
 mod proof;
 mod signers;

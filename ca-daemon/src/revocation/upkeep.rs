@@ -20,6 +20,7 @@ use super::{
     cas::CaBelow,
     genuine::{Genuine, agrees},
     issuers::{has_ended, issuers},
+    listless::Listless,
     lists::{CurrentList, Lists, MAX_ENTRIES, entries},
     remembered,
     signers::{SignerError, Signers},
@@ -54,6 +55,7 @@ pub struct Upkeep {
     max_entries: usize,
     /// The issuers of whom it was reported already that they have more.
     overfull: Mutex<HashSet<String>>,
+    listless: Listless,
 }
 
 /// Who signs what is due.
@@ -85,7 +87,13 @@ impl Upkeep {
     #[must_use]
     pub fn new(revoker: Arc<Revoker>, signers: Signers, validity: Duration) -> Self {
         revoker.set_list_validity(validity);
-        Self { revoker, signers, max_entries: MAX_ENTRIES, overfull: Mutex::default() }
+        Self {
+            revoker,
+            signers,
+            max_entries: MAX_ENTRIES,
+            overfull: Mutex::default(),
+            listless: Listless::default(),
+        }
     }
 
     /// Brings the lists up to date once, before the first of them is asked for, and takes from them what the database
@@ -164,7 +172,7 @@ impl Upkeep {
             self.revoker.store.revocation_list_numbers().await?.into_iter().collect();
         let mut lists = Vec::new();
         let Revoker { store, mac, .. } = self.revoker.as_ref();
-        for issuer in issuers(store, mac, &self.signers, now).await? {
+        for issuer in self.listless.leave_out(issuers(store, mac, &self.signers, now).await?) {
             let number = numbers.remove(&issuer.key_id);
             let current = match number {
                 Some(number) => self.current(&issuer, number).await?,

@@ -134,6 +134,7 @@ async fn status(options: &CaOptions) -> Result<CaStatus, Failure> {
         entries: status.entries,
         started_at: Instant::from_unix(status.started_at),
         insecure: status.insecure,
+        ca_without_lists: status.ca_without_lists,
     })
 }
 
@@ -149,6 +150,7 @@ struct CaStatus {
     entries: i64,
     started_at: Option<Instant>,
     insecure: bool,
+    ca_without_lists: bool,
 }
 
 impl Report for CaStatus {
@@ -163,6 +165,14 @@ impl Report for CaStatus {
             ("Registration entries", self.entries.to_string()),
             ("Running since", shown(self.started_at)),
             ("Version", self.version.clone()),
+            (
+                "Without a CRL",
+                if self.ca_without_lists {
+                    "the CA above the issuing CAs: its key usage lacks cRLSign".into()
+                } else {
+                    String::new()
+                },
+            ),
             ("INSECURE", if self.insecure { "yes: for development only".into() } else { String::new() }),
         ])
     }

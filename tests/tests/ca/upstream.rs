@@ -10,8 +10,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ca_daemon::config::{PemUpstreamConfig, UpstreamConfig};
-use rcgen::{IsCa, KeyPair, SanType};
+use ca_daemon::{
+    authority::CrlUrl,
+    config::{PemUpstreamConfig, UpstreamConfig},
+    operations::doctor::{Verdict, examine},
+};
+use rcgen::{BasicConstraints, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rstest::rstest;
 use rustls::{RootCertStore, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -21,8 +25,9 @@ use secplane_identity::{
 };
 use secplane_proto::{
     secplane::ca::v1::{
-        AuditOutcome, AuthorityKind, AuthorityRecord, AuthorityState, GetUpstreamRequestRequest,
-        ImportUpstreamChainRequest, ImportUpstreamChainResponse, ListAuthoritiesRequest,
+        AuditOutcome, AuthorityKind, AuthorityRecord, AuthorityState, GetStatusRequest,
+        GetUpstreamRequestRequest, ImportUpstreamChainRequest, ImportUpstreamChainResponse,
+        ListAuthoritiesRequest, revoke_request::Target,
     },
     spire::api::{
         server::{
@@ -102,6 +107,38 @@ async fn signs_below_the_root_of_its_files() {
     fs::remove_dir_all(cacerts).unwrap();
     let ca = folder.start().await;
     assert_eq!(ca.root_fingerprint(), Fingerprint::of(&outside.root));
+    verify(&ca.admin().mint("/a", 0).await.unwrap(), &outside.root).unwrap();
+}
+
+/// The key usage of `ca-cert.pem` among Istio's samples.
+#[tokio::test]
+async fn signs_below_a_ca_that_may_sign_no_lists() {
+    let outside = Outside::new();
+    let mut files = CaCerts::below(&outside);
+    files.signed_by(&outside, |params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
+    let (mut folder, _) = below(&files);
+    folder.config.crl.url = Some(CrlUrl::parse("http://ca.example.org/crl").unwrap());
+    let ca = folder.start().await;
+    let svid = ca.admin().mint("/a", 0).await.unwrap();
+    verify(&svid, &outside.root).unwrap();
+    ca.connect_as(&svid).await.renew().await.unwrap();
+    let issuing = Certificate::parse(&svid.chain()[1]).unwrap();
+    let lists = ca.admin().revocation_lists().await.unwrap();
+    let issuers: Vec<_> = lists.iter().map(|list| Some(&list.issuer_key_id)).collect();
+    assert_eq!(issuers, [issuing.subject_key_id.as_ref()], "its issuing CA has the only list");
+    let status = ca.admin().authority().get_status(GetStatusRequest {}).await.unwrap().into_inner();
+    assert!(status.ca_without_lists);
+    let report = examine(&ca.folder().config).await;
+    let warned = report.findings().iter().any(|finding| {
+        finding.verdict == Verdict::Warn
+            && finding.check == "revocation"
+            && finding.message.contains("cRLSign")
+    });
+    assert!(warned, "{report}");
+
+    // The authority itself refuses what is below an issuing CA that was revoked.
+    ca.admin().revoke_all(Target::SerialNumber(issuing.serial)).await.unwrap();
+    svid.knock(ca.grpc_address(), &ca.bundle().await).await.unwrap_err();
     verify(&ca.admin().mint("/a", 0).await.unwrap(), &outside.root).unwrap();
 }
 
@@ -194,6 +231,11 @@ fn expired(outside: &Outside, files: &mut CaCerts) {
     files.signed_by(outside, |params| params.not_after = (SystemTime::now() - HOUR).into());
 }
 
+/// As the intermediate CAs of Istio's `tools/certs`.
+fn that_may_sign_leaves_alone(outside: &Outside, files: &mut CaCerts) {
+    files.signed_by(outside, |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
+}
+
 fn no_ca(outside: &Outside, files: &mut CaCerts) {
     files.signed_by(outside, |params| params.is_ca = IsCa::ExplicitNoCa);
 }
@@ -223,6 +265,7 @@ fn below_an_expired_root(_: &Outside, files: &mut CaCerts) {
 #[case(key_of_another, "is not its key")]
 #[case(expired, "has expired")]
 #[case(no_ca, "is not a CA certificate of trust domain example.org")]
+#[case(that_may_sign_leaves_alone, "its path length is 0")]
 #[case(of_another_trust_domain, "is not a CA certificate of trust domain example.org")]
 #[case(below_another_root, "does not verify")]
 #[case(without_the_one_between, "does not verify")]
@@ -463,6 +506,7 @@ async fn refuses_an_answer_that_does_not_fit_its_request() {
     let foreign = outside.sign(&KeyPair::generate().unwrap(), |_| {});
     let expired = outside.sign(&key, |params| params.not_after = (SystemTime::now() - HOUR).into());
     let no_ca = outside.sign(&key, |params| params.is_ca = IsCa::ExplicitNoCa);
+    let bounded = outside.sign(&key, |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
     let early = outside.sign(&key, |params| params.not_before = (SystemTime::now() + DAY).into());
     let chain = |own: &CertificateDer<'static>| vec![own.clone(), outside.between.clone()];
     for (chain, root, said) in [
@@ -470,6 +514,7 @@ async fn refuses_an_answer_that_does_not_fit_its_request() {
         (chain(&expired), &outside.root, "has expired"),
         (chain(&early), &outside.root, "does not verify"),
         (chain(&no_ca), &outside.root, "is not a CA certificate"),
+        (chain(&bounded), &outside.root, "its path length is 0"),
         (chain(&right), &other.root, "does not verify"),
         (chain(&right), &outside.between, "no self-signed root"),
         (vec![dead.sign(&key, |_| {}), dead.between.clone()], &dead.root, "has expired"),

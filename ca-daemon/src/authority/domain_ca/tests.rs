@@ -143,17 +143,39 @@ fn refuses_a_ca_that_cannot_sign_here() {
     };
     let not_a_ca = restore(|params| params.is_ca = IsCa::ExplicitNoCa);
     assert!(matches!(not_a_ca, Err(CaError::NotACaOf { .. } | CaError::Unfit { .. })));
-    let no_crls = restore(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
-    assert!(matches!(no_crls, Err(CaError::Unfit { .. })));
+    let no_certificates = restore(|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]);
+    assert!(matches!(no_certificates, Err(CaError::Unfit { reason, .. }) if reason.contains("keyCertSign")));
     let another_domain = restore(|params| {
         params.subject_alt_names = vec![SanType::URI("spiffe://other.org".try_into().unwrap())];
     });
     assert!(matches!(another_domain, Err(CaError::NotACaOf { .. })));
-    let no_further_ca = restore(|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0))).unwrap();
-    let refused = no_further_ca.check(now());
-    assert!(matches!(refused, Err(CaError::Throwaway(_))), "it may sign leaves alone: {refused:?}");
+    let no_further_ca = restore(|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
+    let says_why =
+        matches!(&no_further_ca, Err(CaError::Unfit { reason, .. }) if reason.contains("path length is 0"));
+    assert!(says_why, "it may sign leaves alone: {:?}", no_further_ca.err());
+    let one_further_ca = restore(|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1))).unwrap();
+    one_further_ca.check(now()).unwrap();
     let expired = restore(|params| params.not_after = now().into()).unwrap();
     assert!(matches!(expired.check(now()), Err(CaError::Expired { .. })));
+}
+
+/// As Istio's own tools make them.
+#[test]
+fn signs_no_list_with_a_ca_that_may_sign_certificates_alone() {
+    use crate::authority::ListSigner;
+    let outside = OutsideCa::root();
+    let key = ca_key(KeyKind::EcP256);
+    let der = outside.sign(&key, |params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
+    let ca = DomainCa::restore(&trust_domain(), &der, std::slice::from_ref(&outside.der), key.clone());
+    let ca = ca.unwrap().with_crl_url(Some("http://ca.example.org/crl/1.crl".to_owned()));
+    ca.check(now()).unwrap();
+    assert!(!ca.signs_lists());
+    let issuing = ca.issue_ca(&PrivateKey::generate().unwrap(), DAY, now()).unwrap();
+    let (_, issuing) = X509Certificate::from_der(&issuing.certificate().der).unwrap();
+    let points = issuing.extensions().iter().filter(|extension| extension.oid.to_id_string() == "2.5.29.31");
+    assert_eq!(points.count(), 0, "where no list is, nobody is sent to look for one");
+    let signer = ListSigner::new(&trust_domain(), &der, key);
+    assert!(matches!(signer.err(), Some(CaError::Unfit { reason, .. }) if reason.contains("cRLSign")));
 }
 
 #[test]

@@ -28,8 +28,12 @@ impl Outside {
 
     /// Certifies the CA from now on, lays it down as Istio does, and answers its certificate.
     fn certify(&self, world: &World, lifetime: Duration, folder: &Path) -> Vec<u8> {
+        self.certify_as(params("ours", world, lifetime), folder)
+    }
+
+    fn certify_as(&self, params: CertificateParams, folder: &Path) -> Vec<u8> {
         let key = self.key.signing_pair().unwrap();
-        let own = params("ours", world, lifetime).signed_by(&key, &self.issuer).unwrap().der().to_vec();
+        let own = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
         let key_file = folder.join("ca-key.pem");
         fs::write(&key_file, self.key.to_pem().as_bytes()).unwrap();
         fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
@@ -78,6 +82,22 @@ async fn takes_in_what_was_renewed_after_the_one_before_has_expired() {
     assert_eq!(active(&after).not_after, crate::instant::unix(world.now() + DAY * 30));
     assert_eq!(after.issuing.below_root()[1].to_vec(), second);
     assert_eq!(after.bundle.sequence(), before.bundle.sequence(), "the root is the same");
+}
+
+/// What it signed a list for before is refused by whoever still holds that list, since it may sign none any more.
+#[tokio::test]
+async fn refuses_a_certificate_that_may_sign_no_more_lists() {
+    let (world, folder) = (World::new(), tempfile::tempdir().unwrap());
+    let (store, outside) = (world.store().await, Outside::new(&world));
+    outside.certify(&world, DAY * 10, folder.path());
+    start(&world, &store, folder.path()).await;
+    world.advance(DAY);
+    let mut without = params("ours", &world, DAY * 10);
+    without.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    outside.certify_as(without, folder.path());
+    let vault = world.vault(&store, "example.org", REPLICA).await;
+    let refused = found_below(&vault, Some(folder.path().to_owned())).await.err().unwrap().to_string();
+    assert!(refused.contains("without cRLSign"), "{refused}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use futures_util::TryStreamExt;
+use secplane_identity::x509::Certificate;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     played_back::{self, LastTold},
     time::expiry,
 };
-use crate::{Config, instant::unix, operations::backup, store::StoreLocation};
+use crate::{Config, authority::may_sign_lists, instant::unix, operations::backup, store::StoreLocation};
 
 /// A connection that changes nothing.
 pub(super) enum Database {
@@ -71,6 +72,7 @@ impl Database {
             findings.extend(self.authorities().await?);
             findings.push(self.revocation_lists().await?);
             findings.push(self.played_back().await?);
+            findings.extend(self.cas_without_lists().await?);
         }
         // By its position, which is the key: `max(issued_at)` would read all that was ever issued.
         let newest = "SELECT issued_at FROM certificates ORDER BY position DESC LIMIT 1";
@@ -191,6 +193,18 @@ impl Database {
             }
         });
         Ok(played_back::finding(&entries, &agents))
+    }
+
+    /// Of the CAs that sign issuing CAs, those that may sign no list.
+    async fn cas_without_lists(&mut self) -> Result<Vec<Finding>, sqlx::Error> {
+        let roots = "SELECT key_id, public FROM authorities
+             WHERE kind = 'root' AND state IN ('active', 'prepared') ORDER BY state, key_id";
+        let found: Vec<(String, Vec<u8>)> =
+            either!(self, connection => sqlx::query_as(roots).fetch_all(connection).await?);
+        let without = found.iter().filter(|(_, der)| {
+            Certificate::parse(der).is_ok_and(|certificate| !may_sign_lists(&certificate))
+        });
+        Ok(without.map(|(key_id, _)| lists::without(short(key_id))).collect())
     }
 
     async fn authorities(&mut self) -> Result<Vec<Finding>, sqlx::Error> {

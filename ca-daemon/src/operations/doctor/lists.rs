@@ -31,6 +31,17 @@ pub(super) fn finding(bytes: i64, fullest: Option<(&str, i64)>) -> Finding {
     Finding::ok(CHECK, format!("the lists have {bytes} bytes"))
 }
 
+/// A CA above the issuing CAs that has no list.
+pub(super) fn without(ca: &str) -> Finding {
+    Finding::warn(
+        CHECK,
+        format!(
+            "the key usage of the CA {ca} lacks cRLSign, so it has no list: that a CA below it is revoked is known to the \
+             authority alone, and to nobody who reads lists; have it certified with keyCertSign and cRLSign"
+        ),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
