@@ -35,7 +35,7 @@ use crate::{
     instant::Clock,
     issuance::Issuance,
     jwt_svids::{JwtLives, JwtSvids},
-    keys::{KeyStore, RowMac},
+    keys::{KeyStorageKind, KeyStore, RowMac},
     lifecycle::{Lifecycle, Vault},
     limits::Limits,
     operations::{
@@ -427,7 +427,12 @@ async fn open_store(
     if let Some(token) = &config.keys.pkcs11 {
         keys = keys.with_token(token.clone(), config.trust_domain.clone()).await?;
     }
-    let row_mac = keys.row_mac(store.trust_domain().await?.is_some()).await?;
+    let has_begun = store.trust_domain().await?.is_some();
+    // Before keys are made in their places: what is in the database would look as if a stranger had written it.
+    if has_begun && config.keys.storage == Some(KeyStorageKind::Memory) {
+        return Err(StartError::KeysEnded);
+    }
+    let row_mac = keys.row_mac(has_begun).await?;
     store.open_audit_log(audit_key(&keys, replica).await?).await?;
     record_restore(&config.data_dir, &store).await?;
     Ok(Kept { store, keys, row_mac })

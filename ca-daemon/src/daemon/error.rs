@@ -42,6 +42,12 @@ pub enum StartError {
     /// The keys' folder cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyStoreError),
+    /// The keys of this authority ended with the process that made them.
+    #[error(
+        "`keys.storage: memory` keeps private keys until the process ends, so those of the authority in this database are \
+         not there; configure the storage that holds them, or another `data_dir` to begin another authority"
+    )]
+    KeysEnded,
     /// The audit log's key cannot be used.
     #[error(transparent)]
     AuditKey(#[from] LogKeyError),

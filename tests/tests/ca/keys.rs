@@ -2,15 +2,21 @@
 
 use std::{fs, path::Path};
 
-use ca_daemon::keys::{WrappingKeySource, generate_wrapping_key};
+use ca_daemon::{
+    StartError,
+    config::DatabaseConfig,
+    keys::{KeyStorageKind, WrappingKeySource, generate_wrapping_key},
+};
 use rstest::rstest;
 use secplane_identity::{
     KeyKind, PrivateKey, TrustBundle, TrustDomain,
     x509::{Certificate, Purpose, verify_x509_svid},
 };
-use secplane_proto::secplane::ca::v1::{IssueIstioCaRequest, RekeyRequest, rekey_request::NewWrappingKey};
+use secplane_proto::secplane::ca::v1::{
+    IssueIstioCaRequest, ListAuthoritiesRequest, RekeyRequest, rekey_request::NewWrappingKey,
+};
 use secplane_tests::{
-    authority::{Ca, TRUST_DOMAIN},
+    authority::{Ca, CaFolder, TRUST_DOMAIN},
     entries::entry_for_this_process,
     workload::holder,
 };
@@ -37,6 +43,63 @@ async fn of_each_kind_serve_a_workload(#[case] kind: KeyKind) {
     // Over TLS with a server certificate of that kind.
     ca.connect_as(&holder).await.renew().await.unwrap();
     ca.restart().await;
+}
+
+#[tokio::test]
+async fn in_memory_serve_until_the_daemon_ends() {
+    let mut folder = CaFolder::new();
+    folder.config.keys.storage = Some(KeyStorageKind::Memory);
+    if let DatabaseConfig::Postgres(_) = folder.config.database {
+        let refusal = folder.refusal().await.to_string();
+        assert!(refusal.contains("other replicas must find the keys"), "{refusal}");
+        return;
+    }
+    let ca = folder.start().await;
+    ca.admin().create_entry(entry_for_this_process("/a")).await;
+    let svid = ca.workload().x509_svids().await.unwrap().next_svid().await;
+    ca.connect_as(&holder(&svid)).await.renew().await.unwrap();
+    assert_eq!(key_storages(&ca).await, ["memory"]);
+    let root = ca.root_fingerprint();
+    let mut folder = ca.stop().await;
+    assert_eq!(key_files(&folder), 0);
+
+    let refusal = folder.refusal().await;
+    assert!(matches!(refusal, StartError::KeysEnded), "{refusal}");
+    assert!(refusal.to_string().contains("until the process ends"), "{refusal}");
+    folder.config.data_dir = folder.path().join("another");
+    let another = folder.start().await;
+    assert_ne!(another.root_fingerprint(), root);
+    another.admin().mint("/a", 60).await.unwrap();
+}
+
+/// The default with PostgreSQL, and a choice with SQLite.
+#[tokio::test]
+async fn in_the_database_are_there_after_a_restart() {
+    let ca = Ca::start_with(|config| config.keys.storage = Some(KeyStorageKind::Database)).await;
+    let held = ca.admin().mint("/held", 0).await.unwrap();
+    assert_eq!(key_storages(&ca).await, ["database"]);
+    let root = ca.root_fingerprint();
+    let folder = ca.stop().await;
+    assert_eq!(key_files(&folder), 0);
+    let ca = folder.start().await;
+    assert_eq!(ca.root_fingerprint(), root);
+    let issued = ca.admin().mint("/a", 0).await.unwrap();
+    assert_eq!(issued.chain()[1], held.chain()[1], "the issuing CA signs on");
+    ca.connect_as(&held).await.renew().await.unwrap();
+}
+
+/// Where the keys of the authorities are, each place once.
+async fn key_storages(ca: &Ca) -> Vec<String> {
+    let request = ListAuthoritiesRequest::default();
+    let listed = ca.admin().authority().list_authorities(request).await.unwrap().into_inner().authorities;
+    assert!(listed.len() >= 3, "a root, an issuing CA and a JWT key at least: {listed:?}");
+    let mut storages: Vec<_> = listed.into_iter().map(|authority| authority.key_storage).collect();
+    storages.dedup();
+    storages
+}
+
+fn key_files(folder: &CaFolder) -> usize {
+    fs::read_dir(folder.config.data_dir.join("keys")).map_or(0, Iterator::count)
 }
 
 #[tokio::test]
