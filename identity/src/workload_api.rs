@@ -29,7 +29,11 @@ const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// The largest message that is read, in bytes: revocation lists can be long.
-const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The metadata by which a client says how large a message it takes, in bytes. The Workload API of `ca-daemon` answers it
+/// with every revocation list or not at all; others pass over it.
+pub const LARGEST_MESSAGE: &str = "secplane-largest-message";
 
 /// Which Workload API to follow, and as whom.
 #[derive(Debug, Clone)]
@@ -104,6 +108,7 @@ async fn open(options: &WorkloadApiOptions) -> Result<Streaming<X509svidResponse
     let mut request = Request::new(X509svidRequest {});
     // Without it the API refuses to answer (SPIFFE Workload Endpoint, section 4.1).
     request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
+    request.metadata_mut().insert(LARGEST_MESSAGE, MetadataValue::from(MAX_MESSAGE_BYTES));
     let response =
         client.fetch_x509svid(request).await.map_err(|status| WorkloadApiFailure::call(options, &status))?;
     Ok(response.into_inner())

@@ -2,6 +2,7 @@
 
 mod calls;
 mod jwt;
+mod room;
 mod svids;
 mod updates;
 mod workload_api;
@@ -23,7 +24,7 @@ use crate::{
     revocation::Revoker,
 };
 
-pub(crate) use updates::MAX_LISTS_BYTES;
+pub(crate) use room::MAX_LISTS_BYTES;
 pub use workload_api::WorkloadApi;
 
 use self::{

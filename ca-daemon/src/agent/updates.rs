@@ -15,7 +15,7 @@ use tokio::{
 };
 use tonic::{Code, Status};
 
-use super::{Agent, calls::OpenCall};
+use super::{Agent, calls::OpenCall, room::Room};
 use crate::{
     attest::AttestedProcess,
     federation::FederatedBundle,
@@ -27,9 +27,6 @@ use crate::{
 pub(super) const NO_IDENTITY: &str = "no identity issued";
 pub(super) const ATTESTATION_FAILED: &str = "workload attestation failed";
 
-/// How much of a message revocation lists may take, in bytes: most clients take no message of more than 4 MB.
-pub(crate) const MAX_LISTS_BYTES: usize = 3 * 1024 * 1024;
-
 /// One workload's view of what concerns it, and what makes it look again.
 pub(super) struct View {
     pub(super) agent: Arc<Agent>,
@@ -39,6 +36,7 @@ pub(super) struct View {
     pub(super) federation: watch::Receiver<u64>,
     revoked: watch::Receiver<Arc<Revocations>>,
     lists: watch::Receiver<Lists>,
+    room: Room,
     held: Hold,
     withdrawn: watch::Receiver<Arc<HashSet<String>>>,
     _open: OpenCall,
@@ -73,7 +71,7 @@ pub(super) struct Answer<T> {
 }
 
 impl View {
-    pub(super) fn new(agent: Arc<Agent>, process: Arc<AttestedProcess>) -> Result<Self, Status> {
+    pub(super) fn new(agent: Arc<Agent>, process: Arc<AttestedProcess>, room: Room) -> Result<Self, Status> {
         let open = agent.begin_call(&process)?;
         let entries = agent.registry.changes();
         let bundle = agent.issuance.bundle();
@@ -82,7 +80,19 @@ impl View {
         let lists = agent.revoker.lists();
         let withdrawn = agent.issuance.withdrawn();
         let held = Hold { until: Instant::now() + agent.hold(), has_looked_late: false };
-        Ok(Self { agent, process, entries, bundle, federation, revoked, lists, withdrawn, held, _open: open })
+        Ok(Self {
+            agent,
+            process,
+            entries,
+            bundle,
+            federation,
+            revoked,
+            lists,
+            room,
+            withdrawn,
+            held,
+            _open: open,
+        })
     }
 
     /// The X.509-SVIDs of the workload, as they are and as they become.
@@ -200,7 +210,7 @@ impl View {
             });
         }
         let federated_bundles = self.federated_bundles(&entries);
-        let message = X509svidResponse { svids, federated_bundles, crl: self.lists() };
+        let message = X509svidResponse { svids, federated_bundles, crl: self.lists()? };
         Ok(Answer { message, until })
     }
 
@@ -215,7 +225,7 @@ impl View {
         let bundle = self.bundle.borrow_and_update().clone();
         let mut bundles = self.federated_bundles(&entries);
         bundles.insert(bundle.trust_domain().id(), concatenated(&bundle));
-        Ok(Answer { message: X509BundlesResponse { bundles, crl: self.lists() }, until })
+        Ok(Answer { message: X509BundlesResponse { bundles, crl: self.lists()? }, until })
     }
 
     /// The bundles of the foreign trust domains that any of the entries federates with.
@@ -249,26 +259,10 @@ impl View {
     }
 
     /// The revocation lists as DER.
-    fn lists(&mut self) -> Vec<Vec<u8>> {
+    fn lists(&mut self) -> Result<Vec<Vec<u8>>, Status> {
         let lists = self.lists.borrow_and_update();
-        let mut left = MAX_LISTS_BYTES;
-        let mut ders = Vec::with_capacity(lists.iter().len());
-        for list in lists.iter() {
-            let crl = &list.row().crl;
-            match left.checked_sub(crl.len()) {
-                Some(rest) => left = rest,
-                None => {
-                    let issuer = &list.row().issuer_key_id;
-                    tracing::error!(
-                        issuer,
-                        "a revocation list is left out of the Workload API: clients take 4 MB"
-                    );
-                    continue;
-                }
-            }
-            ders.push(crl.clone());
-        }
-        ders
+        let rows = lists.iter().map(|list| list.row());
+        self.room.fill(rows.map(|row| (row.issuer_key_id.as_str(), row.crl.as_slice())))
     }
 
     pub(super) async fn attest(&self) -> Result<BTreeSet<Selector>, Status> {

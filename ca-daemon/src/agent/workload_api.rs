@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, service::Routes};
 
 use super::{
     Agent,
+    room::Room,
     updates::{ATTESTATION_FAILED, View},
 };
 use crate::{
@@ -46,7 +47,7 @@ impl WorkloadApi {
         if header.is_none_or(|value| value != "true") {
             return Err(Status::invalid_argument("security header missing from request"));
         }
-        View::new(Arc::clone(&self.0), process(request.extensions())?)
+        View::new(Arc::clone(&self.0), process(request.extensions())?, Room::of(request.metadata()))
     }
 }
 

@@ -95,7 +95,7 @@ fn revocations(response: &X509svidResponse, held: &Revocations, at: SystemTime) 
             offered.push(Arc::clone(known));
             continue;
         }
-        match RevocationList::parse(der) {
+        match RevocationList::parse_own(der) {
             Ok(list) => offered.push(Arc::new(list)),
             Err(error) => {
                 tracing::warn!(%error, "a revocation list of the Workload API cannot be used; what is held stays");

@@ -17,7 +17,7 @@ use tonic::{Response, transport::Server};
 use super::*;
 use crate::{
     TrustDomain,
-    revocation::{RevocationList, SerialNumber},
+    revocation::{MAX_LIST_BYTES, RevocationList, SerialNumber},
     testing::{TestCa, leaf, revocation_list},
     x509::{Certificate, Purpose},
 };
@@ -107,6 +107,7 @@ impl SpiffeWorkloadApi for Answers {
         request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
         assert_eq!(request.metadata().get("workload.spiffe.io").unwrap(), "true");
+        assert_eq!(request.metadata().get(LARGEST_MESSAGE).unwrap(), "67108864");
         Ok(Response::new(WatchStream::new(self.0.clone()).map(Ok).boxed()))
     }
 
@@ -175,6 +176,21 @@ async fn takes_trust_back_when_a_list_says_so() {
     );
     shutdown.cancel();
     task.await.unwrap();
+}
+
+/// More than others read, and more than a message of 4 MiB holds: what is on it must not be trusted for its length.
+#[tokio::test]
+async fn takes_trust_back_when_a_very_long_list_says_so() {
+    let ca = TestCa::root("example.org");
+    let peer = [ca.sign(&leaf(PEER)).0];
+    let others = (0..125_000_u128)
+        .map(|number| SerialNumber::from_bytes(&((1_u128 << 126) + number).to_be_bytes()).unwrap());
+    let revoked: Vec<_> = others.chain([serial(&peer[0])]).collect();
+    let answer = answer(&ca, OWN, 1, &revoked);
+    assert!(answer.crl[0].len() > MAX_LIST_BYTES, "{} bytes", answer.crl[0].len());
+    let api = Scripted::start(answer);
+    let (source, _task) = follow(api.options(), CancellationToken::new()).await.unwrap();
+    assert!(source.current().verify_svid(&peer, Purpose::ClientAuth, SystemTime::now()).is_err());
 }
 
 #[tokio::test]

@@ -24,7 +24,8 @@ pub(super) fn finding(bytes: i64, fullest: Option<(&str, i64)>) -> Finding {
         return Finding::warn(
             CHECK,
             format!(
-                "the lists have {bytes} bytes, and the Workload API carries {MAX_LISTS_BYTES}: it leaves some out; {REMEDY}"
+                "the lists have {bytes} bytes, and most clients of the Workload API have room for {MAX_LISTS_BYTES}: it leaves \
+                 some out for them; {REMEDY}"
             ),
         );
     }
