@@ -17,7 +17,8 @@ use secplane_identity::{
 };
 use secplane_proto::{
     secplane::ca::v1::{
-        agent_cards_client::AgentCardsClient, audit_client::AuditClient, authority_client::AuthorityClient,
+        ListRevocationListsRequest, RevocationList, agent_cards_client::AgentCardsClient,
+        audit_client::AuditClient, authority_client::AuthorityClient,
         certificates_client::CertificatesClient, revocations_client::RevocationsClient,
         trust_bundle_client::TrustBundleClient,
     },
@@ -34,7 +35,10 @@ use secplane_proto::{
     },
 };
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint, Uri},
+};
 use tower::service_fn;
 
 use crate::{
@@ -168,7 +172,22 @@ impl CaClient {
         CertificatesClient::new(self.channel.clone())
     }
 
-    /// Lists may be long.
+    /// The current revocation lists, page by page: together they may be longer than any message. An authority of an
+    /// earlier version answers all of them at once.
+    pub(crate) async fn revocation_lists(&self) -> Result<Vec<RevocationList>, Status> {
+        let mut request = ListRevocationListsRequest { page_size: 100, ..Default::default() };
+        let mut lists = Vec::new();
+        loop {
+            let page = self.revocations().list_revocation_lists(request.clone()).await?.into_inner();
+            lists.extend(page.lists);
+            if page.next_page_token.is_empty() {
+                return Ok(lists);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// A single list may be long.
     pub(crate) fn revocations(&self) -> RevocationsClient<Channel> {
         RevocationsClient::new(self.channel.clone()).max_decoding_message_size(MAX_LISTS_BYTES)
     }

@@ -246,7 +246,7 @@ impl Clients {
     /// # Errors
     /// As the authority says.
     pub async fn revocation_lists(&self) -> Result<Vec<RevocationList>, Status> {
-        let request = ListRevocationListsRequest {};
+        let request = ListRevocationListsRequest::default();
         Ok(self.revocations().list_revocation_lists(request).await?.into_inner().lists)
     }
 
@@ -255,7 +255,7 @@ impl Clients {
     /// # Errors
     /// As the authority says.
     pub async fn watch_revocation_lists(&self) -> Result<Streaming<WatchRevocationListsResponse>, Status> {
-        let request = WatchRevocationListsRequest {};
+        let request = WatchRevocationListsRequest::default();
         Ok(self.revocations().watch_revocation_lists(request).await?.into_inner())
     }
 

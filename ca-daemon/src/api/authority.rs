@@ -11,7 +11,7 @@ use secplane_proto::secplane::ca::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{authority_keys, authority_upstream, refusal::ToStatus, services::Services};
+use super::{authority_keys, authority_upstream, page, refusal::ToStatus, services::Services};
 use crate::{
     access::Permission,
     instant::unix,
@@ -75,6 +75,19 @@ pub(super) fn to_wire(row: &AuthorityRow, standing: &Authorities, lifecycle: &Li
     }
 }
 
+/// What is left to list after the authority that a page ended with. The order is that in which they were made.
+fn rows_after<'a>(rows: &'a [AuthorityRow], token: &str) -> Result<&'a [AuthorityRow], Status> {
+    if token.is_empty() {
+        return Ok(rows);
+    }
+    match rows.iter().position(|row| row.key_id == token) {
+        Some(last) => Ok(&rows[last + 1..]),
+        None => Err(Status::aborted(
+            "the authority that the page before ended with is no more; begin with the first page",
+        )),
+    }
+}
+
 #[tonic::async_trait]
 impl Authority for AuthorityApi {
     async fn get_status(
@@ -113,10 +126,17 @@ impl Authority for AuthorityApi {
         request: Request<ListAuthoritiesRequest>,
     ) -> Result<Response<ListAuthoritiesResponse>, Status> {
         self.0.authorize(&request, Permission::Admin)?;
+        let ListAuthoritiesRequest { page_size, page_token } = request.into_inner();
+        let size = if page_size == 0 { usize::MAX } else { page::size(page_size)? };
         let lifecycle = &self.0.lifecycle;
         let standing = lifecycle.look().await.map_err(|error| error.to_status())?;
-        let authorities = standing.rows().iter().map(|row| to_wire(row, &standing, lifecycle)).collect();
-        Ok(Response::new(ListAuthoritiesResponse { authorities }))
+        let rows = rows_after(standing.rows(), &page_token)?;
+        let authorities = page::fitting(rows.iter().take(size).map(|row| to_wire(row, &standing, lifecycle)));
+        let next_page_token = match authorities.last() {
+            Some(last) if authorities.len() < rows.len() => last.authority_id.clone(),
+            _ => String::new(),
+        };
+        Ok(Response::new(ListAuthoritiesResponse { authorities, next_page_token }))
     }
 
     async fn get_upstream_request(

@@ -9,14 +9,17 @@ use secplane_proto::secplane::ca::v1::{
     WatchRevocationListsRequest, WatchRevocationListsResponse, revocations_server::Revocations,
     revoke_request,
 };
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{refusal::ToStatus, services::Services};
+use super::{page, refusal::ToStatus, services::Services};
 use crate::{
     access::{Caller, Permission},
     audit::Action,
     issuance::Requester,
     revocation::{Lists, Target},
+    store::RevocationListRow,
 };
 
 const MAX_REASON_CHARACTERS: usize = 256;
@@ -43,8 +46,18 @@ impl Revocations for RevocationsApi {
         request: Request<ListRevocationListsRequest>,
     ) -> Result<Response<ListRevocationListsResponse>, Status> {
         self.0.authorize(&request, Permission::Public)?;
-        let lists = to_wire(&self.0.revoker.lists().borrow());
-        Ok(Response::new(ListRevocationListsResponse { lists }))
+        let ListRevocationListsRequest { page_size, page_token } = request.into_inner();
+        let lists = self.0.revoker.lists().borrow().clone();
+        let response = if page_size == 0 && page_token.is_empty() {
+            ListRevocationListsResponse {
+                lists: rows(&lists).map(to_wire).collect(),
+                next_page_token: String::new(),
+            }
+        } else {
+            let (lists, next_page_token) = page_of(rows(&lists), &page_token, page::size(page_size)?);
+            ListRevocationListsResponse { lists, next_page_token }
+        };
+        Ok(Response::new(response))
     }
 
     async fn watch_revocation_lists(
@@ -55,19 +68,52 @@ impl Revocations for RevocationsApi {
         let mut lists = self.0.revoker.lists();
         lists.mark_changed();
         let shutdown = self.0.shutdown.clone();
-        let updates = stream::unfold(Some((lists, shutdown)), async |state| {
-            let (mut lists, shutdown) = state?;
-            let changed = tokio::select! {
-                () = shutdown.cancelled() => false,
-                changed = lists.changed() => changed.is_ok(),
-            };
-            if !changed {
-                return Some((Err(Status::unavailable("the authority is stopping")), None));
+        let watching = Watching { lists, shutdown, is_split: request.into_inner().split, left: None };
+        let updates = stream::unfold(Some(watching), async |state| {
+            let mut watching = state?;
+            match watching.next().await {
+                Some(message) => Some((Ok(message), Some(watching))),
+                None => Some((Err(Status::unavailable("the authority is stopping")), None)),
             }
-            let message = WatchRevocationListsResponse { lists: to_wire(&lists.borrow_and_update()) };
-            Some((Ok(message), Some((lists, shutdown))))
         });
         Ok(Response::new(updates.boxed()))
+    }
+}
+
+/// Somebody who is told of every change.
+struct Watching {
+    lists: watch::Receiver<Lists>,
+    shutdown: CancellationToken,
+    is_split: bool,
+    /// The lists of which a part is not sent yet, and after whose list it begins.
+    left: Option<(Lists, String)>,
+}
+
+impl Watching {
+    /// The next message; nothing when the daemon stops.
+    async fn next(&mut self) -> Option<WatchRevocationListsResponse> {
+        let (lists, after) = match self.left.take() {
+            Some(left) => left,
+            None => (self.changed().await?, String::new()),
+        };
+        if !self.is_split {
+            let lists = rows(&lists).map(to_wire).collect();
+            return Some(WatchRevocationListsResponse { lists, more: false });
+        }
+        let (page, next) = page_of(rows(&lists), &after, usize::MAX);
+        let more = !next.is_empty();
+        if more {
+            self.left = Some((lists, next));
+        }
+        Some(WatchRevocationListsResponse { lists: page, more })
+    }
+
+    async fn changed(&mut self) -> Option<Lists> {
+        let has_changed = tokio::select! {
+            () = self.shutdown.cancelled() => false,
+            changed = self.lists.changed() => changed.is_ok(),
+        };
+        has_changed.then(|| self.lists.borrow_and_update().clone())
     }
 }
 
@@ -121,17 +167,63 @@ pub(super) fn check_reason(reason: &str) -> Result<(), Status> {
     Ok(())
 }
 
-fn to_wire(lists: &Lists) -> Vec<RevocationList> {
-    lists
-        .iter()
-        .map(|list| {
-            let row = list.row();
-            RevocationList {
-                issuer_key_id: row.issuer_key_id.clone(),
-                crl: row.crl.clone(),
-                this_update: row.this_update,
-                next_update: row.next_update,
+fn rows(lists: &Lists) -> impl Iterator<Item = &RevocationListRow> {
+    lists.iter().map(|list| list.row())
+}
+
+/// The lists after that of an issuer, as many as a client reads of one message, one at least; and after whose list the
+/// next page begins, if there is one. Their order is that of their issuers' key IDs.
+fn page_of<'a>(
+    rows: impl Iterator<Item = &'a RevocationListRow>,
+    after: &str,
+    most: usize,
+) -> (Vec<RevocationList>, String) {
+    let rest: Vec<_> = rows.filter(|row| row.issuer_key_id.as_str() > after).collect();
+    let lists = page::fitting(rest.iter().take(most).map(|row| to_wire(row)));
+    let next = match lists.last() {
+        Some(last) if lists.len() < rest.len() => last.issuer_key_id.clone(),
+        _ => String::new(),
+    };
+    (lists, next)
+}
+
+fn to_wire(row: &RevocationListRow) -> RevocationList {
+    RevocationList {
+        issuer_key_id: row.issuer_key_id.clone(),
+        crl: row.crl.clone(),
+        this_update: row.this_update,
+        next_update: row.next_update,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(issuer: &str, mebibytes: usize) -> RevocationListRow {
+        RevocationListRow {
+            issuer_key_id: issuer.to_owned(),
+            number: 1,
+            crl: vec![7; mebibytes * 1024 * 1024],
+            this_update: 1,
+            next_update: 2,
+        }
+    }
+
+    /// Every list once, and no message larger than it has to be.
+    #[test]
+    fn splits_lists_into_what_a_client_reads() {
+        let all = [list("aa", 1), list("bb", 1), list("cc", 5), list("dd", 2), list("ee", 2)];
+        let mut pages = Vec::new();
+        let mut after = String::new();
+        loop {
+            let (lists, next) = page_of(all.iter(), &after, usize::MAX);
+            pages.push(lists.into_iter().map(|list| list.issuer_key_id).collect::<Vec<_>>());
+            if next.is_empty() {
+                break;
             }
-        })
-        .collect()
+            after = next;
+        }
+        assert_eq!(pages, [vec!["aa", "bb"], vec!["cc"], vec!["dd"], vec!["ee"]]);
+    }
 }

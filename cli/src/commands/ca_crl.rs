@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use secplane_identity::revocation::RevocationList;
-use secplane_proto::secplane::ca::v1::ListRevocationListsRequest;
 use serde::Serialize;
 
 use crate::{
@@ -38,8 +37,7 @@ pub(crate) struct CrlArgs {
 pub(crate) async fn crl(args: CrlArgs, output: Output) -> Result<(), Failure> {
     let what = "get the revocation lists";
     let ca = args.ca.connect().await?;
-    let response = ca.revocations().list_revocation_lists(ListRevocationListsRequest {}).await;
-    let lists = response.map_err(|status| Failure::from_status(what, &status))?.into_inner().lists;
+    let lists = ca.revocation_lists().await.map_err(|status| Failure::from_status(what, &status))?;
     let lists = lists
         .iter()
         .map(|list| RevocationList::parse_own(&list.crl).map_err(|error| Failure::refused(what, error)))

@@ -81,7 +81,7 @@ async fn sign_what_everyone_accepts() {
     assert!((500..=600).contains(&lives), "{lives}");
     assert_eq!(svid_below(&key, &chain, &roots).len(), 3, "two CAs follow the one that signs leaves");
 
-    let request = ListAuthoritiesRequest {};
+    let request = ListAuthoritiesRequest::default();
     let listed = ca.admin().authority().list_authorities(request).await.unwrap().into_inner().authorities;
     let listed: Vec<_> = listed.iter().filter(|one| one.kind() == AuthorityKind::Downstream).collect();
     assert_eq!(listed.len(), 1);

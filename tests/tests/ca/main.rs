@@ -31,6 +31,7 @@ mod jwt_rotation;
 mod jwt_svids;
 mod keys;
 mod operations;
+mod pages;
 mod played_back_rows;
 mod reflection;
 mod refused_rows;

@@ -77,7 +77,7 @@ pub(super) async fn active(clients: &Clients) -> String {
 }
 
 async fn authorities(clients: &Clients, kind: AuthorityKind) -> Vec<AuthorityRecord> {
-    let listed = clients.authority().list_authorities(ListAuthoritiesRequest {}).await.unwrap();
+    let listed = clients.authority().list_authorities(ListAuthoritiesRequest::default()).await.unwrap();
     let mut listed = listed.into_inner().authorities;
     listed.retain(|authority| authority.kind() == kind);
     listed
@@ -319,7 +319,7 @@ async fn lets_only_admins_take_steps() {
     let workload = ca.connect_as(&workload).await;
     for refused in [
         workload.local_authority().prepare_x509_authority(PrepareX509AuthorityRequest {}).await.map(drop),
-        workload.authority().list_authorities(ListAuthoritiesRequest {}).await.map(drop),
+        workload.authority().list_authorities(ListAuthoritiesRequest::default()).await.map(drop),
     ] {
         assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
     }

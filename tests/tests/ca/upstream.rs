@@ -72,7 +72,7 @@ fn verify(holder: &Holder, root: &CertificateDer<'static>) -> Result<(), rustls:
 }
 
 async fn roots(admin: &Clients) -> Vec<AuthorityRecord> {
-    let listed = admin.authority().list_authorities(ListAuthoritiesRequest {}).await.unwrap();
+    let listed = admin.authority().list_authorities(ListAuthoritiesRequest::default()).await.unwrap();
     let mut listed = listed.into_inner().authorities;
     listed.retain(|authority| authority.kind() == AuthorityKind::Root);
     listed

@@ -24,7 +24,13 @@ use super::until;
 const YEAR: Duration = Duration::from_secs(31_557_600);
 
 async fn authorities(ca: &Ca) -> Vec<AuthorityRecord> {
-    ca.admin().authority().list_authorities(ListAuthoritiesRequest {}).await.unwrap().into_inner().authorities
+    ca.admin()
+        .authority()
+        .list_authorities(ListAuthoritiesRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .authorities
 }
 
 async fn number(ca: &Ca, kind: AuthorityKind, state: AuthorityState) -> usize {

@@ -12,7 +12,6 @@ use secplane_identity::{
     Revocations, TrustBundleSet, TrustDomain,
     revocation::{MAX_LIST_BYTES, RevocationList},
 };
-use secplane_proto::secplane::ca::v1::ListRevocationListsRequest;
 
 use crate::{
     ca_client::{CaClient, CaOptions},
@@ -103,11 +102,9 @@ impl Known {
 
 async fn from_ca(ca: &CaClient) -> Result<Trust, Failure> {
     let bundle = ca.trust_bundle().await?;
-    let answer = ca.revocations().list_revocation_lists(ListRevocationListsRequest {}).await;
-    let lists = answer.map_err(|status| Failure::from_status("get the revocation lists", &status))?;
+    let lists = ca.revocation_lists().await;
+    let lists = lists.map_err(|status| Failure::from_status("get the revocation lists", &status))?;
     let lists = lists
-        .into_inner()
-        .lists
         .iter()
         .map(|list| RevocationList::parse_own(&list.crl).map(Arc::new))
         .collect::<Result<Vec<_>, _>>()

@@ -15,15 +15,22 @@ use crate::{
 
 /// Lists them, those that sign first.
 pub(super) async fn list(options: &CaOptions) -> Result<Authorities, Failure> {
-    let listed = options
-        .connect()
-        .await?
-        .authority()
-        .list_authorities(ListAuthoritiesRequest {})
-        .await
-        .map_err(|status| Failure::from_status("list the authorities", &status))?
-        .into_inner();
-    let mut authorities: Vec<_> = listed.authorities.iter().map(Authority::from).collect();
+    let ca = options.connect().await?;
+    let mut authorities = Vec::new();
+    let mut request = ListAuthoritiesRequest::default();
+    loop {
+        let page = ca
+            .authority()
+            .list_authorities(request.clone())
+            .await
+            .map_err(|status| Failure::from_status("list the authorities", &status))?
+            .into_inner();
+        authorities.extend(page.authorities.iter().map(Authority::from));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
     authorities.sort_by_key(|authority| authority.order);
     Ok(Authorities { authorities })
 }

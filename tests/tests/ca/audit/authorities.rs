@@ -27,7 +27,7 @@ use super::{is_local_admin, is_remote_admin, remote_admin, secrets::holds};
 const YEAR: Duration = Duration::from_secs(31_557_600);
 
 async fn authorities(ca: &Ca, kind: AuthorityKind) -> Vec<AuthorityRecord> {
-    let listed = ca.admin().authority().list_authorities(ListAuthoritiesRequest {}).await.unwrap();
+    let listed = ca.admin().authority().list_authorities(ListAuthoritiesRequest::default()).await.unwrap();
     let mut listed = listed.into_inner().authorities;
     listed.retain(|authority| authority.kind() == kind);
     listed
