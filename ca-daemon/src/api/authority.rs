@@ -75,7 +75,8 @@ pub(super) fn to_wire(row: &AuthorityRow, standing: &Authorities, lifecycle: &Li
     }
 }
 
-/// What is left to list after the authority that a page ended with. The order is that in which they were made.
+/// What is left to list after the authority that a page ended with. The order is that of their age,
+/// the latest first: what is made in between is on no page, and nothing is on two.
 fn rows_after<'a>(rows: &'a [AuthorityRow], token: &str) -> Result<&'a [AuthorityRow], Status> {
     if token.is_empty() {
         return Ok(rows);
