@@ -29,6 +29,8 @@ pub(crate) struct Metrics {
     pub(crate) updates: Counter,
     /// 1 for a folder or a repository that cannot be read now.
     pub(crate) source_failing: Family<OfSource, Gauge>,
+    /// Revocation lists that should have been replaced.
+    pub(crate) stale_revocation_lists: Gauge,
     /// Times that there was no place for a connection.
     limits_reached: Family<OfLimit, Counter>,
 }
@@ -64,6 +66,7 @@ impl Metrics {
             identities: Gauge::default(),
             updates: Counter::default(),
             source_failing: Family::default(),
+            stale_revocation_lists: Gauge::default(),
             limits_reached: Family::default(),
             registry: Registry::default(),
         };
@@ -89,6 +92,11 @@ impl Metrics {
             "source_failing",
             "1 for a folder or a repository that cannot be read now",
             metrics.source_failing.clone(),
+        );
+        registry.register(
+            "stale_revocation_lists",
+            "Revocation lists that are out of date without a newer one",
+            metrics.stale_revocation_lists.clone(),
         );
         registry.register(
             "connection_limits_reached",

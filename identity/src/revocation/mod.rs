@@ -121,6 +121,11 @@ impl Revocations {
         self.lists.values()
     }
 
+    /// The lists that should have been replaced by `now`. They stay in use; what was revoked since may not be known.
+    pub fn stale_lists(&self, now: SystemTime) -> impl Iterator<Item = &Arc<RevocationList>> {
+        self.lists.values().filter(move |list| list.next_update() <= now)
+    }
+
     /// Whether the authority itself revoked a public key.
     #[must_use]
     pub fn contains_key(&self, key: &KeyHash) -> bool {
