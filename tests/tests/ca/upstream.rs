@@ -1,6 +1,7 @@
 //! A CA below somebody else's root: taken out of Istio's files, or certified on request.
 
 mod outside;
+mod without_lists;
 
 use std::{
     fs,
@@ -10,12 +11,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ca_daemon::{
-    authority::CrlUrl,
-    config::{PemUpstreamConfig, UpstreamConfig},
-    operations::doctor::{Verdict, examine},
-};
-use rcgen::{BasicConstraints, IsCa, KeyPair, KeyUsagePurpose, SanType};
+use ca_daemon::config::{PemUpstreamConfig, UpstreamConfig};
+use rcgen::{BasicConstraints, IsCa, KeyPair, SanType};
 use rstest::rstest;
 use rustls::{RootCertStore, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -25,9 +22,8 @@ use secplane_identity::{
 };
 use secplane_proto::{
     secplane::ca::v1::{
-        AuditOutcome, AuthorityKind, AuthorityRecord, AuthorityState, GetStatusRequest,
-        GetUpstreamRequestRequest, ImportUpstreamChainRequest, ImportUpstreamChainResponse,
-        ListAuthoritiesRequest, revoke_request::Target,
+        AuditOutcome, AuthorityKind, AuthorityRecord, AuthorityState, GetUpstreamRequestRequest,
+        ImportUpstreamChainRequest, ImportUpstreamChainResponse, ListAuthoritiesRequest,
     },
     spire::api::{
         server::{
@@ -107,38 +103,6 @@ async fn signs_below_the_root_of_its_files() {
     fs::remove_dir_all(cacerts).unwrap();
     let ca = folder.start().await;
     assert_eq!(ca.root_fingerprint(), Fingerprint::of(&outside.root));
-    verify(&ca.admin().mint("/a", 0).await.unwrap(), &outside.root).unwrap();
-}
-
-/// The key usage of `ca-cert.pem` among Istio's samples.
-#[tokio::test]
-async fn signs_below_a_ca_that_may_sign_no_lists() {
-    let outside = Outside::new();
-    let mut files = CaCerts::below(&outside);
-    files.signed_by(&outside, |params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
-    let (mut folder, _) = below(&files);
-    folder.config.crl.url = Some(CrlUrl::parse("http://ca.example.org/crl").unwrap());
-    let ca = folder.start().await;
-    let svid = ca.admin().mint("/a", 0).await.unwrap();
-    verify(&svid, &outside.root).unwrap();
-    ca.connect_as(&svid).await.renew().await.unwrap();
-    let issuing = Certificate::parse(&svid.chain()[1]).unwrap();
-    let lists = ca.admin().revocation_lists().await.unwrap();
-    let issuers: Vec<_> = lists.iter().map(|list| Some(&list.issuer_key_id)).collect();
-    assert_eq!(issuers, [issuing.subject_key_id.as_ref()], "its issuing CA has the only list");
-    let status = ca.admin().authority().get_status(GetStatusRequest {}).await.unwrap().into_inner();
-    assert!(status.ca_without_lists);
-    let report = examine(&ca.folder().config).await;
-    let warned = report.findings().iter().any(|finding| {
-        finding.verdict == Verdict::Warn
-            && finding.check == "revocation"
-            && finding.message.contains("cRLSign")
-    });
-    assert!(warned, "{report}");
-
-    // The authority itself refuses what is below an issuing CA that was revoked.
-    ca.admin().revoke_all(Target::SerialNumber(issuing.serial)).await.unwrap();
-    svid.knock(ca.grpc_address(), &ca.bundle().await).await.unwrap_err();
     verify(&ca.admin().mint("/a", 0).await.unwrap(), &outside.root).unwrap();
 }
 
