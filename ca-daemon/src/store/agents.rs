@@ -6,7 +6,7 @@ use futures_util::stream::BoxStream;
 use sqlx::{FromRow, QueryBuilder};
 
 use super::{
-    Conflict, Store, StoreError,
+    Change, Conflict, Store, StoreError,
     database::{Transaction, in_steps, on, within},
     readable::readable,
 };
@@ -64,81 +64,136 @@ impl Store {
     }
 }
 
-/// Adds an agent.
-pub(super) async fn add(transaction: &mut Transaction, row: &AgentRow) -> Result<(), StoreError> {
-    within!(transaction, connection => {
-        sqlx::query("INSERT INTO agents (spiffe_id, body, mac) VALUES ($1, $2, $3)")
-            .bind(&row.spiffe_id)
-            .bind(&row.body)
-            .bind(&row.mac)
-            .execute(connection)
-            .await?;
-    });
-    Ok(())
+/// The rows of all agents that a batch of changes names, as they stand in its transaction. Nobody else changes them
+/// until it has ended.
+#[derive(Default)]
+pub(super) struct LockedAgents {
+    macs: HashMap<String, Vec<u8>>,
 }
 
-/// Replaces an agent whose row is still the one with `old_mac`.
-pub(super) async fn replace(
-    transaction: &mut Transaction,
-    row: &AgentRow,
-    old_mac: &[u8],
-) -> Result<(), StoreError> {
-    let changed = within!(transaction, connection => {
-        sqlx::query("UPDATE agents SET body = $2, mac = $3 WHERE spiffe_id = $1 AND mac = $4")
-            .bind(&row.spiffe_id)
-            .bind(&row.body)
-            .bind(&row.mac)
-            .bind(old_mac)
-            .execute(connection)
-            .await?
-            .rows_affected()
-    });
-    if changed == 1 { Ok(()) } else { Err(Conflict::Changed.into()) }
-}
-
-/// Removes an agent whose row is still the one with `old_mac`.
-pub(super) async fn delete(
-    transaction: &mut Transaction,
-    spiffe_id: &str,
-    old_mac: &[u8],
-) -> Result<(), StoreError> {
-    let gone = within!(transaction, connection => {
-        sqlx::query("DELETE FROM agents WHERE spiffe_id = $1 AND mac = $2")
-            .bind(spiffe_id)
-            .bind(old_mac)
-            .execute(connection)
-            .await?
-            .rows_affected()
-    });
-    if gone == 1 { Ok(()) } else { Err(Conflict::Changed.into()) }
-}
-
-/// Refuses unless the rows of all of these agents still are the ones with these MACs, and has them stay so until the
-/// transaction has ended.
-pub(super) async fn hold(transaction: &mut Transaction, held: &[(&str, &[u8])]) -> Result<(), StoreError> {
-    // Many commits of one agent share a transaction; one look is enough for all of them. The order keeps replicas from
-    // waiting for one another in a circle.
-    let agents: BTreeSet<&str> = held.iter().map(|(spiffe_id, _)| *spiffe_id).collect();
-    let agents: Vec<&str> = agents.into_iter().collect();
-    let lock = match transaction {
-        // Nobody else writes meanwhile.
-        Transaction::Sqlite(_) => "",
-        // Another replica's change of the row waits for this transaction, or this one sees that change.
-        Transaction::Postgres(_) => " FOR SHARE",
-    };
-    let mut found: HashMap<String, Vec<u8>> = HashMap::new();
-    for step in in_steps(&agents) {
-        let rows: Vec<(String, Vec<u8>)> = within!(transaction, connection => {
-            let mut query = QueryBuilder::new("SELECT spiffe_id, mac FROM agents WHERE spiffe_id IN (");
-            let mut list = query.separated(", ");
-            for spiffe_id in step {
-                list.push_bind(*spiffe_id);
-            }
-            query.push(") ORDER BY spiffe_id").push(lock);
-            query.build_query_as().fetch_all(connection).await?
-        });
-        found.extend(rows);
+impl LockedAgents {
+    /// Locks the rows, before anything else of the batch is done.
+    ///
+    /// What the batch changes is locked as for a change from the beginning, in one order for all replicas: of two that
+    /// held a row together, neither could change it. For what it does not change it never waits: a row that somebody
+    /// is changing is left out, as if it had been changed.
+    pub(super) async fn lock(transaction: &mut Transaction, changes: &[&Change]) -> Result<Self, StoreError> {
+        let (mut changed, mut held) = (BTreeSet::new(), BTreeSet::new());
+        for change in changes {
+            match change {
+                Change::ReplaceAgent { row, .. } => changed.insert(row.spiffe_id.as_str()),
+                Change::DeleteAgent { spiffe_id, .. } => changed.insert(spiffe_id.as_str()),
+                Change::HoldAgent { spiffe_id, .. } => held.insert(spiffe_id.as_str()),
+                _ => continue,
+            };
+        }
+        let (to_change, to_hold) = match transaction {
+            // Nobody else writes meanwhile.
+            Transaction::Sqlite(_) => ("", ""),
+            // Byte by byte, as the set is ordered.
+            Transaction::Postgres(_) => (" COLLATE \"C\" FOR UPDATE", " COLLATE \"C\" FOR SHARE SKIP LOCKED"),
+        };
+        let held: Vec<&str> = held.difference(&changed).copied().collect();
+        let changed: Vec<&str> = changed.into_iter().collect();
+        let mut locked = Self::default();
+        locked.read(transaction, &changed, to_change).await?;
+        locked.read(transaction, &held, to_hold).await?;
+        Ok(locked)
     }
-    let stands = |(spiffe_id, mac): &(&str, &[u8])| found.get(*spiffe_id).is_some_and(|found| found == mac);
-    if held.iter().all(stands) { Ok(()) } else { Err(Conflict::Changed.into()) }
+
+    async fn read(
+        &mut self,
+        transaction: &mut Transaction,
+        agents: &[&str],
+        lock: &'static str,
+    ) -> Result<(), StoreError> {
+        for step in in_steps(agents) {
+            let rows: Vec<(String, Vec<u8>)> = within!(transaction, connection => {
+                let mut query = QueryBuilder::new("SELECT spiffe_id, mac FROM agents WHERE spiffe_id IN (");
+                let mut list = query.separated(", ");
+                for spiffe_id in step {
+                    list.push_bind(*spiffe_id);
+                }
+                query.push(") ORDER BY spiffe_id").push(lock);
+                query.build_query_as().fetch_all(connection).await?
+            });
+            self.macs.extend(rows);
+        }
+        Ok(())
+    }
+
+    /// Refuses unless an agent's row still is the one with this MAC.
+    pub(super) fn hold(&self, spiffe_id: &str, mac: &[u8]) -> Result<(), StoreError> {
+        match self.macs.get(spiffe_id) {
+            Some(found) if found == mac => Ok(()),
+            _ => Err(Conflict::Changed.into()),
+        }
+    }
+
+    /// Adds an agent.
+    pub(super) async fn add(
+        &mut self,
+        transaction: &mut Transaction,
+        row: &AgentRow,
+    ) -> Result<(), StoreError> {
+        within!(transaction, connection => {
+            sqlx::query("INSERT INTO agents (spiffe_id, body, mac) VALUES ($1, $2, $3)")
+                .bind(&row.spiffe_id)
+                .bind(&row.body)
+                .bind(&row.mac)
+                .execute(connection)
+                .await?;
+        });
+        self.macs.insert(row.spiffe_id.clone(), row.mac.clone());
+        Ok(())
+    }
+
+    /// Replaces an agent whose row is still the one with `old_mac`.
+    pub(super) async fn replace(
+        &mut self,
+        transaction: &mut Transaction,
+        row: &AgentRow,
+        old_mac: &[u8],
+    ) -> Result<(), StoreError> {
+        let changed = within!(transaction, connection => {
+            sqlx::query("UPDATE agents SET body = $2, mac = $3 WHERE spiffe_id = $1 AND mac = $4")
+                .bind(&row.spiffe_id)
+                .bind(&row.body)
+                .bind(&row.mac)
+                .bind(old_mac)
+                .execute(connection)
+                .await?
+                .rows_affected()
+        });
+        if changed != 1 {
+            return Err(Conflict::Changed.into());
+        }
+        self.macs.insert(row.spiffe_id.clone(), row.mac.clone());
+        Ok(())
+    }
+
+    /// Removes an agent whose row is still the one with `old_mac`.
+    pub(super) async fn delete(
+        &mut self,
+        transaction: &mut Transaction,
+        spiffe_id: &str,
+        old_mac: &[u8],
+    ) -> Result<(), StoreError> {
+        let gone = within!(transaction, connection => {
+            sqlx::query("DELETE FROM agents WHERE spiffe_id = $1 AND mac = $2")
+                .bind(spiffe_id)
+                .bind(old_mac)
+                .execute(connection)
+                .await?
+                .rows_affected()
+        });
+        if gone != 1 {
+            return Err(Conflict::Changed.into());
+        }
+        self.macs.remove(spiffe_id);
+        Ok(())
+    }
 }
+
+#[cfg(test)]
+mod tests;

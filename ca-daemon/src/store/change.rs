@@ -2,7 +2,7 @@
 
 use super::{
     StoreError,
-    agents::{self, AgentRow},
+    agents::{AgentRow, LockedAgents},
     authorities::{self, AuthorityRow, TrustDomainRow},
     certificates::{self, CertificateRecord},
     database::Transaction,
@@ -250,15 +250,17 @@ pub(super) async fn tell_others(
 
 /// Carries changes out in their order; runs of additions share statements.
 pub(super) async fn apply(transaction: &mut Transaction, changes: &[&Change]) -> Result<(), StoreError> {
+    // Agents before certificates, as whoever bans an agent has them: the two must not wait for each other.
+    let mut agents = LockedAgents::lock(transaction, changes).await?;
     let mut run = Run::default();
     for change in changes {
         match change {
             Change::Issue(records) => run.issued.extend(records),
             Change::CreateEntry(row) => run.created.push(row),
-            Change::HoldAgent { spiffe_id, mac } => run.held.push((spiffe_id.as_str(), mac.as_slice())),
+            Change::HoldAgent { spiffe_id, mac } => agents.hold(spiffe_id, mac)?,
             other => {
                 run.flush(transaction).await?;
-                apply_one(transaction, other).await?;
+                apply_one(transaction, &mut agents, other).await?;
             }
         }
     }
@@ -268,15 +270,12 @@ pub(super) async fn apply(transaction: &mut Transaction, changes: &[&Change]) ->
 /// Changes that share statements: none of them changes an agent or revokes anything.
 #[derive(Default)]
 struct Run<'a> {
-    held: Vec<(&'a str, &'a [u8])>,
     issued: Vec<&'a CertificateRecord>,
     created: Vec<&'a EntryRow>,
 }
 
 impl Run<'_> {
     async fn flush(&mut self, transaction: &mut Transaction) -> Result<(), StoreError> {
-        // Agents before certificates, as whoever bans an agent has them: the two must not wait for each other.
-        agents::hold(transaction, &self.held).await?;
         for record in &self.issued {
             if let Some(renewed) = &record.renews {
                 revocations::refuse_revoked(transaction, renewed).await?;
@@ -289,7 +288,11 @@ impl Run<'_> {
     }
 }
 
-async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(), StoreError> {
+async fn apply_one(
+    transaction: &mut Transaction,
+    agents: &mut LockedAgents,
+    change: &Change,
+) -> Result<(), StoreError> {
     match change {
         Change::Issue(records) => {
             certificates::insert(transaction, &records.iter().collect::<Vec<_>>()).await
@@ -316,12 +319,10 @@ async fn apply_one(transaction: &mut Transaction, change: &Change) -> Result<(),
         Change::RemoveFederation { table, trust_domain } => {
             federation::remove(transaction, *table, trust_domain).await
         }
-        Change::AddAgent(row) => agents::add(transaction, row).await,
-        Change::ReplaceAgent { row, old_mac } => agents::replace(transaction, row, old_mac).await,
-        Change::DeleteAgent { spiffe_id, old_mac } => agents::delete(transaction, spiffe_id, old_mac).await,
-        Change::HoldAgent { spiffe_id, mac } => {
-            agents::hold(transaction, &[(spiffe_id.as_str(), mac.as_slice())]).await
-        }
+        Change::AddAgent(row) => agents.add(transaction, row).await,
+        Change::ReplaceAgent { row, old_mac } => agents.replace(transaction, row, old_mac).await,
+        Change::DeleteAgent { spiffe_id, old_mac } => agents.delete(transaction, spiffe_id, old_mac).await,
+        Change::HoldAgent { spiffe_id, mac } => agents.hold(spiffe_id, mac),
         Change::AddJoinToken(row) => join_tokens::add(transaction, row).await,
         Change::ReplaceJoinToken { row, old_mac } => join_tokens::replace(transaction, row, old_mac).await,
         Change::ForgetJoinTokens { expired_before } => {
