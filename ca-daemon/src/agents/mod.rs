@@ -24,7 +24,7 @@ use std::{
 
 use futures_util::TryStreamExt;
 use secplane_identity::SpiffeId;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 pub use agent::{Agent, AgentSvid, MAX_VERSION_BYTES, NotAnAgent, Standing};
@@ -46,6 +46,9 @@ use crate::{
 
 /// How often a change is made anew because somebody else changed the same row.
 const ATTEMPTS: usize = 5;
+/// How long what an agent asked for waits at first while another replica changes the agent; twice as long each time, and
+/// some seconds all in all: whoever bans an agent may revoke much with it.
+const PAUSE: Duration = Duration::from_millis(200);
 /// How long an agent whose state is not known may do what it did while it is read.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
@@ -159,7 +162,8 @@ impl Agents {
     /// When the agent was banned or evicted, or the database fails.
     pub async fn commit_for(&self, asking: &Agent, with: Commit) -> Result<(), AgentsError> {
         let id = &asking.id;
-        for _ in 0..ATTEMPTS {
+        let mut pause = PAUSE;
+        for attempt in 1..=ATTEMPTS {
             // One that was evicted and has proved itself anew is another one.
             let kept = self
                 .kept(id)
@@ -169,11 +173,17 @@ impl Agents {
                 return Err(NotAnAgent::Banned(id.clone()).into());
             }
             let mut commit = with.clone();
-            commit.changes.push(Change::HoldAgent { spiffe_id: id.to_string(), mac: kept.mac });
+            commit.changes.push(Change::HoldAgent { spiffe_id: id.to_string(), mac: kept.mac.clone() });
             match self.store.commit(commit).await {
                 // It may be nothing but its version that changed.
                 Err(StoreError::Conflict(Conflict::Changed)) => drop(self.reload(id).await?),
                 result => return Ok(result?),
+            }
+            if attempt < ATTEMPTS && self.kept(id).is_some_and(|now| now.mac == kept.mac) {
+                // It has not changed yet: another replica is about to.
+                sleep(pause).await;
+                pause *= 2;
+                self.reload(id).await?;
             }
         }
         Err(AgentsError::Busy(id.clone()))

@@ -167,6 +167,35 @@ async fn records_what_an_agent_asked_for_before_it_used_its_next_svid() {
     assert_eq!(store.secrets().await.unwrap().len(), 2);
 }
 
+/// As with a ban that revokes much.
+#[tokio::test]
+async fn waits_with_what_an_agent_asked_for_while_another_replica_changes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, store) = open(folder.path()).await;
+    let agent = admit(&agents, "/spire/agent/a").await;
+    let Some(change) = testing::change_of_all_agents(folder.path()).await else { return };
+    let beside = async {
+        // Others go on meanwhile, and hear of it after what was handed in before was refused.
+        store.commit(wish("beside")).await.unwrap();
+        change.rollback().await.unwrap();
+    };
+    let (recorded, ()) = tokio::join!(agents.commit_for(&agent, wish("a")), beside);
+    recorded.unwrap();
+    assert_eq!(store.secrets().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn gives_up_what_an_agent_asked_for_while_another_replica_changes_it_for_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, store) = open(folder.path()).await;
+    let agent = admit(&agents, "/spire/agent/a").await;
+    let Some(change) = testing::change_of_all_agents(folder.path()).await else { return };
+    let refused = agents.commit_for(&agent, wish("a")).await;
+    assert!(matches!(refused, Err(AgentsError::Busy(_))), "{refused:?}");
+    change.rollback().await.unwrap();
+    assert!(store.secrets().await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn admits_nobody_who_was_banned() {
     let folder = tempfile::tempdir().unwrap();

@@ -91,6 +91,16 @@ pub(super) async fn writing(folder: &Path) -> Pools {
     }
 }
 
+/// Another replica that is about to change every agent, and has not decided; none with SQLite, where nobody else writes.
+pub(crate) async fn change_of_all_agents(
+    folder: &Path,
+) -> Option<sqlx::Transaction<'static, sqlx::Postgres>> {
+    let Pools::Postgres(pool) = writing(folder).await else { return None };
+    let mut change = pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM agents FOR UPDATE").execute(&mut *change).await.unwrap();
+    Some(change)
+}
+
 /// Changes the database of `folder` while no store has it open. Answers how many rows.
 pub(crate) async fn change(folder: &Path, statement: &'static str) -> u64 {
     match location(folder).await {
