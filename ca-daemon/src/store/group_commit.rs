@@ -3,6 +3,7 @@
 //! A durable commit costs about the same for one change as for a hundred, so this is what lets the authority record
 //! every certificate before it hands it out.
 
+mod outrun;
 mod unsure;
 
 #[cfg(test)]
@@ -20,7 +21,7 @@ use tokio::{
 
 use self::unsure::Unsure;
 use super::{
-    StoreError,
+    Conflict, StoreError,
     audit::AuditTail,
     change::{Change, apply, tell_others},
     database::Pools,
@@ -216,7 +217,10 @@ impl Committer {
                 }
             }
         }
-        self.carry_out_together(batch).await;
+        let (together, behind) = outrun::part(batch);
+        self.carry_out_together(together).await;
+        // They look again at once, and find what has outrun them.
+        behind.into_iter().for_each(|pending| self.tell(pending, Err(Conflict::Changed.into())));
         self.unsure.settle(&self.pools).await;
         if !to_be_signed.is_empty() {
             // What could not be signed now is signed later; until then the checkpoint before it stands.

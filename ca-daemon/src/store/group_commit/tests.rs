@@ -215,6 +215,7 @@ fn asked_for(name: &str, mac: u8) -> Commit {
 async fn refuses_whose_agent_has_changed_and_no_one_who_shares_with_them() {
     let folder = tempfile::tempdir().unwrap();
     let committer = committer(folder.path()).await;
+    let metrics = Arc::clone(&committer.metrics);
     let replacement = Change::ReplaceAgent { row: agent(2), old_mac: vec![1] };
     let deletion = Change::DeleteAgent { spiffe_id: agent(2).spiffe_id, old_mac: vec![2] };
     let (receiver, answers) = handed_in([
@@ -235,7 +236,50 @@ async fn refuses_whose_agent_has_changed_and_no_one_who_shares_with_them() {
     };
     let refused: Vec<_> = results.iter().map(is_refused).collect();
     assert_eq!(refused, [false, false, false, true, false, false, true, false]);
+    assert_eq!(commits(&metrics), 1, "what an earlier one has outrun is told without the database");
     assert_eq!(kept(folder.path()).await, ["beside", "by what it became", "in time"]);
+}
+
+/// An agent that changes and asks at the same moment, again and again, costs the others no transaction.
+#[tokio::test]
+async fn halves_nothing_because_of_what_an_earlier_one_has_outrun() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = committer(folder.path()).await;
+    let metrics = Arc::clone(&committer.metrics);
+    let replacement = |mac| Change::ReplaceAgent { row: agent(mac), old_mac: vec![1] };
+    let mut late = asked_for("late", 1);
+    late.changes.insert(0, Change::PutSecret { name: "late, too".to_owned(), sealed: vec![1] });
+    let first = [commit(Change::AddAgent(agent(1))), commit(replacement(2)), late, commit(replacement(3))];
+    let others = (0..60).map(|number| commit(addition(&number.to_string())));
+    let (receiver, answers) = handed_in(first.into_iter().chain(others).chain([asked_for("in time", 2)]));
+    committer.commit_all(receiver).await;
+    let results: Vec<_> = join_all(answers).await.into_iter().map(Result::unwrap).collect();
+    let refused: Vec<_> = (0..results.len()).filter(|at| results[*at].is_err()).collect();
+    assert_eq!(refused, [2, 3], "{results:?}");
+    assert_eq!((commits(&metrics), kept(folder.path()).await.len()), (1, 61));
+}
+
+#[tokio::test]
+async fn takes_nothing_over_from_what_was_outrun_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = committer(folder.path()).await;
+    let metrics = Arc::clone(&committer.metrics);
+    let other = |mac| AgentRow { spiffe_id: "spiffe://example.org/spire/agent/b".to_owned(), ..agent(mac) };
+    let mut late = asked_for("late", 1);
+    late.changes.insert(0, Change::ReplaceAgent { row: other(2), old_mac: vec![1] });
+    let hold = Change::HoldAgent { spiffe_id: other(1).spiffe_id, mac: vec![1] };
+    let (receiver, answers) = handed_in([
+        commit(Change::AddAgent(agent(1))),
+        commit(Change::AddAgent(other(1))),
+        commit(Change::ReplaceAgent { row: agent(2), old_mac: vec![1] }),
+        late,
+        Commit { changes: vec![addition("of the other"), hold], events: Vec::new() },
+    ]);
+    committer.commit_all(receiver).await;
+    let results: Vec<_> = join_all(answers).await.into_iter().map(Result::unwrap).collect();
+    assert!(matches!(results[..], [Ok(()), Ok(()), Ok(()), Err(_), Ok(())]), "{results:?}");
+    assert_eq!(commits(&metrics), 1);
+    assert_eq!(kept(folder.path()).await, ["of the other"]);
 }
 
 /// It was made. Each of them could be made once more, and is not.
