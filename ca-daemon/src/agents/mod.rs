@@ -41,7 +41,7 @@ use crate::{
     audit::Event,
     instant::unix,
     keys::RowMac,
-    store::{AgentRow, Change, Commit, Conflict, Notice, Store, StoreError},
+    store::{AgentRow, Change, Commit, Notice, Outcome, Store, StoreError},
 };
 
 /// How often a change is made anew because somebody else changed the same row.
@@ -160,7 +160,7 @@ impl Agents {
     ///
     /// # Errors
     /// When the agent was banned or evicted, or the database fails.
-    pub async fn commit_for(&self, asking: &Agent, with: Commit) -> Result<(), AgentsError> {
+    pub async fn commit_for(&self, asking: &Agent, mut with: Commit) -> Result<(), AgentsError> {
         let id = &asking.id;
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS {
@@ -172,13 +172,14 @@ impl Agents {
             if kept.agent.banned {
                 return Err(NotAnAgent::Banned(id.clone()).into());
             }
-            let mut commit = with.clone();
-            commit.changes.push(Change::HoldAgent { spiffe_id: id.to_string(), mac: kept.mac.clone() });
-            match self.store.commit(commit).await {
-                // It may be nothing but its version that changed.
-                Err(StoreError::Conflict(Conflict::Changed)) => drop(self.reload(id).await?),
-                result => return Ok(result?),
+            with.changes.push(Change::HoldAgent { spiffe_id: id.to_string(), mac: kept.mac.clone() });
+            match self.store.commit_unless_outrun(with).await? {
+                Outcome::Made => return Ok(()),
+                Outcome::Outrun(back) => with = back,
             }
+            with.changes.pop();
+            // It may be nothing but its version that changed.
+            self.reload(id).await?;
             if attempt < ATTEMPTS && self.kept(id).is_some_and(|now| now.mac == kept.mac) {
                 // It has not changed yet: another replica is about to.
                 sleep(pause).await;

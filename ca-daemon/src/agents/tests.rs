@@ -3,7 +3,11 @@
 use std::{path::Path, time::Duration};
 
 use super::{agent::tests::agent, agent::tests::svid, *};
-use crate::{audit::Action, instant::Clock, store::testing};
+use crate::{
+    audit::Action,
+    instant::Clock,
+    store::{Conflict, testing},
+};
 
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)

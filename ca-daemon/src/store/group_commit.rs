@@ -56,8 +56,17 @@ pub struct Commit {
     pub events: Vec<Event>,
 }
 
+/// What became of a commit that did not fail.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is durable.
+    Made,
+    /// Somebody else has changed a row that it names: it is given back, to be made of what stands there now.
+    Outrun(Commit),
+}
+
 enum Job {
-    Commit(Commit, oneshot::Sender<Result<(), StoreError>>),
+    Commit(Commit, oneshot::Sender<Result<Outcome, StoreError>>),
     OpenLog(LogKey, oneshot::Sender<Result<(), StoreError>>),
     SignLog(oneshot::Sender<Result<(), StoreError>>),
 }
@@ -107,7 +116,7 @@ impl Writer {
         }
     }
 
-    pub(super) async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+    pub(super) async fn commit(&self, commit: Commit) -> Result<Outcome, StoreError> {
         self.hand_in(|done| Job::Commit(commit, done)).await
     }
 
@@ -121,10 +130,10 @@ impl Writer {
         self.hand_in(Job::SignLog).await
     }
 
-    async fn hand_in(
+    async fn hand_in<T>(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Job,
-    ) -> Result<(), StoreError> {
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+    ) -> Result<T, StoreError> {
         let (done, result) = oneshot::channel();
         let sender = self.sender.upgrade().ok_or(StoreError::Closed)?;
         sender.send(job(done)).await.map_err(|_| StoreError::Closed)?;
@@ -177,7 +186,7 @@ struct AuditLog {
     sign_at: Option<Instant>,
 }
 
-type Pending = (Commit, oneshot::Sender<Result<(), StoreError>>);
+type Pending = (Commit, oneshot::Sender<Result<Outcome, StoreError>>);
 
 impl Committer {
     async fn commit_all(mut self, mut receiver: mpsc::Receiver<Job>) {
@@ -279,8 +288,13 @@ impl Committer {
 
     fn tell(&self, (commit, done): Pending, result: Result<(), StoreError>) {
         self.count(&commit, &result);
+        let outcome = match result {
+            Ok(()) => Ok(Outcome::Made),
+            Err(StoreError::Conflict(Conflict::Changed)) => Ok(Outcome::Outrun(commit)),
+            Err(error) => Err(error),
+        };
         // A caller that went away no longer waits; its change stands all the same.
-        let _ = done.send(result);
+        let _ = done.send(outcome);
     }
 
     /// Certificates count as issued once they are on record.

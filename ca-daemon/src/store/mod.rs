@@ -42,6 +42,7 @@ pub use change::Change;
 pub use entries::EntryRow;
 pub use federation::{FederationRow, FederationTable};
 pub use group_commit::Commit;
+pub(crate) use group_commit::Outcome;
 pub use join_tokens::JoinTokenRow;
 pub use leases::Lease;
 pub use listen::Patience;
@@ -181,7 +182,18 @@ impl Store {
     ///
     /// # Errors
     /// When the database refuses a change, fails, or is closed.
-    pub async fn commit(&self, mut commit: Commit) -> Result<(), StoreError> {
+    pub async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        match self.commit_unless_outrun(commit).await? {
+            Outcome::Made => Ok(()),
+            Outcome::Outrun(_) => Err(Conflict::Changed.into()),
+        }
+    }
+
+    /// As [`Store::commit`], for whoever makes of [`Conflict::Changed`] another try with the same commit.
+    ///
+    /// # Errors
+    /// As [`Store::commit`], but for that one.
+    pub(crate) async fn commit_unless_outrun(&self, mut commit: Commit) -> Result<Outcome, StoreError> {
         self.hide_tokens_in(&mut commit).await;
         self.writer.commit(commit).await
     }

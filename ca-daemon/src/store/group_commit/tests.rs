@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use futures_util::future::join_all;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 
 use super::*;
 use crate::store::{AgentRow, Conflict, testing};
 
-type Answer = oneshot::Receiver<Result<(), StoreError>>;
+type Answer = BoxFuture<'static, Result<Result<(), StoreError>, oneshot::error::RecvError>>;
 
 /// A committer that has not begun, on a database with nothing in it.
 async fn committer(folder: &Path) -> Committer {
@@ -43,10 +46,18 @@ fn handed_in(commits: impl IntoIterator<Item = Commit>) -> (mpsc::Receiver<Job>,
     let answers = commits.into_iter().map(|commit| {
         let (done, answer) = oneshot::channel();
         sender.try_send(Job::Commit(commit, done)).unwrap();
-        answer
+        answer.map(|answered| answered.map(as_told)).boxed()
     });
     let answers = answers.collect();
     (receiver, answers)
+}
+
+/// What [`Store::commit`](crate::store::Store::commit) makes of it.
+fn as_told(result: Result<Outcome, StoreError>) -> Result<(), StoreError> {
+    match result? {
+        Outcome::Made => Ok(()),
+        Outcome::Outrun(_) => Err(Conflict::Changed.into()),
+    }
 }
 
 fn commits(metrics: &Metrics) -> usize {
@@ -280,6 +291,20 @@ async fn takes_nothing_over_from_what_was_outrun_itself() {
     assert!(matches!(results[..], [Ok(()), Ok(()), Ok(()), Err(_), Ok(())]), "{results:?}");
     assert_eq!(commits(&metrics), 1);
     assert_eq!(kept(folder.path()).await, ["of the other"]);
+}
+
+#[tokio::test]
+async fn gives_back_what_was_outrun_and_copies_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::open(folder.path(), Clock::system()).await;
+    store.write(Change::AddAgent(agent(2))).await.unwrap();
+    let late = asked_for("late", 1);
+    let (changes, place) = (late.changes.len(), late.changes.as_ptr());
+    let outcome = store.commit_unless_outrun(late).await.unwrap();
+    let Outcome::Outrun(back) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((back.changes.len(), back.changes.as_ptr()), (changes, place));
+    let made = store.commit_unless_outrun(asked_for("in time", 2)).await.unwrap();
+    assert!(matches!(made, Outcome::Made), "{made:?}");
 }
 
 /// It was made. Each of them could be made once more, and is not.
