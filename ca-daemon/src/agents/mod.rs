@@ -41,6 +41,7 @@ use crate::{
     audit::Event,
     instant::unix,
     keys::RowMac,
+    operations::metrics::IssueResult,
     store::{AgentRow, Change, Commit, Notice, Outcome, Store, StoreError},
 };
 
@@ -164,15 +165,11 @@ impl Agents {
         let id = &asking.id;
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS {
-            // One that was evicted and has proved itself anew is another one.
-            let kept = self
-                .kept(id)
-                .filter(|kept| kept.agent.attested_at == asking.attested_at)
-                .ok_or_else(|| NotAnAgent::NotAttested(id.clone()))?;
-            if kept.agent.banned {
-                return Err(NotAnAgent::Banned(id.clone()).into());
-            }
-            with.changes.push(Change::HoldAgent { spiffe_id: id.to_string(), mac: kept.mac.clone() });
+            let mac = match self.row_of(asking) {
+                Ok(mac) => mac,
+                Err(error) => return Err(self.refuse(&with, error.into())),
+            };
+            with.changes.push(Change::HoldAgent { spiffe_id: id.to_string(), mac: mac.clone() });
             match self.store.commit_unless_outrun(with).await? {
                 Outcome::Made => return Ok(()),
                 Outcome::Outrun(back) => with = back,
@@ -180,14 +177,30 @@ impl Agents {
             with.changes.pop();
             // It may be nothing but its version that changed.
             self.reload(id).await?;
-            if attempt < ATTEMPTS && self.kept(id).is_some_and(|now| now.mac == kept.mac) {
+            if attempt < ATTEMPTS && self.kept(id).is_some_and(|now| now.mac == mac) {
                 // It has not changed yet: another replica is about to.
                 sleep(pause).await;
                 pause *= 2;
                 self.reload(id).await?;
             }
         }
-        Err(AgentsError::Busy(id.clone()))
+        Err(self.refuse(&with, AgentsError::Busy(id.clone())))
+    }
+
+    /// The MAC of an agent's row, if it may still act. One that was evicted and has proved itself anew is another one.
+    fn row_of(&self, asking: &Agent) -> Result<Vec<u8>, NotAnAgent> {
+        let id = &asking.id;
+        match self.kept(id).filter(|kept| kept.agent.attested_at == asking.attested_at) {
+            None => Err(NotAnAgent::NotAttested(id.clone())),
+            Some(kept) if kept.agent.banned => Err(NotAnAgent::Banned(id.clone())),
+            Some(kept) => Ok(kept.mac),
+        }
+    }
+
+    /// The writer does not count what is given back: it may yet be made.
+    fn refuse(&self, asked_for: &Commit, error: AgentsError) -> AgentsError {
+        asked_for.count(IssueResult::Refused, self.store.metrics());
+        error
     }
 
     /// Notes that an agent uses its newest SVID: the one before is no longer accepted.

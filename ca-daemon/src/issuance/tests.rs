@@ -5,7 +5,7 @@ use secplane_identity::PrivateKey;
 
 use super::*;
 use crate::{
-    agents::{Agents, AgentsError, NotAnAgent, testing::agent},
+    agents::{Agent, Agents, AgentsError, NotAnAgent, testing::agent},
     founding::FoundingError,
     lifecycle::testing::{HOUR, World},
     rotation::Rotation,
@@ -113,6 +113,43 @@ async fn leaves_nothing_trusted_that_an_agent_asks_for_while_it_is_banned() {
     for serial in given {
         assert!(issuance.record(&serial).await.unwrap().revoked_at.is_some(), "{serial} is trusted");
     }
+}
+
+/// How many were issued, and how many refused, by the metrics.
+fn counted(issuance: &Issuance) -> [usize; 2] {
+    let text = issuance.store().metrics().encode().unwrap();
+    ["issued", "refused"].map(|result| {
+        let prefix = format!(r#"secplane_ca_certificates_total{{kind="client",result="{result}"}} "#);
+        let count = text.lines().find_map(|line| line.strip_prefix(&prefix));
+        count.map_or(0, |count| count.parse().unwrap())
+    })
+}
+
+#[tokio::test]
+async fn counts_once_what_is_recorded_or_refused_at_the_second_try() {
+    let world = World::new();
+    let issuance = world.issuance().await;
+    let mac = || RowMac::new(&[7; 32]);
+    let here = Agents::load(issuance.store().clone(), mac()).await.unwrap();
+    let agent = here.admit(agent("/spire/agent/a"), Commit::default()).await.unwrap();
+    let there = Agents::load(issuance.store().clone(), mac()).await.unwrap();
+    let ask = || async {
+        let (_, commit) = issuance.prepare_all(vec![order("workload")]).await;
+        here.commit_for(&agent, commit).await
+    };
+    let before = counted(&issuance);
+    let newer = |agent: &Agent| {
+        Ok(Some(Agent { version: "2".to_owned(), revision: agent.revision + 1, ..agent.clone() }))
+    };
+    there.change(&agent.id, Commit::default(), newer).await.unwrap();
+    ask().await.unwrap();
+    let recorded = counted(&issuance);
+    assert_eq!(recorded, [before[0] + 1, before[1]]);
+
+    there.ban(&agent.id, Commit::default()).await.unwrap();
+    let refused = ask().await;
+    assert!(matches!(refused, Err(AgentsError::NotAnAgent(NotAnAgent::Banned(_)))), "{refused:?}");
+    assert_eq!(counted(&issuance), [recorded[0], recorded[1] + 1]);
 }
 
 #[tokio::test]

@@ -56,6 +56,21 @@ pub struct Commit {
     pub events: Vec<Event>,
 }
 
+impl Commit {
+    /// Counts the certificates that it records.
+    pub(crate) fn count(&self, result: IssueResult, metrics: &Metrics) {
+        for change in &self.changes {
+            if let Change::Issue(records) = change {
+                records.iter().for_each(|record| metrics.issued(record.kind.as_str(), result));
+            }
+        }
+    }
+
+    fn holds_agent(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::HoldAgent { .. }))
+    }
+}
+
 /// What became of a commit that did not fail.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -297,18 +312,16 @@ impl Committer {
         let _ = done.send(outcome);
     }
 
-    /// Certificates count as issued once they are on record.
+    /// Certificates count as issued once they are on record. What an agent asked for and somebody has outrun is not
+    /// refused yet: whoever handed it in looks again, and counts it when they give up.
     fn count(&self, commit: &Commit, result: &Result<(), StoreError>) {
         let result = match result {
             Ok(()) => IssueResult::Issued,
+            Err(StoreError::Conflict(Conflict::Changed)) if commit.holds_agent() => return,
             Err(StoreError::Refused(_) | StoreError::Conflict(_)) => IssueResult::Refused,
             Err(_) => IssueResult::Failed,
         };
-        for change in &commit.changes {
-            if let Change::Issue(records) = change {
-                records.iter().for_each(|record| self.metrics.issued(record.kind.as_str(), result));
-            }
-        }
+        commit.count(result, &self.metrics);
     }
 
     async fn open_log(&mut self, key: LogKey) -> Result<(), StoreError> {
