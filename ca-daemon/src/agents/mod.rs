@@ -378,7 +378,8 @@ impl Agents {
                 Some(Kept { agent: Arc::new(agent), mac: row.mac })
             }
             Err(error) => {
-                tracing::error!(agent = row.spiffe_id, %error, "an agent's row is refused; `secctl agent evict` deletes it");
+                let agent = without_tokens(&row.spiffe_id);
+                tracing::error!(agent, %error, "an agent's row is refused; `secctl agent evict` deletes it");
                 self.refused.add(row.spiffe_id);
                 None
             }
@@ -433,7 +434,8 @@ impl Agents {
         if let Ok(Ok(_)) = timeout(LONGEST_LOOK, self.reload(id)).await {
             return;
         }
-        tracing::error!(agent = %id, "an agent that may have changed cannot be read; until then it is none");
+        let agent = without_tokens(id.as_str());
+        tracing::error!(agent, "an agent that may have changed cannot be read; until then it is none");
         self.write_index().remove(id);
         self.store.read_again(Notice::Agents(vec![id.to_string()]));
     }
@@ -450,6 +452,11 @@ impl Agents {
     fn write_index(&self) -> RwLockWriteGuard<'_, Index> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An agent's ID for the daemon's own log, where nobody can say whether the agent joined: its token may yet be used.
+fn without_tokens(id: &str) -> String {
+    hide_unused_tokens(id, |_| false)
 }
 
 /// Why agents or tokens cannot be changed.

@@ -1,6 +1,10 @@
 //! Against a real database in a temporary folder.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs::{self, File},
+    path::Path,
+    time::Duration,
+};
 
 use super::{agent::tests::agent, agent::tests::svid, *};
 use crate::{
@@ -241,6 +245,39 @@ async fn takes_nobody_for_an_agent_whose_state_is_not_known() {
     // The writer tells that it may have changed, and then that it has yet to be read.
     let wanted = Notice::Agents(vec![id.to_string()]);
     assert_eq!(testing::heard(&mut notices), [wanted.clone(), wanted]);
+}
+
+/// An admission may have come to nothing, and its token still be good.
+#[tokio::test]
+async fn logs_no_token_of_an_agent_whose_state_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, store) = open(folder.path()).await;
+    let path = folder.path().join("log");
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(File::create(&path).unwrap()).finish();
+    let _log = tracing::subscriber::set_default(log);
+    testing::stop_reading(&store).await;
+    testing::leave_next_commit_unheard(&store);
+    let admitted = agents.admit(agent("/spire/agent/join_token/0123456789abcdef"), Commit::default()).await;
+    assert!(matches!(admitted, Err(AgentsError::Store(StoreError::Unsure(_)))), "{admitted:?}");
+    let logged = fs::read_to_string(&path).unwrap();
+    assert!(logged.contains("an agent that may have changed cannot be read"), "{logged}");
+    assert!(logged.contains("/join_token/<sha256:") && !logged.contains("0123456789abcdef"), "{logged}");
+}
+
+#[tokio::test]
+async fn logs_no_token_of_an_agent_whose_row_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agents, store) = open(folder.path()).await;
+    let mut forged = encoding::seal_agent(&agent("/spire/agent/join_token/0123456789abcdef"), &mac());
+    forged.mac[0] ^= 1;
+    store.write(Change::AddAgent(forged)).await.unwrap();
+    let path = folder.path().join("log");
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(File::create(&path).unwrap()).finish();
+    let _log = tracing::subscriber::set_default(log);
+    agents.follow(&Notice::Everything).await.unwrap();
+    let logged = fs::read_to_string(&path).unwrap();
+    assert!(logged.contains("an agent's row is refused"), "{logged}");
+    assert!(logged.contains("/join_token/<sha256:") && !logged.contains("0123456789abcdef"), "{logged}");
 }
 
 #[tokio::test]
