@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 pub const JOIN_TOKEN: &str = "join_token";
 
 /// The shortest token that a caller may choose: shorter ones could be guessed.
-const MIN_CHARACTERS: usize = 16;
+pub(super) const MIN_CHARACTERS: usize = 16;
 const MAX_CHARACTERS: usize = 128;
 /// How much randomness a token has that the authority chooses.
 const RANDOM_BYTES: usize = 16;
