@@ -1,5 +1,6 @@
 //! Several authorities on one database serve as one.
 
+mod agents;
 mod killed;
 mod notices;
 mod propagation;
