@@ -442,6 +442,22 @@ async fn revokes_a_certificate_whose_record_somebody_edited(#[case] statement: &
     assert!(open.refuses(&signed));
 }
 
+/// A root of ours still says whose CA it is.
+#[rstest::rstest]
+#[case("UPDATE authorities SET not_after = 1 WHERE kind = 'issuing'")]
+#[case("UPDATE authorities SET kind = 'mesh', key_storage = 'elsewhere' WHERE kind = 'issuing'")]
+#[tokio::test]
+async fn revokes_a_certificate_whose_record_and_issuer_somebody_edited(#[case] statement: &'static str) {
+    let world = World::new();
+    let open = world.open().await;
+    let signed = open.issue("/a", &new_key()).await.unwrap();
+    world.tamper(open, "UPDATE certificates SET issuer_key_id = 'aa', not_after = 1").await;
+    testing::change(world.folder.path(), statement).await;
+    let open = world.open().await;
+    assert_eq!(open.revoke(certificate(&signed)).await.unwrap(), 1);
+    assert!(open.refuses(&signed));
+}
+
 /// Nothing of a record is believed that is neither proven nor what the certificate says.
 #[tokio::test]
 async fn revokes_what_renewed_a_certificate_whose_record_somebody_edited() {
