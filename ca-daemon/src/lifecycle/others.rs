@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use rustls_pki_types::CertificateDer;
 use secplane_identity::{revocation::KeyHash, x509::Certificate};
 
-use super::{Lifecycle, LifecycleError, Turn};
+use super::{Lifecycle, LifecycleError, Turn, row};
 use crate::{
     audit::Action,
     authority::{CertificateRequest, Validity},
@@ -134,7 +134,9 @@ impl Lifecycle {
         };
         let now = unix(self.vault.clock.now());
         let rows = self.vault.store.authorities(&filter).await?;
-        let count = rows.iter().filter(|row| row.not_after >= now).count();
+        // Rows that somebody wrote would keep a downstream authority from its next CA.
+        let is_counted = |row: &&AuthorityRow| row.not_after >= now && row::is_ours(row, &self.vault.mac);
+        let count = rows.iter().filter(is_counted).count();
         if count < MOST_DOWNSTREAM {
             return Ok(());
         }

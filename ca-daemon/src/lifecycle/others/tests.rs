@@ -3,7 +3,7 @@ use secplane_identity::PrivateKey;
 use super::*;
 use crate::{
     lifecycle::testing::{DAY, HOUR, World, revoke_what_was_given, workload_of},
-    store::StoreError,
+    store::{Change, StoreError},
 };
 
 fn order(lifecycle: &Lifecycle, name: &str) -> OrderForAnother {
@@ -31,6 +31,21 @@ async fn bounds_how_many_cas_one_downstream_authority_has() {
     lifecycle.sign_for_another(order(&lifecycle, "b")).await.expect("others are not concerned");
     world.advance(DAY / 8);
     lifecycle.sign_for_another(order(&lifecycle, "a")).await.expect("the earlier ones have ended");
+}
+
+#[tokio::test]
+async fn counts_no_ca_that_somebody_wrote_into_the_database() {
+    let world = World::new();
+    let (issuance, lifecycle) = world.start().await;
+    let validity = Validity::starting(world.now(), HOUR, None);
+    let planted = |number: usize| {
+        let (kind, state, id) = (AuthorityKind::Downstream, AuthorityState::Active, format!("{number:x}"));
+        let row = lifecycle.vault.row_of_another(kind, state, id, Vec::new(), validity);
+        Change::AddAuthority(AuthorityRow { replica: "a".into(), mac: Some(vec![0; 32]), ..row })
+    };
+    let changes = (0..MOST_DOWNSTREAM).map(planted).collect();
+    issuance.store().commit(Commit { changes, events: Vec::new() }).await.unwrap();
+    lifecycle.sign_for_another(order(&lifecycle, "a")).await.expect("it has none");
 }
 
 /// It was let in before the ban, and would have a CA that nobody who bans an agent looks for.
