@@ -46,7 +46,7 @@ impl Policies {
     }
 
     /// Whether a resource waits in a tier to be tried again, and if so, whether it has not been tried yet.
-    fn waits_untried(&self, tier: &TierKey, name: &ResourceKey) -> Option<bool> {
+    pub(super) fn waits_untried(&self, tier: &TierKey, name: &ResourceKey) -> Option<bool> {
         let resource = self.resources.get(name).filter(|resource| !resource.accepted)?;
         let untested = resource.wanted_refusals().iter().find(|refusal| is_untested(refusal))?;
         let version = resource.wanted_in(tier)?;

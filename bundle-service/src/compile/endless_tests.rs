@@ -260,6 +260,7 @@ fn goes_on_in_its_turn_where_too_many_tests_fail() {
     assert_eq!(codes(&policies), ["test", "test", "fit_budget"]);
     assert_eq!(take_turn(&mut policies).as_deref(), Some("team-a"));
     assert!(stands(&policies, "q"), "{:?}", policies.refusals());
+    assert_eq!(take_turn(&mut policies).as_deref(), Some("team-a"), "what has come may be what they need");
     assert_eq!(codes(&policies), ["test", "test"]);
     assert!(policies.to_try_again().is_empty());
 }

@@ -8,6 +8,7 @@ use super::{
     misfits::{is_unjudged, unjudged},
     parts::Parts,
     resource::{Fallback, Resource, Version},
+    testing::is_overrun,
     tier::completed,
 };
 use crate::{
@@ -29,9 +30,13 @@ impl Policies {
         moved: &mut BTreeSet<TierKey>,
     ) -> Result<BTreeMap<ResourceKey, Version>, String> {
         let stood = self.stands(key, members);
-        let fitting = self.fitting(key, members, moved);
+        let refused_before = self.refused_before(key, members);
+        let fitting = self.fitting(key, members, &refused_before, moved);
+        let is_new = |(name, version): &(&ResourceKey, &Version)| !self.has_stood(name, version);
+        let new: Vec<ResourceKey> = fitting.iter().filter(is_new).map(|(name, _)| name.clone()).collect();
         let kept = self.kept(key, members, &fitting);
         let mut standing = self.passing(key, kept, fitting, moved);
+        self.come_back_to(key, &refused_before, &new);
         let fallen_back = self.fall_back(key, members, stood, &mut standing);
         self.judge_passed_over(key, members, &standing);
         self.look_outside(key, members, &standing);
@@ -119,10 +124,12 @@ impl Policies {
         &mut self,
         key: &TierKey,
         members: &BTreeSet<ResourceKey>,
+        refused_before: &BTreeSet<ResourceKey>,
         moved: &mut BTreeSet<TierKey>,
     ) -> BTreeMap<ResourceKey, Version> {
         let wanted: BTreeMap<ResourceKey, Version> = members
             .iter()
+            .filter(|name| !refused_before.contains(*name))
             .filter_map(|name| Some((name.clone(), self.resources.get(name)?.wanted_in(key)?.clone())))
             .collect();
         let wanted = self.with_room(key, members, wanted, moved);
@@ -199,11 +206,17 @@ impl Policies {
         // In the order in which the tier will have them: what was tested is known again by it.
         let mut together = kept.clone();
         together.extend(fitting.clone());
-        let failures = self.failures_of(key.kind(), together.values());
-        let (unchanged, changed): (BTreeMap<_, _>, BTreeMap<_, _>) = match failures.is_empty() {
-            true => (fitting, BTreeMap::new()),
-            false => fitting.into_iter().partition(|(name, version)| self.has_stood(name, version)),
+        // What did not end the last time is tried last, and alone.
+        let is_known_to_overrun = fitting.iter().any(|(name, version)| self.has_overrun(name, version));
+        let failures = match is_known_to_overrun {
+            true => Vec::new(),
+            false => self.failures_of(key.kind(), together.values()),
         };
+        let (unchanged, changed): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            match failures.is_empty() && !is_known_to_overrun {
+                true => (fitting, BTreeMap::new()),
+                false => fitting.into_iter().partition(|(name, version)| self.has_stood(name, version)),
+            };
         for (name, version) in &unchanged {
             self.accept(name, version, moved);
         }
@@ -263,6 +276,23 @@ impl Policies {
     pub(super) fn has_stood(&self, name: &ResourceKey, version: &Version) -> bool {
         let good = self.resources.get(name).and_then(|resource| resource.good.as_ref());
         good.is_some_and(|good| good.stored.hash == version.stored.hash)
+    }
+
+    /// Whether tests did not end with a version when it was last tried, so that it does not stand.
+    fn has_overrun(&self, name: &ResourceKey, version: &Version) -> bool {
+        let resource = self.resources.get(name).filter(|resource| !resource.accepted);
+        resource.is_some_and(|resource| resource.wanted_refusals().iter().any(is_overrun))
+            && !self.has_stood(name, version)
+    }
+
+    /// Sees to it that those that were left alone have a turn beside what comes into the tier: they may need it.
+    fn come_back_to(&mut self, key: &TierKey, refused_before: &BTreeSet<ResourceKey>, new: &[ResourceKey]) {
+        let has_come = |name: &ResourceKey| {
+            self.resources.get(name).is_some_and(|resource: &Resource| resource.accepted)
+        };
+        let comes_back =
+            !refused_before.is_empty() && (self.untested.contains(key) || new.iter().any(has_come));
+        self.unrun |= comes_back;
     }
 
     /// What the tests that versions bring say against them.

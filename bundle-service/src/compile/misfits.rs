@@ -11,6 +11,7 @@ use std::{
 use super::{
     Policies,
     resource::{Resource, Version},
+    testing::{is_overrun, is_untested},
 };
 use crate::{policy::ResourceKey, refusal::Refusal, tiers::TierKey};
 
@@ -29,9 +30,11 @@ impl Policies {
     ) -> BTreeMap<ResourceKey, Version> {
         let (stood, new): (BTreeMap<_, _>, BTreeMap<_, _>) =
             wanted.into_iter().partition(|(name, version)| self.has_stood(name, version));
+        // What is part of the ground needs no look: nobody can have used up what it takes.
+        let (mut fitting, stood): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            stood.into_iter().partition(|(name, _)| ground.contains_key(name));
         // The last of them is looked at next.
         let mut groups = vec![self.in_turn(new), stood.into_iter().collect()];
-        let mut fitting: BTreeMap<ResourceKey, Version> = BTreeMap::new();
         let (mut reasons, mut unjudged) = (BTreeMap::new(), BTreeSet::new());
         loop {
             let (mut misfits, mut is_late): (Vec<(ResourceKey, Version)>, bool) = (Vec::new(), false);
@@ -86,15 +89,36 @@ impl Policies {
         Some(conflicts)
     }
 
-    /// Versions in the order in which they are looked at: first those that were left the last time.
+    /// Versions in the order in which they are looked at: first those that were not tried yet, last those whose tests did
+    /// not end, which may take all the time that there is.
     pub(super) fn in_turn(&self, versions: BTreeMap<ResourceKey, Version>) -> Vec<(ResourceKey, Version)> {
         let mut order: Vec<(ResourceKey, Version)> = versions.into_iter().collect();
-        let was_left = |name: &ResourceKey| {
-            let resource = self.resources.get(name);
-            resource.is_some_and(|resource| resource.wanted_refusals().iter().any(is_unjudged))
-        };
-        order.sort_by_key(|(name, _)| !was_left(name));
+        order.sort_by_key(|(name, _)| {
+            let refusals = self.resources.get(name).map_or(&[][..], Resource::wanted_refusals);
+            if refusals.iter().any(is_overrun) {
+                Turn::Overran
+            } else if refusals.is_empty() || refusals.iter().any(is_untested) {
+                Turn::Untried
+            } else {
+                Turn::Refused
+            }
+        });
         order
+    }
+
+    /// Resources of a tier that are left alone while it is tried again: they were refused for a reason, and nothing
+    /// changed, so they are not to use up what others wait for that nobody has tried yet.
+    pub(super) fn refused_before(
+        &self,
+        key: &TierKey,
+        members: &BTreeSet<ResourceKey>,
+    ) -> BTreeSet<ResourceKey> {
+        let waits = |name: &ResourceKey| self.waits_untried(key, name) == Some(true);
+        if !self.retrying || !members.iter().any(waits) {
+            return BTreeSet::new();
+        }
+        let has_reason = |name: &&ResourceKey| self.resources.get(*name).is_some_and(is_refused_for_a_reason);
+        members.iter().filter(has_reason).cloned().collect()
     }
 
     /// Refuses what nobody has looked at. What was refused before for a reason, and has only been tried again, keeps that.
@@ -133,6 +157,19 @@ impl Policies {
         }
         fit
     }
+}
+
+/// When a version is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Untried,
+    Refused,
+    Overran,
+}
+
+fn is_refused_for_a_reason(resource: &Resource) -> bool {
+    let refusals = resource.wanted_refusals();
+    !resource.accepted && !refusals.is_empty() && !refusals.iter().any(is_untested)
 }
 
 /// Whether a refusal says that nobody has looked yet.
@@ -225,6 +262,19 @@ mod tests {
     }
 
     #[test]
+    fn refuses_nothing_that_stood_and_did_not_change_for_lack_of_looks() {
+        let mut policies = policies();
+        policies.apply(&[policy("team-a/s", VALUE)]);
+        policies.allowance = Allowance { looks: 0, modules: 0, ..Allowance::default() };
+        policies.apply(&[policy("team-a/m", FUNCTION)]);
+        let refusals = policies.refusals();
+        assert!(refusals.iter().all(is_unjudged), "{refusals:?}");
+        let refused: Vec<_> = refusals.into_iter().filter_map(|refusal| refusal.resource).collect();
+        assert_eq!(refused, [ResourceKey::new("team-a", "m")]);
+        assert!(stands(&policies, "team-a", "s"));
+    }
+
+    #[test]
     fn gives_way_to_other_namespaces_and_goes_on_in_its_turn() {
         let mut policies = policies();
         policies.allowance = Allowance { looks: 8, modules: 0, ..Allowance::default() };
@@ -236,9 +286,11 @@ mod tests {
         assert!(stands(&policies, "team-b", "p"), "{:?}", policies.refusals());
         let unjudged = |policies: &Policies| policies.refusals().iter().filter(|it| is_unjudged(it)).count();
         assert!(stands(&policies, "team-a", "s") && !stands(&policies, "team-a", "z"));
-        assert_eq!(unjudged(&policies), 6, "{:?}", policies.refusals());
-        for left in [3, 0] {
+        assert_eq!(unjudged(&policies), 5, "{:?}", policies.refusals());
+        // In the last one those have a turn that were refused, beside what has come.
+        for left in [1, 0, 0] {
             let tiers = policies.to_try_again();
+            assert!(!tiers.is_empty());
             policies.try_again(&tiers);
             assert_eq!(unjudged(&policies), left, "{:?}", policies.refusals());
         }

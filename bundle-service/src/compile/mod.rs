@@ -161,3 +161,6 @@ mod content_tests;
 
 #[cfg(test)]
 mod endless_tests;
+
+#[cfg(test)]
+mod turn_tests;

@@ -402,6 +402,8 @@ impl Policies {
             self.note_tests(&tier, self.left.taken.saturating_sub(left.taken));
             *left = self.left;
             if self.content(&tier) != before {
+                // What was refused below for a reason may fit now.
+                self.retrying &= tier.kind() == TierKind::Client;
                 for below in self.below_to_judge(&tier, &waiting) {
                     let mut why = Causes::default();
                     why.add(&format!("the tier {tier} above it changed"));

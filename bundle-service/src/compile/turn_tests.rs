@@ -1,0 +1,108 @@
+//! What has its turn in a tier, and in what order.
+
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use super::{
+    allowance::Allowance,
+    testing::is_untested,
+    tests::{policies, set},
+    *,
+};
+use crate::{
+    policy::ResourceKey,
+    policy_tests::{TestFailure, TestReport, TestRequest, Tester, worker},
+};
+
+const VALUE: &str = "package authbridge.ns.lib\n\nhelper := 1\n";
+const FUNCTION: &str = "package authbridge.ns.lib\n\nhelper(x) := x\n";
+
+/// Runs tests in this process, except those that never end.
+#[derive(Debug)]
+struct Ending;
+
+impl Tester for Ending {
+    fn run(&self, request: &TestRequest) -> Result<TestReport, TestFailure> {
+        match request.tests.iter().any(|test| test.text.contains("test_endless")) {
+            true => Err(TestFailure::Limits("5s were over".to_owned())),
+            false => worker::report(request).map_err(TestFailure::Load),
+        }
+    }
+}
+
+fn tested() -> Policies {
+    policies().with_tester(Arc::new(Ending))
+}
+
+fn policy(name: &str, content: &str) -> Change {
+    set(&format!("team-a/{name}:namespace"), &[("a.rego", content)])
+}
+
+/// A policy that goes with one test.
+fn with_test(name: &str, test: &str) -> Change {
+    let package = format!("package authbridge.ns.{name}\n\nx := 1\n");
+    let test = format!("package authbridge.ns.{name}_test\n\n{test}\n");
+    set(&format!("team-a/{name}:namespace"), &[("a.rego", &package), ("a_test.rego", &test)])
+}
+
+fn stands(policies: &Policies, name: &str) -> bool {
+    let verdict = policies.verdict(&ResourceKey::new("team-a", name)).unwrap();
+    matches!(verdict.standing, Standing::Newest { .. })
+}
+
+fn take_turn(policies: &mut Policies) {
+    let tiers = policies.to_try_again();
+    policies.try_again(&tiers);
+}
+
+#[test]
+fn misfits_that_are_known_use_up_nothing_that_others_wait_for() {
+    let mut policies = tested();
+    policies.allowance = Allowance { looks: 6, modules: 0, ..Allowance::default() };
+    policies.apply(&[policy("s", VALUE)]);
+    let mut changes: Vec<Change> = (0..4).map(|n| policy(&format!("m{n}"), FUNCTION)).collect();
+    changes.push(with_test("t", "test_x if false"));
+    changes.push(with_test("z", "test_x if true"));
+    policies.apply(&changes);
+    assert!(!stands(&policies, "z"), "there were no looks for it");
+    (0..8).for_each(|_| take_turn(&mut policies));
+    assert!(stands(&policies, "z"), "{:?}", policies.refusals());
+    assert!(!policies.refusals().iter().any(is_untested), "{:?}", policies.refusals());
+    assert!(policies.to_try_again().is_empty());
+}
+
+/// What was refused may have needed what nobody had looked at.
+#[test]
+fn what_was_refused_has_a_turn_beside_what_came_after_it() {
+    let mut policies = policies();
+    policies.allowance = Allowance { looks: 2, modules: 0, ..Allowance::default() };
+    policies.apply(&[policy("s", VALUE)]);
+    // The function is not there yet when its user is looked at, and is not looked at itself.
+    let user = "package authbridge.ns.a\n\nx := data.authbridge.ns.functions.f(1)\n";
+    policies.apply(&[
+        policy("a", user),
+        policy("m", FUNCTION),
+        policy("z", "package authbridge.ns.functions\n\nf(x) := x\n"),
+    ]);
+    assert!(!stands(&policies, "a") && !stands(&policies, "z"));
+    policies.allowance.looks = 8;
+    (0..4).for_each(|_| take_turn(&mut policies));
+    assert!(stands(&policies, "z") && stands(&policies, "a"), "{:?}", policies.refusals());
+    assert!(policies.to_try_again().is_empty());
+}
+
+#[test]
+fn what_was_never_tested_comes_before_what_did_not_end() {
+    let mut policies = tested();
+    policies.apply(&[with_test("p", "test_x if true")]);
+    policies.allowance = Allowance { runs: 3, ..Allowance::default() };
+    let endless = "test_endless if true";
+    policies.apply(&[with_test("a", endless), with_test("b", endless), with_test("q", "test_x if true")]);
+    assert!(!stands(&policies, "q"), "there was no time for it");
+    policies.set_time(UNIX_EPOCH + Duration::from_secs(60));
+    take_turn(&mut policies);
+    assert!(stands(&policies, "q"), "{:?}", policies.refusals());
+    assert!(!stands(&policies, "a") && !stands(&policies, "b"));
+}
