@@ -8,7 +8,7 @@ mod published;
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -30,6 +30,9 @@ use crate::{
 /// For how long one namespace after another has its turn before others are heard again.
 const TURNS: Duration = Duration::from_secs(1);
 
+/// For how long a start goes on at most, after a first batch was taken in, while what never stood waits for its tests.
+const LONGEST_START: Duration = Duration::from_secs(5 * 60);
+
 /// What tells the time.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
@@ -45,6 +48,9 @@ struct Inner {
     /// What the source refuses and is no resource's own fault.
     source_refusals: Mutex<Vec<Refusal>>,
     ready: AtomicBool,
+    /// When a first batch had been taken in, and whether tiers that never stood wait for their tests since.
+    started: OnceLock<Instant>,
+    starting: AtomicBool,
     clock: Clock,
 }
 
@@ -105,6 +111,8 @@ impl Catalog {
             published: RwLock::default(),
             source_refusals: Mutex::default(),
             ready: AtomicBool::new(false),
+            started: OnceLock::new(),
+            starting: AtomicBool::new(true),
             clock,
         }))
     }
@@ -172,6 +180,13 @@ impl Catalog {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::Acquire)
+    }
+
+    /// Whether the start is not over: tiers that never stood deny until their tests have run, and have their turns without
+    /// a pause. That ends when none of them waits, or after five minutes.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        self.is_ready() && self.0.starting.load(Ordering::Acquire)
     }
 
     /// All that is refused now, with what is wrong with the history. Waits for the change that is being made, so never
@@ -299,6 +314,7 @@ impl Inner {
             let judged = changes.iter().map(Change::key).chain(state.policies.members_of(&touched));
             (judged.cloned().collect(), touched)
         });
+        self.note_start(&state);
         self.ready.store(true, Ordering::Release);
         self.applied(&state, judged)
     }
@@ -326,7 +342,18 @@ impl Inner {
             });
             judged.extend(tried);
         }
+        if self.ready.load(Ordering::Acquire) {
+            self.note_start(&state);
+        }
         (!had.is_empty()).then(|| self.applied(&state, judged))
+    }
+
+    /// Notes whether the start is over. What is over stays so.
+    fn note_start(&self, state: &State) {
+        let started = self.started.get_or_init(Instant::now);
+        if started.elapsed() >= LONGEST_START || !state.policies.awaits_first_tests() {
+            self.starting.store(false, Ordering::Release);
+        }
     }
 
     fn renew(&self) {

@@ -355,10 +355,13 @@ fn say(bundles: &Bundles, applied: Applied) -> BTreeSet<ResourceKey> {
 async fn apply(bundles: Bundles, mut batches: Batches, judged: Option<Arc<Shared>>) {
     // A start did not wait for all tests.
     let mut try_at = Instant::now();
+    // Between two turns batches are heard, however soon the next one comes.
+    let mut listened = false;
     loop {
         // What waits has its turn even where changes follow one another without a pause.
-        let is_due = Instant::now() >= try_at && bundles.catalog.is_ready();
+        let is_due = listened && Instant::now() >= try_at && bundles.catalog.is_ready();
         let heard = if is_due { None } else { timeout_at(try_at, batches.next()).await.ok() };
+        listened = true;
         let concerned = match heard {
             Some(None) => return,
             Some(Some(Merged { batch: None, .. })) => continue,
@@ -374,8 +377,14 @@ async fn apply(bundles: Bundles, mut batches: Batches, judged: Option<Arc<Shared
             None => {
                 let began = Instant::now();
                 let Ok(tried) = bundles.catalog.try_again().await else { return };
-                // Whatever is tried again, most of the time is for others.
-                try_at = Instant::now() + TRY_AGAIN.max(began.elapsed() * 9);
+                listened = false;
+                // Whatever is tried again, most of the time is for others; but not while tiers deny that never stood.
+                let pause = if bundles.catalog.is_starting() {
+                    Duration::ZERO
+                } else {
+                    TRY_AGAIN.max(began.elapsed() * 9)
+                };
+                try_at = Instant::now() + pause;
                 let Some(applied) = tried else { continue };
                 say(&bundles, applied)
             }

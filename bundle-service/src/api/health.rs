@@ -47,6 +47,9 @@ async fn ready(State(health): State<Health>) -> Response {
         missing.extend(health.reaches.iter().filter_map(Reach::missing));
         missing.extend(health.cluster.iter().flat_map(SourceHealth::missing));
     }
+    if health.catalog.is_starting() {
+        missing.push("policies that were never in force deny until their tests have run".to_owned());
+    }
     if health.identity.current().expires_at().is_none_or(|expiry| expiry <= SystemTime::now()) {
         missing.push("the service's own certificate has expired and no new one came".to_owned());
     }

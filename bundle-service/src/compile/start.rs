@@ -1,15 +1,33 @@
 //! What a start waits for. Tests that passed before it are not run again, and those of a tier that stood are not waited for:
-//! its last good versions stand meanwhile. What never stood would deny, so its tests are run first, within limits.
+//! its last good versions stand meanwhile. What never stood would deny, so its tests are run first, within limits; where
+//! these are too narrow, they go on until none of it waits.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::policies::{Policies, Touched};
-use crate::tiers::TierKey;
+use super::{
+    policies::{Policies, Touched},
+    resource::Resource,
+    testing::is_out_of_time,
+};
+use crate::{policy::ResourceKey, tiers::TierKey};
 
 /// How long a start waits for the tests of tiers that did not stand before it, of all namespaces together.
 pub(super) const TIME: Duration = Duration::from_secs(60);
 
 impl Policies {
+    /// Whether a tier denies because its tests have not run for lack of time, and may have its turn now.
+    pub(crate) fn awaits_first_tests(&self) -> bool {
+        let lacks_time = |tier: &TierKey, name: &ResourceKey| {
+            let refusals = self.resources.get(name).map_or(&[][..], Resource::wanted_refusals);
+            self.waits_untried(tier, name) == Some(true) && refusals.iter().any(is_out_of_time)
+        };
+        self.members.iter().any(|(tier, members)| {
+            self.tier(tier).is_some_and(|tier| tier.denied.is_some())
+                && !self.allowance_of(tier.namespace()).is_spent()
+                && members.iter().any(|name| lacks_time(tier, name))
+        })
+    }
+
     /// Rebuilds tiers, by what a source said; if that was the first time, without what a start does not wait for.
     pub(super) fn rebuild_heard(&mut self, waiting: Touched) -> BTreeSet<TierKey> {
         self.starting = self.start.take();
@@ -43,19 +61,19 @@ mod tests {
             Arc,
             atomic::{AtomicUsize, Ordering},
         },
-        time::UNIX_EPOCH,
+        time::{SystemTime, UNIX_EPOCH},
     };
 
     use super::*;
     use crate::{
+        catalog::Catalog,
         compile::{
             Standing,
             tests::{policies, set},
         },
         history::{History, HistoryLimits},
-        policy::ResourceKey,
         policy_tests::{TestFailure, TestReport, TestRequest, Tester, worker},
-        source::Change,
+        source::{Batch, Change},
     };
 
     /// Runs tests in this process, and counts how often.
@@ -150,6 +168,41 @@ mod tests {
         assert_eq!(counting.runs(), 0);
         take_turn(&mut policies);
         assert!(is_newest(&policies, "team-a"), "{:?}", policies.refusals());
+    }
+
+    #[tokio::test]
+    async fn goes_on_until_what_never_stood_was_tested() {
+        let (mut policies, counting) = counted();
+        policies.start = Some(Duration::ZERO);
+        let catalog = Catalog::remembering(policies, None, Arc::new(SystemTime::now));
+        let batch = |version| Batch { changes: vec![policy("team-a", version)], ..Batch::default() };
+        let applied = catalog.apply(batch(1)).await.unwrap();
+        assert_eq!(applied.refusals[0].code, "test_budget", "{:?}", applied.refusals);
+        assert!(catalog.is_ready() && catalog.is_starting());
+        let tried = catalog.try_again().await.unwrap().unwrap();
+        assert_eq!((tried.refusals, counting.runs()), (Vec::new(), 1));
+        assert!(!catalog.is_starting());
+        catalog.apply(batch(2)).await.unwrap();
+        assert!(!catalog.is_starting(), "what is over stays so");
+    }
+
+    #[test]
+    fn goes_on_for_nothing_that_stands_nor_for_tests_that_cannot_run() {
+        #[derive(Debug)]
+        struct NoChild;
+        impl Tester for NoChild {
+            fn run(&self, _: &TestRequest) -> Result<TestReport, TestFailure> {
+                Err(TestFailure::Start("no child".to_owned()))
+            }
+        }
+        let mut childless = policies().with_tester(Arc::new(NoChild));
+        childless.take_in(&[policy("team-a", 1)], &[]);
+        assert!(matches!(standing(&childless, "team-a"), Standing::Denied { .. }));
+        assert!(!childless.awaits_first_tests(), "it would be tried in vain without a pause");
+        let folder = tempfile::tempdir().unwrap();
+        drop(start(folder.path(), &[policy("team-a", 1)]));
+        let (stood, _) = start(folder.path(), &[policy("team-a", 2)]);
+        assert!(!stood.to_try_again().is_empty() && !stood.awaits_first_tests());
     }
 
     /// Of an earlier release, whose history does not say what tests came to.

@@ -120,6 +120,11 @@ pub(super) fn is_untested(refusal: &Refusal) -> bool {
     [LIMITS, BUDGET, START].contains(&refusal.code.as_str()) || is_unjudged(refusal)
 }
 
+/// Whether a refusal says that there was no time to test or to look.
+pub(super) fn is_out_of_time(refusal: &Refusal) -> bool {
+    refusal.code == BUDGET || is_unjudged(refusal)
+}
+
 /// Whether a refusal says that tests did not end.
 pub(super) fn is_overrun(refusal: &Refusal) -> bool {
     refusal.code == LIMITS
