@@ -29,7 +29,8 @@ impl Policies {
         let mut waiting: BTreeMap<Option<&str>, Waiting> = BTreeMap::new();
         for (tier, members) in &self.members {
             let refused = members.iter().filter_map(|name| self.waits_untried(tier, name)).max();
-            let unrun = self.untested.contains(tier).then_some(true);
+            let unrun = self.untested.contains(tier) && !self.are_tests_put_off(tier);
+            let unrun = unrun.then_some(true);
             let Some(untried) = refused.max(unrun) else { continue };
             if self.allowance_of(tier.namespace()).is_spent() {
                 continue;

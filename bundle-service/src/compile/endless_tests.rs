@@ -279,8 +279,9 @@ fn runs_the_tests_of_what_stood_as_soon_as_they_can_be() {
     policies.apply(&[good("p", 1)]);
     policies.tester = Some(Arc::new(NoChild));
     policies.apply(&[good("p", 1)]);
-    assert_eq!(policies.refusals(), []);
     assert!(stands(&policies, "p"));
+    let verdict = policies.verdict(&ResourceKey::new("team-a", "p")).unwrap();
+    assert_eq!((verdict.refusals, verdict.warnings[0].code.as_str()), (Vec::new(), "test_start"));
     policies.tester = Some(Arc::new(Watchful::default()));
     assert_eq!(take_turn(&mut policies).as_deref(), Some("team-a"));
     assert_eq!(policies.refusals(), []);

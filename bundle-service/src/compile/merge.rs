@@ -8,7 +8,7 @@ use super::{
     misfits::{is_unjudged, unjudged},
     parts::Parts,
     resource::{Fallback, Resource, Version},
-    testing::is_overrun,
+    testing::{is_overrun, is_untested},
     tier::completed,
 };
 use crate::{
@@ -223,8 +223,9 @@ impl Policies {
         let mut standing = kept;
         standing.extend(unchanged);
         if changed.is_empty() {
-            // Nobody changed anything who could be refused: something went that a test was about.
-            self.tell(&failures);
+            // Nobody changed anything who could be refused: something went that a test was about, or tests did not run.
+            self.tell(&standing, &failures);
+            self.unrun |= failures.iter().any(is_untested);
             return standing;
         }
         let good = changed.keys().filter_map(|name| match self.resources.get(name)?.fallback_in(key) {
@@ -304,13 +305,18 @@ impl Policies {
         self.failed_tests(kind, &together(kind, versions))
     }
 
-    /// Tells resources what their tests say, although nothing of them is refused. Those of
-    /// which something is refused have worse to look at.
-    fn tell(&mut self, failures: &[Refusal]) {
+    /// Tells resources what their tests say, although nothing of them is refused; and all that have tests, that these did
+    /// not come to an end. Those of which something is refused have worse to look at.
+    fn tell(&mut self, standing: &BTreeMap<ResourceKey, Version>, failures: &[Refusal]) {
+        let tested = standing.iter().filter(|(_, version)| !version.parts.tests.is_empty());
+        let tested: Vec<&ResourceKey> = tested.map(|(name, _)| name).collect();
         for failure in failures {
-            let resource = failure.resource.as_ref().and_then(|name| self.resources.get_mut(name));
-            if let Some(resource) = resource.filter(|resource| resource.accepted) {
-                resource.wanted_refusals_mut().push(failure.clone().warning());
+            let concerned = failure.resource.as_ref().map_or_else(|| tested.clone(), |name| vec![name]);
+            for name in concerned {
+                let resource = self.resources.get_mut(name).filter(|resource| resource.accepted);
+                if let Some(resource) = resource {
+                    resource.wanted_refusals_mut().push(failure.clone().of(name).warning());
+                }
             }
         }
     }

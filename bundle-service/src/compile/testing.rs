@@ -39,13 +39,24 @@ impl Policies {
     #[must_use]
     pub fn tests(&self) -> Vec<(TierKey, TestRequest)> {
         let of_tier = |tier: &TierKey| {
-            let resources = self.members(tier).filter_map(|key| self.resources.get(key));
-            let standing = resources.filter_map(|resource| resource.last_in(tier));
-            let parts = Parts::together(standing.map(|version| version.parts.as_ref()));
-            let parts = if tier.kind() == TierKind::Global { completed(parts) } else { parts };
+            let parts = self.last_parts(tier);
             (!parts.tests.is_empty()).then(|| (tier.clone(), request(tier.kind(), &parts)))
         };
         self.members.keys().filter_map(of_tier).collect()
+    }
+
+    /// What last stood in a tier.
+    fn last_parts(&self, tier: &TierKey) -> Parts {
+        let resources = self.members(tier).filter_map(|key| self.resources.get(key));
+        let standing = resources.filter_map(|resource| resource.last_in(tier));
+        let parts = Parts::together(standing.map(|version| version.parts.as_ref()));
+        if tier.kind() == TierKind::Global { completed(parts) } else { parts }
+    }
+
+    /// Whether the tests of what stands in a tier did not end, and are not run again yet.
+    pub(super) fn are_tests_put_off(&self, tier: &TierKey) -> bool {
+        let content = self.content_of_tests(tier.kind(), &self.last_parts(tier));
+        self.postponed.refusals(&content, self.now).is_some()
     }
 
     /// What the tests among parts say against them. The same content is tested once.

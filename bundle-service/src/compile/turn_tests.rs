@@ -32,6 +32,16 @@ impl Tester for Ending {
     }
 }
 
+/// Has time for all of them.
+#[derive(Debug)]
+struct Idle;
+
+impl Tester for Idle {
+    fn run(&self, request: &TestRequest) -> Result<TestReport, TestFailure> {
+        worker::report(request).map_err(TestFailure::Load)
+    }
+}
+
 fn tested() -> Policies {
     policies().with_tester(Arc::new(Ending))
 }
@@ -105,4 +115,28 @@ fn what_was_never_tested_comes_before_what_did_not_end() {
     take_turn(&mut policies);
     assert!(stands(&policies, "q"), "{:?}", policies.refusals());
     assert!(!stands(&policies, "a") && !stands(&policies, "b"));
+}
+
+/// Of a release that ran no tests, or of a machine that is busy since.
+#[test]
+fn what_stood_is_told_that_its_tests_do_not_end_and_they_run_again_after_their_pause() {
+    let mut policies = policies();
+    policies.apply(&[with_test("a", "test_endless if true"), policy("s", VALUE)]);
+    policies.tester = Some(Arc::new(Ending));
+    policies.apply(&[policy("s", VALUE)]);
+    let told = |policies: &Policies, name: &str| -> Vec<String> {
+        let verdict = policies.verdict(&ResourceKey::new("team-a", name)).unwrap();
+        assert_eq!(verdict.refusals, []);
+        verdict.warnings.into_iter().map(|warning| warning.code).collect()
+    };
+    assert!(stands(&policies, "a") && stands(&policies, "s"));
+    assert_eq!((told(&policies, "a"), told(&policies, "s")), (vec!["test_limits".to_owned()], Vec::new()));
+    assert!(policies.to_try_again().is_empty(), "its pause is not over");
+    policies.set_time(UNIX_EPOCH + Duration::from_secs(60));
+    policies.tester = Some(Arc::new(Idle));
+    take_turn(&mut policies);
+    assert_eq!(told(&policies, "a"), Vec::<String>::new());
+    let tests = policies.verdict(&ResourceKey::new("team-a", "a")).unwrap().tests;
+    assert_eq!(tests.map(|tests| tests.passed), Some(1));
+    assert!(policies.to_try_again().is_empty());
 }
