@@ -86,6 +86,13 @@ impl Gate {
         check::check(modules, None, self.capabilities)
     }
 
+    /// Whether [`check`](Self::check) would find nothing. Where there are faults it looks for no more of them than the
+    /// first pass finds.
+    #[must_use]
+    pub fn accepts(&self, modules: &[Arc<Module>]) -> bool {
+        check::accepts(modules, self.capabilities)
+    }
+
     /// As [`check`](Self::check), beside faults that others found in the modules, by their places. The rules that they
     /// are in are taken for ones that may have any value, so nothing is told that follows from them.
     #[must_use]

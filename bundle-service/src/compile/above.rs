@@ -46,6 +46,12 @@ impl Above {
         let own: BTreeSet<_> = tier.modules.iter().filter_map(|part| part.owner.clone()).collect();
         together.into_iter().map(|refusal| of_those_below(refusal, &own)).collect()
     }
+
+    /// Whether [`conflicts`](Self::conflicts) would find none, without looking for all of them.
+    pub(super) fn accepts<'a>(&'a self, gate: Gate, tier: &'a Parts, checked: &mut Checked) -> bool {
+        checked.accepts(gate, self.0.iter().chain(&tier.modules))
+            && (tier.tests.is_empty() || checked.accepts(gate, tier.modules.iter().chain(&tier.tests)))
+    }
 }
 
 /// What is found in a module above is the fault of what came below it.
@@ -105,6 +111,10 @@ impl Policies {
         let keys: Vec<TierKey> = namespace.into_iter().chain([key.clone()]).collect();
         let together = self.put_together(&keys);
         if together.most_bytes() > self.settings.bundle_size_limit {
+            return false;
+        }
+        // All that speaks against it is looked for in its resources, not here.
+        if !together.fits(self.settings.gate, &mut self.checked) {
             return false;
         }
         match self.combination(together) {

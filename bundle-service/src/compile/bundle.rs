@@ -68,10 +68,19 @@ impl Combination {
 
     /// Checks the tiers together.
     pub(super) fn check(&self, gate: Gate, checked: &mut Checked) -> Vec<Refusal> {
+        checked.check(gate, self.modules())
+    }
+
+    /// Whether that finds nothing.
+    pub(super) fn fits(&self, gate: Gate, checked: &mut Checked) -> bool {
+        checked.accepts(gate, self.modules())
+    }
+
+    fn modules(&self) -> impl Iterator<Item = &ParsedModule> + Clone {
         static ADAPTER: LazyLock<Option<ParsedModule>> =
             LazyLock::new(|| ParsedModule::envoy_adapter(ENVOY_ADAPTER));
-        let adapter = ADAPTER.iter().filter(|_| self.envoy_adapter);
-        checked.check(gate, self.tiers().flat_map(|tier| &tier.modules).chain(adapter))
+        let adapter = ADAPTER.iter().filter(move |_| self.envoy_adapter);
+        self.tiers().flat_map(|tier| &tier.modules).chain(adapter)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use secplane_rego::Gate;
 
-use super::tier::{ParsedModule, check_together};
+use super::tier::{ParsedModule, check_together, stand_together};
 use crate::{digest::Digest, refusal::Refusal};
 
 /// How many sets of modules are remembered.
@@ -27,12 +27,33 @@ impl Checked {
         }
         let refusals = check_together(gate, modules);
         if refusals.is_empty() {
-            if self.0.len() == MAX_REMEMBERED {
-                self.0.clear();
-            }
-            self.0.insert(together);
+            self.remember(together);
         }
         refusals
+    }
+
+    /// Whether nothing speaks against modules standing together.
+    pub(super) fn accepts<'a>(
+        &mut self,
+        gate: Gate,
+        modules: impl Iterator<Item = &'a ParsedModule> + Clone,
+    ) -> bool {
+        let together = together(modules.clone());
+        if self.0.contains(&together) {
+            return true;
+        }
+        let accepted = stand_together(gate, modules);
+        if accepted {
+            self.remember(together);
+        }
+        accepted
+    }
+
+    fn remember(&mut self, together: Digest) {
+        if self.0.len() == MAX_REMEMBERED {
+            self.0.clear();
+        }
+        self.0.insert(together);
     }
 }
 
@@ -82,9 +103,20 @@ mod tests {
         let mut checked = Checked::default();
         let (good, bad) = (modules(&["x := 1"]), modules(&["f(x) := x", "f(x, y) := x"]));
         for _ in 0..2 {
+            assert!(!checked.accepts(Gate::default(), bad.iter()));
+            assert!(checked.accepts(Gate::default(), good.iter()));
             assert_eq!(checked.check(Gate::default(), good.iter()), []);
             assert!(!checked.check(Gate::default(), bad.iter()).is_empty());
         }
         assert_eq!(checked.0.len(), 1);
+    }
+
+    #[test]
+    fn accepts_nothing_that_a_check_refuses() {
+        for texts in [["x := 1", "x := 2"], ["f(x) := x", "f(x, y) := x"], ["x := y", "z := 1"]] {
+            let modules = modules(&texts);
+            assert!(!Checked::default().check(Gate::default(), modules.iter()).is_empty(), "{texts:?}");
+            assert!(!Checked::default().accepts(Gate::default(), modules.iter()), "{texts:?}");
+        }
     }
 }

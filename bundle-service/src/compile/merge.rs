@@ -135,11 +135,11 @@ impl Policies {
         let wanted = self.with_room(key, members, wanted, moved);
         let wanted = self.without_postponed(key, wanted, moved);
         let kept = self.kept(key, members, &wanted);
-        if self.conflicts_of(key, wanted.values().chain(kept.values())).is_empty() {
+        if self.fit_together(key, wanted.values().chain(kept.values())) {
             return wanted;
         }
         let ground = self.last_good(key, members);
-        let ground = if self.conflicts_of(key, ground.values()).is_empty() { ground } else { kept };
+        let ground = if self.fit_together(key, ground.values()) { ground } else { kept };
         self.without_misfits(key, &ground, wanted, moved)
     }
 
@@ -175,9 +175,9 @@ impl Policies {
         kept.retain(|name, _| !wanted.contains_key(name));
         // They may need one another, or what the others had or have.
         let stay = kept.is_empty()
-            || self.conflicts_of(key, all.values()).is_empty()
-            || self.conflicts_of(key, kept.values().chain(wanted.values())).is_empty()
-            || self.conflicts_of(key, kept.values()).is_empty();
+            || self.fit_together(key, all.values())
+            || self.fit_together(key, kept.values().chain(wanted.values()))
+            || self.fit_together(key, kept.values());
         if stay { kept } else { BTreeMap::new() }
     }
 
@@ -200,8 +200,7 @@ impl Policies {
         fitting: BTreeMap<ResourceKey, Version>,
         moved: &mut BTreeSet<TierKey>,
     ) -> BTreeMap<ResourceKey, Version> {
-        let stay =
-            kept.is_empty() || self.conflicts_of(key, kept.values().chain(fitting.values())).is_empty();
+        let stay = kept.is_empty() || self.fit_together(key, kept.values().chain(fitting.values()));
         let kept = if stay { kept } else { BTreeMap::new() };
         // In the order in which the tier will have them: what was tested is known again by it.
         let mut together = kept.clone();
@@ -235,7 +234,7 @@ impl Policies {
         let mut ground = standing.clone();
         ground.extend(good.collect::<Vec<_>>());
         // What is above may have changed since they stood; then each is looked at by itself when nothing better came.
-        if self.conflicts_of(key, ground.values()).is_empty() {
+        if self.fit_together(key, ground.values()) {
             standing = ground;
         }
         let mut changed = self.in_turn(changed);
@@ -346,6 +345,20 @@ impl Policies {
             refusals.extend(self.space(key).refusal(&parts));
         }
         refusals
+    }
+
+    /// Whether [`conflicts_of`](Self::conflicts_of) would find nothing, without looking for all of it.
+    pub(super) fn fit_together<'a>(
+        &mut self,
+        key: &TierKey,
+        versions: impl Iterator<Item = &'a Version>,
+    ) -> bool {
+        let mut versions = versions.peekable();
+        let is_nothing = versions.peek().is_none();
+        let parts = together(key.kind(), versions);
+        conflicts(key.kind(), &parts.documents, &parts.modules).is_empty()
+            && (is_nothing || parts.is_empty() || self.space(key).refusal(&parts).is_none())
+            && self.above(key).accepts(self.settings.gate, &parts, &mut self.checked)
     }
 
     fn accept(&mut self, name: &ResourceKey, version: &Version, moved: &mut BTreeSet<TierKey>) {

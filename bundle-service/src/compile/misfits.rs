@@ -45,12 +45,17 @@ impl Policies {
                 let mut together = ground.clone();
                 together.extend(fitting.iter().map(|(name, version)| (name.clone(), version.clone())));
                 together.extend(group.iter().cloned());
-                let Some(refusals) = self.conflicts_within(key, &together.values().collect::<Vec<_>>())
-                else {
+                let together: Vec<&Version> = together.values().collect();
+                // Of several all that is asked is whether they fit.
+                let looked = match group.len() {
+                    1 => self.conflicts_within(key, &together).map(|found| (found.is_empty(), found)),
+                    _ => self.fit_within(key, &together).map(|fit| (fit, Vec::new())),
+                };
+                let Some((fit, refusals)) = looked else {
                     unjudged.extend(group.into_iter().map(|(name, _)| name));
                     continue;
                 };
-                if refusals.is_empty() {
+                if fit {
                     is_late |= !misfits.is_empty();
                     fitting.extend(group);
                 } else if let [(name, _)] = group.as_slice() {
@@ -79,14 +84,23 @@ impl Policies {
 
     /// Why versions do not stand together; `None` when their namespace has had all that it may have.
     pub(super) fn conflicts_within(&mut self, key: &TierKey, versions: &[&Version]) -> Option<Vec<Refusal>> {
+        self.look(versions, |policies| policies.conflicts_of(key, versions.iter().copied()))
+    }
+
+    /// Whether they do; `None` as well when there is no look left.
+    fn fit_within(&mut self, key: &TierKey, versions: &[&Version]) -> Option<bool> {
+        self.look(versions, |policies| policies.fit_together(key, versions.iter().copied()))
+    }
+
+    fn look<T>(&mut self, versions: &[&Version], look: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let modules = versions.iter().map(|version| version.parts.modules.len() + version.parts.tests.len());
         if !self.left.look(modules.sum()) {
             return None;
         }
         let began = Instant::now();
-        let conflicts = self.conflicts_of(key, versions.iter().copied());
+        let seen = look(self);
         self.left.take(began.elapsed());
-        Some(conflicts)
+        Some(seen)
     }
 
     /// Versions in the order in which they are looked at: first those that were not tried yet, last those whose tests did
@@ -149,7 +163,7 @@ impl Policies {
         let mut tried = good.len();
         while fit < tried {
             let versions = standing.values().chain(good.iter().take(tried));
-            match self.conflicts_of(key, versions).is_empty() {
+            match self.fit_together(key, versions) {
                 true => fit = tried,
                 false => unfit = tried,
             }

@@ -115,6 +115,15 @@ pub(crate) fn check_together<'a>(
     owned(modules, found)
 }
 
+/// Whether nothing speaks against modules standing together.
+pub(super) fn stand_together<'a>(
+    gate: Gate,
+    modules: impl Iterator<Item = &'a ParsedModule> + Clone,
+) -> bool {
+    let parsed: Vec<_> = modules.clone().map(|part| Arc::clone(&part.module)).collect();
+    contradiction::find(modules).is_empty() && gate.accepts(&parsed)
+}
+
 /// What speaks against modules standing together beside faults that were found in some of them.
 pub(super) fn check_beside<'a>(
     gate: Gate,

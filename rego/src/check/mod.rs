@@ -57,6 +57,13 @@ pub(crate) fn check(
     check_knowing(Known::default(), modules, data, capabilities)
 }
 
+/// Whether [`check`] would find nothing: one pass is enough to know.
+pub(crate) fn accepts(modules: &[Arc<Module>], capabilities: &'static Capabilities) -> bool {
+    let mut known = Known::default();
+    let (_, found) = stages(modules, None, capabilities, &mut known);
+    found.is_empty() && known.into_findings().next().is_none()
+}
+
 /// As [`check`], beside faults that others found in the modules: none of what is told follows from them.
 pub(crate) fn check_beside(
     modules: &[Arc<Module>],

@@ -22,7 +22,10 @@ fn modules(texts: &[&str]) -> Vec<Arc<Module>> {
 }
 
 fn refusals(texts: &[&str]) -> Vec<Refusal> {
-    gate().check(&modules(texts))
+    let modules = modules(texts);
+    let refused = gate().check(&modules);
+    assert_eq!(gate().accepts(&modules), refused.is_empty(), "{refused:?}");
+    refused
 }
 
 fn codes(texts: &[&str]) -> Vec<Code> {
