@@ -94,13 +94,21 @@ impl Policies {
         members: &BTreeSet<ResourceKey>,
         standing: &BTreeMap<ResourceKey, Version>,
     ) {
-        for name in members {
+        let waits = |name: &&ResourceKey| {
+            let resource = self.resources.get(*name);
+            resource.is_some_and(|resource| resource.refusals.iter().any(is_unjudged))
+        };
+        let (waiting, others): (Vec<&ResourceKey>, Vec<&ResourceKey>) = members.iter().partition(waits);
+        for name in waiting.into_iter().chain(others) {
             let pinned = self.resources.get(name).filter(|resource| resource.pin.is_some());
             let newest = pinned.and_then(|resource| resource.newest.as_ref());
             let Some(newest) = newest.filter(|newest| newest.tier() == key).cloned() else { continue };
             let mut tried = standing.clone();
             tried.insert(name.clone(), newest.clone());
-            let mut refusals = self.conflicts_of(key, tried.values());
+            let Some(mut refusals) = self.conflicts_within(key, &tried.values().collect::<Vec<_>>()) else {
+                self.pass_over_unjudged(name);
+                continue;
+            };
             let passed = refusals.is_empty();
             if passed {
                 refusals = self.failures_with(key.kind(), &newest, &tried);
@@ -116,6 +124,16 @@ impl Policies {
                 }
                 resource.refusals = refusals.into_iter().map(|refusal| refusal.of(name)).collect();
             }
+        }
+    }
+
+    /// Leaves it to the next turn to judge a newest version that is passed over. What was judged before, and is only judged
+    /// again, stays so.
+    fn pass_over_unjudged(&mut self, name: &ResourceKey) {
+        let Some(resource) = self.resources.get_mut(name) else { return };
+        if !self.retrying || resource.refusals.iter().any(is_unjudged) {
+            resource.refusals = vec![unjudged().of(name)];
+            self.unrun = true;
         }
     }
 
@@ -201,7 +219,7 @@ impl Policies {
         moved: &mut BTreeSet<TierKey>,
     ) -> BTreeMap<ResourceKey, Version> {
         let stay = kept.is_empty() || self.fit_together(key, kept.values().chain(fitting.values()));
-        let kept = if stay { kept } else { BTreeMap::new() };
+        let (kept, dropped) = if stay { (kept, BTreeMap::new()) } else { (BTreeMap::new(), kept) };
         // In the order in which the tier will have them: what was tested is known again by it.
         let mut together = kept.clone();
         together.extend(fitting.clone());
@@ -232,7 +250,10 @@ impl Policies {
             Fallback::Elsewhere | Fallback::Broken | Fallback::Lost => None,
         });
         let mut ground = standing.clone();
-        ground.extend(good.collect::<Vec<_>>());
+        ground.extend(good);
+        // What may come back in the end, although it does not stay now.
+        let mut may_return = dropped;
+        may_return.extend(ground.clone());
         // What is above may have changed since they stood; then each is looked at by itself when nothing better came.
         if self.fit_together(key, ground.values()) {
             standing = ground;
@@ -246,7 +267,8 @@ impl Policies {
                 let versions: Vec<&Version> = standing.values().collect();
                 let mut refusals = self.conflicts_within(key, &versions).unwrap_or_else(|| vec![unjudged()]);
                 if refusals.is_empty() {
-                    refusals = self.failures_with(key.kind(), &version, &standing);
+                    let beside = self.with_returning(key, &standing, &may_return);
+                    refusals = self.failures_with(key.kind(), &version, &beside);
                 }
                 if refusals.is_empty() {
                     self.accept(&name, &version, moved);
@@ -270,6 +292,23 @@ impl Policies {
             }
             changed = left.into_iter().map(|(name, version, _)| (name, version)).collect();
         }
+    }
+
+    /// Versions with those last good ones that come back beside them as long as nothing better came of their resources: what
+    /// is published is to have been tested together.
+    fn with_returning(
+        &mut self,
+        key: &TierKey,
+        standing: &BTreeMap<ResourceKey, Version>,
+        may_return: &BTreeMap<ResourceKey, Version>,
+    ) -> BTreeMap<ResourceKey, Version> {
+        let absent = may_return.iter().filter(|(name, _)| !standing.contains_key(*name));
+        let (names, good): (Vec<&ResourceKey>, Vec<Version>) =
+            absent.map(|(name, version)| (name, version.clone())).unzip();
+        let fit = self.most_that_fit(key, standing, &good);
+        let mut beside = standing.clone();
+        beside.extend(names.into_iter().cloned().zip(good).take(fit));
+        beside
     }
 
     /// Whether a version is the one that last stood.

@@ -1,17 +1,21 @@
 //! What has its turn in a tier, and in what order.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
 use super::{
     allowance::Allowance,
+    choice::Choice,
+    misfits::is_unjudged,
     testing::is_untested,
-    tests::{policies, set},
+    tests::{policies, set, settings},
     *,
 };
 use crate::{
+    digest::Digest,
     policy::ResourceKey,
     policy_tests::{TestFailure, TestReport, TestRequest, Tester, worker},
 };
@@ -139,4 +143,60 @@ fn what_stood_is_told_that_its_tests_do_not_end_and_they_run_again_after_their_p
     let tests = policies.verdict(&ResourceKey::new("team-a", "a")).unwrap().tests;
     assert_eq!(tests.map(|tests| tests.passed), Some(1));
     assert!(policies.to_try_again().is_empty());
+}
+
+/// There may be as many of them as a tier holds.
+#[test]
+fn what_is_passed_over_is_judged_in_turns() {
+    let names = ["a", "b", "c"];
+    let mut policies = policies();
+    policies.apply(&names.map(|name| policy(name, &format!("package authbridge.ns.{name}\n\nx := 1\n"))));
+    let choices = names.map(|name| (ResourceKey::new("team-a", name), Choice::LeftOut));
+    policies.choose(&choices, "user 0: test").unwrap();
+    assert_eq!(policies.to_try_again(), BTreeSet::new());
+    policies.allowance = Allowance { looks: 1, modules: 0, ..Allowance::default() };
+    policies.apply(&[policy("s", VALUE)]);
+    for left in [2, 1, 0] {
+        let unjudged = policies.refusals().iter().filter(|refusal| is_unjudged(refusal)).count();
+        assert_eq!(unjudged, left, "{:?}", policies.refusals());
+        assert_eq!(policies.to_try_again().is_empty(), left == 0);
+        take_turn(&mut policies);
+    }
+}
+
+/// A module of more bytes than that, also when it is compressed: half of each hexadecimal digit.
+fn large(package: &str, bytes: usize) -> String {
+    let digest = |n: usize| Digest::of(&[package.as_bytes(), &n.to_be_bytes()]);
+    let text: String = (0..=bytes / 32).map(|n| digest(n).to_string()).collect();
+    format!("package {package}\n\nnoise := \"{text}\"\n")
+}
+
+/// What stood does not fit any more where what is above it grew, and a part of it comes back beside what changes then.
+#[test]
+fn nothing_comes_into_force_beside_what_comes_back_and_fails_its_tests_with_it() {
+    const LIMIT: usize = 64 * 1024;
+    let mut policies = Policies::new(Settings { bundle_size_limit: LIMIT, ..settings() });
+    policies = policies.with_tester(Arc::new(Ending));
+    let global = |bytes| set("secplane-system/g:global", &[("a.rego", &large("authbridge.noise", bytes))]);
+    let r = |test: &str| {
+        let test = format!("package authbridge.ns.r_test\n\n{test}\n");
+        let modules = [("a.rego", large("authbridge.ns.r", LIMIT / 4)), ("a_test.rego", test)];
+        let modules: Vec<(&str, &str)> = modules.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        set("team-a/r:namespace", &modules)
+    };
+    policies.apply(&[
+        policy("p", &large("authbridge.ns.p", LIMIT / 4)),
+        r("test_r if not data.authbridge.ns.p.bad"),
+    ]);
+    assert!(stands(&policies, "p") && stands(&policies, "r"), "{:?}", policies.refusals());
+    policies.apply(&[global(LIMIT / 2)]);
+    assert!(!stands(&policies, "r"), "there is no place for both");
+    policies.apply(&[policy("p", "package authbridge.ns.p\n\nbad := true\n"), r("test_r if false")]);
+    for name in ["p", "r"] {
+        let verdict = policies.verdict(&ResourceKey::new("team-a", name)).unwrap();
+        assert_eq!(verdict.refusals[0].code, "test", "{verdict:?}");
+        assert!(matches!(verdict.standing, Standing::Denied { .. }), "{verdict:?}");
+    }
+    policies.apply(&[policy("p", "package authbridge.ns.p\n\ngood := true\n")]);
+    assert!(stands(&policies, "p"), "{:?}", policies.refusals());
 }
