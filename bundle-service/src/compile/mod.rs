@@ -8,6 +8,7 @@
 //! | [`choice`] | what administrators chose of resources |
 //! | `merge`, `testing`, `blame` | which versions stand together in a tier, what their tests say, and of whom |
 //! | `tested` | what tests came to |
+//! | `passed_over` | what is wrong with versions instead of which administrators chose others |
 //! | `misfits` | which versions keep a tier's from standing together |
 //! | `outside` | what else is wrong with versions that reach outside their tier |
 //! | `allowance`, `postponed`, `again` | how much a namespace may take, and when those that did not end are tried again |
@@ -48,6 +49,7 @@ mod misfits;
 mod nested;
 mod outside;
 mod parts;
+mod passed_over;
 mod places;
 pub mod policies;
 mod postponed;
