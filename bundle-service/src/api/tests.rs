@@ -31,9 +31,10 @@ use tower::ServiceExt;
 use super::{Bundles, Health, health_router, router};
 use crate::{
     catalog::Catalog,
-    compile::{Archive, Settings},
+    compile::{Archive, Policies, Settings},
     digest::Digest,
     metrics::Metrics,
+    policy_tests::{TestFailure, TestReport, TestRequest, Tester},
     source::{Batch, Change, SourceKind, SourceOptions, manifests::FileContent, reach::Reach},
 };
 
@@ -480,4 +481,52 @@ async fn over_tls_the_certificate_decides_and_shutdown_ends_held_polls() {
     assert!(!answer.unwrap_or_default().contains("HTTP/1.1"), "a held poll ends without an answer");
     timeout(Duration::from_secs(30), server).await.unwrap().unwrap().unwrap();
     assert_eq!(bundles.metrics.held_polls.get(), 0);
+}
+
+/// None of these tests ends.
+#[derive(Debug)]
+struct Endless;
+
+impl Tester for Endless {
+    fn run(&self, _: &TestRequest) -> Result<TestReport, TestFailure> {
+        Err(TestFailure::Limits("5s were over".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn is_not_ready_while_what_never_stood_waits_for_its_first_tests() {
+    let settings = Settings::new(TrustDomain::parse("example.org").unwrap());
+    let policies = Policies::new(settings).with_tester(Arc::new(Endless));
+    let catalog = Catalog::remembering(policies, None, Arc::new(SystemTime::now));
+    let client = |number: usize| {
+        let manifest = serde_json::json!({
+            "apiVersion": "agent.kagenti.dev/v1alpha1",
+            "kind": "AuthorizationPolicy",
+            "metadata": { "namespace": "team-a", "name": format!("agent-{number}") },
+            "spec": { "scope": "client", "policies": [
+                { "path": "a.rego", "content": "package authbridge.client.a\n\nx := 1\n" },
+                { "path": "a_test.rego", "content": "package authbridge.client.a_test\n\ntest_x if true\n" },
+            ] },
+        });
+        let content = FileContent::read("a.yaml", manifest.to_string().as_bytes(), &SourceOptions::default());
+        content.objects.into_iter().map(|object| Change::Set(Arc::new(object))).collect::<Vec<_>>()
+    };
+    // One more than those of one namespace may be in one change that do not end.
+    let batch = Batch { changes: (0..13).flat_map(client).collect(), ..Batch::default() };
+    catalog.apply(batch).await.unwrap();
+    let health = health_router(Health {
+        catalog: catalog.clone(),
+        identity: IdentitySource::fixed(Authority::new().workload(SERVICE)),
+        cluster: None,
+        reaches: Vec::new(),
+        metrics: Arc::new(Metrics::new()),
+        reached: ReachedLimits::default(),
+    });
+    let status = async || {
+        let request = Request::get("/readyz").body(Body::empty()).unwrap();
+        health.clone().oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(status().await, StatusCode::SERVICE_UNAVAILABLE);
+    catalog.try_again().await.unwrap().unwrap();
+    assert_eq!(status().await, StatusCode::OK, "all of them were tried");
 }
