@@ -188,7 +188,7 @@ impl Suspect {
 /// Of which objects the API server is asked at this look: those that it was not asked of for the longest, and first one of
 /// each tier.
 fn in_turn(suspects: &BTreeMap<StoredKey, Suspect>) -> Vec<StoredKey> {
-    let mut tiers: BTreeMap<&(String, Option<String>), Vec<(u64, &StoredKey)>> = BTreeMap::new();
+    let mut tiers: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (at, suspect) in suspects {
         if let Some(lasting) = suspect.lasting {
             tiers.entry(&suspect.tier).or_default().push((lasting.asked, at));

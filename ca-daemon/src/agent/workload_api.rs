@@ -36,7 +36,8 @@ impl WorkloadApi {
     pub fn routes(agent: Arc<Agent>) -> Routes {
         let (counting, stop) = (Arc::clone(&agent), agent.shutdown.clone());
         let admit = move |extensions: &Extensions| -> Result<Admission, Status> {
-            Ok(Box::new(counting.begin_call(&process(extensions)?)?))
+            let process = process(extensions)?;
+            Ok(Box::new(counting.begin_call(&process)?))
         };
         let routes = Routes::new(SpiffeWorkloadApiServer::new(Self(agent)));
         with_reflection(routes, &[secplane_proto::WORKLOAD_DESCRIPTORS], admit, stop)
