@@ -184,6 +184,12 @@ impl Walk {
         if !self.above.insert(real.clone()) {
             return Ok(());
         }
+        let walked = self.entries(folder, prefix, depth);
+        self.above.remove(&real);
+        walked
+    }
+
+    fn entries(&mut self, folder: &Path, prefix: &str, depth: usize) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -197,7 +203,6 @@ impl Walk {
                 break;
             }
         }
-        self.above.remove(&real);
         Ok(())
     }
 
@@ -213,7 +218,13 @@ impl Walk {
                 return;
             }
             Ok(_) => None,
-            Err(error) => is_manifest.then(|| error.to_string()),
+            // What cannot be looked at may be a folder: a mount that is gone, a link to nothing. What was in it stays.
+            // What is not there at all was removed since the folder was listed.
+            Err(error) => {
+                let is_link = || fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+                let may_be_folder = error.kind() != io::ErrorKind::NotFound || is_link();
+                (is_manifest || may_be_folder).then(|| error.to_string())
+            }
         };
         if let Some(problem) = problem {
             let refusal = Refusal::new("unreadable", format!("this cannot be read: {problem}"));
@@ -273,6 +284,28 @@ mod tests {
         let manifests = read(folder.path(), &SourceOptions::default()).unwrap();
         assert_eq!(names(&manifests), ["one"]);
         assert_eq!(manifests.refusals[0].file.as_deref(), Some("broken.yaml"));
+    }
+
+    /// As when a mount goes away: the deny tiers in it may not go with it.
+    #[test]
+    fn keeps_what_a_linked_folder_held_that_is_away() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write(elsewhere.path(), "mounted/deep/one.yaml", "one");
+        write(folder.path(), "team-b/two.yaml", "two");
+        symlink(elsewhere.path().join("mounted"), folder.path().join("team-a")).unwrap();
+        let mut changes = Changes::default();
+        let mut update = || changes.update(read_files(folder.path(), "", &SourceOptions::default()).unwrap());
+        assert_eq!(update().changes.len(), 2);
+
+        fs::rename(elsewhere.path().join("mounted"), elsewhere.path().join("away")).unwrap();
+        let away = update();
+        assert_eq!((away.changes, away.unreadable), (Vec::new(), vec!["team-a".to_owned()]));
+        assert_eq!(away.refusals[0].file.as_deref(), Some("team-a"));
+
+        fs::rename(elsewhere.path().join("away"), elsewhere.path().join("mounted")).unwrap();
+        assert_eq!(update(), Batch::default());
+        fs::remove_file(folder.path().join("team-a")).unwrap();
+        assert!(matches!(update().changes.as_slice(), [Change::Gone(key)] if key.name == "one"));
     }
 
     #[test]
