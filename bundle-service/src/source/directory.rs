@@ -39,7 +39,8 @@ const PAUSE: Duration = Duration::from_millis(30);
 /// Reads a folder once.
 ///
 /// # Errors
-/// When the folder itself cannot be read, or changes all the time. What is wrong with one file is a refusal.
+/// When the folder itself cannot be read, holds too many files, or changes all the time. What is wrong with one file is a
+/// refusal.
 pub fn read(folder: &Path, options: &SourceOptions) -> Result<Manifests, ReadError> {
     let Batch { changes, refusals, .. } = Changes::default().update(read_files(folder, "", options)?);
     let objects = changes.into_iter().filter_map(|change| match change {
@@ -85,13 +86,8 @@ pub(crate) fn read_files(folder: &Path, label: &str, options: &SourceOptions) ->
 fn read_found(found: &BTreeMap<String, Found>, options: &SourceOptions) -> Option<Files> {
     let mut files = Files::new();
     let mut left = MAX_TOTAL_BYTES;
-    for (number, (name, found)) in found.iter().enumerate() {
-        let content = if number < MAX_FILES {
-            read_file(name, found, &mut left, options)?
-        } else {
-            too_large(name, format!("the folder has more than {MAX_FILES} manifest files"))
-        };
-        files.insert(name.clone(), content);
+    for (name, found) in found {
+        files.insert(name.clone(), read_file(name, found, &mut left, options)?);
     }
     Some(files)
 }
@@ -176,6 +172,10 @@ impl Walk {
     fn over(folder: &Path, label: &str) -> io::Result<Self> {
         let mut walk = Self { found: BTreeMap::new(), refused: Files::new(), above: BTreeSet::new() };
         walk.folder(folder, label, 0)?;
+        // A folder is listed in no order: which files were left out would be chance, and differ by replica.
+        if walk.found.len() > MAX_FILES {
+            return Err(io::Error::other(format!("there are more than {MAX_FILES} manifest files")));
+        }
         Ok(walk)
     }
 
@@ -198,8 +198,7 @@ impl Walk {
             }
             let name = format!("{prefix}{name}");
             self.entry(&entry.path(), name, depth);
-            // Beyond the limit only a few are collected, to say what is left out.
-            if self.found.len() > MAX_FILES + 100 {
+            if self.found.len() > MAX_FILES {
                 break;
             }
         }
@@ -316,6 +315,18 @@ mod tests {
         let manifests = read(folder.path(), &SourceOptions::default()).unwrap();
         assert_eq!(names(&manifests), ["one"]);
         assert_eq!(manifests.refusals[0].code, "too_large");
+    }
+
+    #[test]
+    fn refuses_a_folder_of_too_many_files_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("below")).unwrap();
+        let put = |number: usize| fs::write(folder.path().join(format!("below/{number}.yaml")), "").unwrap();
+        (0..MAX_FILES).for_each(put);
+        assert!(read(folder.path(), &SourceOptions::default()).is_ok());
+        put(MAX_FILES);
+        let error = read(folder.path(), &SourceOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(&format!("more than {MAX_FILES} manifest files")), "{error}");
     }
 
     #[test]
