@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     io::Read,
-    os::unix::fs::MetadataExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     thread::sleep,
     time::Duration,
@@ -192,12 +192,12 @@ impl Walk {
     fn entries(&mut self, folder: &Path, prefix: &str, depth: usize) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') {
-                continue;
+            let name = entry.file_name();
+            match name.to_str() {
+                _ if name.as_bytes().starts_with(b".") => {}
+                Some(name) => self.entry(&entry.path(), format!("{prefix}{name}"), depth),
+                None => self.nameless(&entry.path(), format!("{prefix}{}", name.as_bytes().escape_ascii())),
             }
-            let name = format!("{prefix}{name}");
-            self.entry(&entry.path(), name, depth);
             if self.found.len() > MAX_FILES {
                 break;
             }
@@ -206,7 +206,7 @@ impl Walk {
     }
 
     fn entry(&mut self, path: &Path, name: String, depth: usize) {
-        let is_manifest = matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml"));
+        let is_manifest = is_manifest(path);
         let problem = match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() && depth < MAX_DEPTH => {
                 self.folder(path, &format!("{name}/"), depth + 1).err().map(|error| error.to_string())
@@ -226,10 +226,27 @@ impl Walk {
             }
         };
         if let Some(problem) = problem {
-            let refusal = Refusal::new("unreadable", format!("this cannot be read: {problem}"));
-            self.refused.insert(name.clone(), FileContent::refused(refusal.in_file(&name, 0, 0)));
+            self.refuse(name, &problem);
         }
     }
+
+    /// An entry that nothing can be told of by its name: two of them may look alike once they are made readable.
+    fn nameless(&mut self, path: &Path, name: String) {
+        if is_manifest(path) || !fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+            self.refuse(name, "its name is not UTF-8");
+        }
+    }
+
+    fn refuse(&mut self, name: String, problem: &str) {
+        let refusal = Refusal::new("unreadable", format!("this cannot be read: {problem}"));
+        let content = FileContent::refused(refusal.in_file(&name, 0, 0));
+        self.refused.insert(name, content);
+    }
+}
+
+/// Whether a file is named like one.
+pub(super) fn is_manifest(path: &Path) -> bool {
+    matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "yml"))
 }
 
 #[cfg(test)]
@@ -283,6 +300,24 @@ mod tests {
         let manifests = read(folder.path(), &SourceOptions::default()).unwrap();
         assert_eq!(names(&manifests), ["one"]);
         assert_eq!(manifests.refusals[0].file.as_deref(), Some("broken.yaml"));
+    }
+
+    #[test]
+    fn refuses_a_name_that_is_not_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |name: &[u8]| folder.path().join(std::ffi::OsStr::from_bytes(name));
+        for (name, object) in [(&b"\xfe.yaml"[..], "one"), (&b"\xff.yaml"[..], "two")] {
+            fs::write(named(name), MANIFEST.replace("NAME", object)).unwrap();
+        }
+        write(&named(b"\xff"), "three.yaml", "three");
+        write(folder.path(), "\u{fffd}.yaml", "four");
+        fs::write(named(b"\xff.txt"), "none of ours").unwrap();
+        let files = read_files(folder.path(), "", &SourceOptions::default()).unwrap();
+        let read =
+            |content: &FileContent| content.objects.iter().map(|object| object.key.name.clone()).next();
+        let files: Vec<_> = files.iter().map(|(name, content)| (name.as_str(), read(content))).collect();
+        let refused = [r"\xfe.yaml", r"\xff", r"\xff.yaml"].map(|name| (name, None));
+        assert_eq!(files, [&refused[..], &[("\u{fffd}.yaml", Some("four".to_owned()))]].concat());
     }
 
     /// As when a mount goes away: the deny tiers in it may not go with it.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use crate::{
     refusal::Refusal,
     source::{
-        directory::{Files, MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES},
+        directory::{self, Files, MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES},
         manifests::FileContent,
     },
 };
@@ -24,14 +24,21 @@ pub(super) fn listing(list: &[u8], prefix: &str) -> Listing {
     let mut listing = Listing::default();
     let mut left = MAX_TOTAL_BYTES;
     for line in list.split(|byte| *byte == 0).filter(|line| !line.is_empty()) {
-        let line = String::from_utf8_lossy(line);
-        let Some((facts, path)) = line.split_once('\t') else { continue };
+        let mut halves = line.splitn(2, |byte| *byte == b'\t');
+        let (Some(facts), Some(path)) = (halves.next(), halves.next()) else { continue };
+        let facts = String::from_utf8_lossy(facts);
+        let (path, is_text) = match std::str::from_utf8(path) {
+            Ok(path) => (path.to_owned(), true),
+            Err(_) => (path.escape_ascii().to_string(), false),
+        };
         let [mode, kind, blob, size] = facts.split_whitespace().collect::<Vec<_>>()[..] else { continue };
-        if kind != "blob" || !is_manifest(path) {
+        if kind != "blob" || !is_manifest(&path) {
             continue;
         }
         let size: u64 = size.parse().unwrap_or(u64::MAX);
         let problem = match mode {
+            // Two such names may look alike once they are made readable.
+            _ if !is_text => Some("its name is not UTF-8".to_owned()),
             "120000" => Some("it is a symbolic link, which is not followed in a repository".to_owned()),
             _ if size > MAX_FILE_BYTES => Some(format!("the file has more than {MAX_FILE_BYTES} bytes")),
             _ if size > left => {
@@ -59,8 +66,7 @@ pub(super) fn listing(list: &[u8], prefix: &str) -> Listing {
 
 /// As in a folder: `*.yaml` and `*.yml`, and nothing below a name that begins with a dot.
 fn is_manifest(path: &str) -> bool {
-    let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
-    matches!(extension, Some("yaml" | "yml")) && !path.split('/').any(|step| step.starts_with('.'))
+    directory::is_manifest(Path::new(path)) && !path.split('/').any(|step| step.starts_with('.'))
 }
 
 /// Takes the next object off what `cat-file --batch` printed: `<name> blob <size>`, a line end, the content, a line end.
@@ -98,6 +104,15 @@ mod tests {
         let blobs: Vec<_> = blobs.iter().map(|(name, blob)| (name.as_str(), blob.as_str())).collect();
         assert_eq!(blobs, [("git:p/a.yaml", "aa"), ("git:p/b/c.yml", "bb")]);
         assert_eq!(refused.keys().collect::<Vec<_>>(), ["git:p/large.yaml", "git:p/link.yaml"]);
+    }
+
+    #[test]
+    fn refuses_a_name_that_is_not_text() {
+        let list = b"100644 blob aa 12\t\xfe.yaml\x00100644 blob bb 12\t\xff/b.yaml\x00100644 blob cc 12\t\xef\xbf\xbd.yaml\0\
+                     100644 blob dd 12\t\xff.txt\0";
+        let Listing { blobs, refused } = listing(list, "git:");
+        assert_eq!(blobs.keys().collect::<Vec<_>>(), ["git:\u{fffd}.yaml"]);
+        assert_eq!(refused.keys().collect::<Vec<_>>(), [r"git:\xfe.yaml", r"git:\xff/b.yaml"]);
     }
 
     #[test]
