@@ -148,11 +148,12 @@ impl Inventory {
         let Some(at) = same.iter().position(|held| held.group == group) else { return };
         same.remove(at);
         if at == 0 {
-            let change = match same.first_mut().and_then(|next| next.passed_over.take()) {
-                Some(object) => Change::Set(object),
-                None => Change::Gone(key.clone()),
+            match same.first_mut().map(|next| next.passed_over.take()) {
+                Some(Some(object)) => self.changes.insert(key.clone(), Change::Set(object)),
+                // It is there, and has to be read again first. What is in use stays so until then.
+                Some(None) => self.changes.remove(key),
+                None => self.changes.insert(key.clone(), Change::Gone(key.clone())),
             };
-            self.changes.insert(key.clone(), change);
         }
         if same.is_empty() {
             self.held.remove(key);
@@ -191,6 +192,11 @@ impl Inventory {
     /// The object that is being read could not be, and still has to.
     pub(super) fn fail_reading(&mut self) {
         self.unread.extend(self.reading.take());
+    }
+
+    /// Whether objects have to be read again.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     /// A list of a group has ended: what was not in it is gone.
@@ -241,7 +247,8 @@ impl Inventory {
     /// What changed since the last batch; `None` when nothing did, or when what is there is not known yet. After the
     /// first batch no group waits for another.
     pub(super) fn take(&mut self) -> Option<Batch> {
-        let nothing_to_tell = if self.begun { self.changes.is_empty() } else { !self.is_complete() };
+        let nothing_to_tell =
+            if self.begun { self.changes.is_empty() } else { !self.is_complete() || self.lacks_content() };
         if nothing_to_tell {
             return None;
         }
@@ -257,6 +264,11 @@ impl Inventory {
         let waiting = self.groups.iter().any(|group| !group.complete && installed(&group))
             || (self.require_all && self.groups.iter().any(|group| !group.complete));
         !waiting && self.groups.iter().any(|group| group.complete)
+    }
+
+    /// Whether an object counts whose content has to be read again first.
+    fn lacks_content(&self) -> bool {
+        self.held.values().filter_map(|same| same.first()).any(|first| first.version.is_none())
     }
 
     fn refuse_twice(&self, key: &ResourceKey) -> Option<Refusal> {
@@ -600,6 +612,43 @@ mod tests {
         assert_eq!(taken(&mut inventory).unwrap(), ["one:2"]);
         assert_eq!(inventory.entry(&second).unwrap().passed_over, None);
         inventory.gone(ROSSOCTL, &key("one"));
+        assert_eq!(taken(&mut inventory).unwrap(), ["-one"]);
+    }
+
+    #[test]
+    fn nothing_goes_while_the_next_groups_object_is_unread() {
+        let mut inventory = inventory(false);
+        list(&mut inventory, KAGENTI, &[]);
+        list(&mut inventory, ROSSOCTL, &[object("one", 2)]);
+        assert_eq!(taken(&mut inventory).unwrap(), ["one:2"]);
+        inventory.set(KAGENTI, &object("one", 1));
+        inventory.gone(KAGENTI, &key("one"));
+        assert_eq!(taken(&mut inventory), None, "the second group's is in use as it was");
+
+        inventory.set(KAGENTI, &object("one", 1));
+        assert_eq!(taken(&mut inventory).unwrap(), ["one:1"]);
+        inventory.gone(KAGENTI, &key("one"));
+        assert_eq!(taken(&mut inventory), None, "the second group's is there, and cannot be read");
+        let second = inventory.begin_reading().unwrap();
+        inventory.fail_reading();
+        assert_eq!((inventory.has_unread(), taken(&mut inventory)), (true, None));
+        assert_eq!(inventory.begin_reading(), Some(second.clone()));
+        inventory.read(&second, Some(&object("one", 2)));
+        assert_eq!(
+            (inventory.has_unread(), taken(&mut inventory).unwrap()),
+            (false, vec!["one:2".to_owned()])
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_again_and_turns_out_to_be_gone_goes() {
+        let mut inventory = inventory(false);
+        list(&mut inventory, ROSSOCTL, &[object("one", 2)]);
+        list(&mut inventory, KAGENTI, &[object("one", 1)]);
+        inventory.gone(KAGENTI, &key("one"));
+        assert_eq!(taken(&mut inventory), None, "a first batch without it would take it out of force");
+        let second = inventory.begin_reading().unwrap();
+        inventory.read(&second, None);
         assert_eq!(taken(&mut inventory).unwrap(), ["-one"]);
     }
 

@@ -41,8 +41,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(15);
 /// How long nothing may have changed before a batch is made, and how long changes that never end put that off.
 const QUIET: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-/// How long reading one object may take.
+/// How long reading one object may take, and when it is tried again.
 const READ_WITHIN: Duration = Duration::from_secs(10);
+const READ_AGAIN: Duration = Duration::from_secs(2);
 
 /// The resource in every group, followed.
 pub(crate) struct KubernetesSource {
@@ -78,7 +79,12 @@ impl KubernetesSource {
     /// Returns when nobody receives.
     async fn send(&self, batches: &mpsc::Sender<Batch>) {
         loop {
-            self.shared.changed.notified().await;
+            let unread = self.shared.inventory().has_unread();
+            tokio::select! {
+                () = self.shared.changed.notified() => {}
+                // Nothing tells when what could not be read can be.
+                () = sleep(READ_AGAIN), if unread => {}
+            }
             let latest = Instant::now() + LONGEST_WAIT;
             while Instant::now() < latest && timeout(QUIET, self.shared.changed.notified()).await.is_ok() {}
             self.read_again().await;
@@ -102,10 +108,15 @@ impl KubernetesSource {
                 Api::namespaced_with(self.client.clone(), &key.namespace, &resource);
             match timeout(READ_WITHIN, api.get_opt(&key.name)).await {
                 Ok(Ok(stored)) => self.shared.inventory().read(&at, stored.as_ref()),
-                // The next change, or the next list, brings it.
-                Ok(Err(_)) | Err(_) => return self.shared.inventory().fail_reading(),
+                Ok(Err(error)) => return self.unread(&at, &say(&error)),
+                Err(_) => return self.unread(&at, "the API server did not answer in time"),
             }
         }
+    }
+
+    fn unread(&self, at: &StoredKey, reason: &str) {
+        tracing::debug!(resource = %at.key, group = at.group, reason, "an object could not be read again");
+        self.shared.inventory().fail_reading();
     }
 }
 

@@ -5,7 +5,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     convert::Infallible,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -180,6 +183,30 @@ async fn a_list_that_breaks_off_between_its_pages_begins_again() {
     followed.stop().await;
 }
 
+const ONE: &str = "/apis/agent.kagenti.dev/v1alpha1/namespaces/team-a/authorizationpolicies/one";
+
+fn two_groups() -> Vec<String> {
+    vec!["first.example.org".to_owned(), GROUP.to_owned()]
+}
+
+/// A source whose second group's object was in use until the first one's came, and was not kept.
+async fn taken_over(shared: &Arc<Shared>, app: Router) -> (KubernetesSource, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let client = Client::try_from(Config::new(address.parse().unwrap())).unwrap();
+    let stored: DynamicObject = serde_json::from_value(object("one", 1, 5)).unwrap();
+    for group in [1, 0] {
+        let mut inventory = shared.inventory();
+        inventory.begin(group);
+        inventory.set(group, &stored);
+        inventory.finish(group);
+    }
+    assert!(shared.inventory().take().is_some());
+    assert_eq!(shared.inventory().unread().len(), 1);
+    (KubernetesSource::new(client, two_groups(), Arc::clone(shared)), server)
+}
+
 /// Answers with what an object was, and after its watch has brought what it is.
 async fn answer_late(State((shared, gone)): State<(Arc<Shared>, bool)>) -> Response {
     let newer: DynamicObject = serde_json::from_value(object("one", 3, 12)).unwrap();
@@ -199,25 +226,9 @@ async fn answer_late(State((shared, gone)): State<(Arc<Shared>, bool)>) -> Respo
 #[case::that_it_was_gone(true)]
 #[tokio::test]
 async fn what_was_heard_while_reading_is_newer_than_what_was_read(#[case] gone: bool) {
-    let groups = vec!["first.example.org".to_owned(), GROUP.to_owned()];
-    let shared = Shared::new(&groups, false);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let path = "/apis/agent.kagenti.dev/v1alpha1/namespaces/team-a/authorizationpolicies/one";
-    let app = Router::new().route(path, get(answer_late)).with_state((Arc::clone(&shared), gone));
-    let server = tokio::spawn(async move { axum::serve(listener, app).await });
-    let client = Client::try_from(Config::new(address.parse().unwrap())).unwrap();
-    let source = KubernetesSource::new(client, groups, Arc::clone(&shared));
-    // The second group's was in use until the first one's came, and was not kept.
-    let stored: DynamicObject = serde_json::from_value(object("one", 1, 5)).unwrap();
-    for group in [1, 0] {
-        let mut inventory = shared.inventory();
-        inventory.begin(group);
-        inventory.set(group, &stored);
-        inventory.finish(group);
-    }
-    assert!(shared.inventory().take().is_some());
-    assert_eq!(shared.inventory().unread().len(), 1);
+    let shared = Shared::new(&two_groups(), false);
+    let app = Router::new().route(ONE, get(answer_late)).with_state((Arc::clone(&shared), gone));
+    let (source, server) = taken_over(&shared, app).await;
     source.read_again().await;
     server.abort();
     assert_eq!(shared.inventory().unread(), []);
@@ -228,6 +239,36 @@ async fn what_was_heard_while_reading_is_newer_than_what_was_read(#[case] gone: 
         _ => None,
     };
     assert_eq!(generation, Some(3), "{:?}", batch.changes);
+}
+
+/// Fails the first time.
+async fn answer_the_second_time(State(asked): State<Arc<AtomicUsize>>) -> Response {
+    match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => failure(StatusCode::FORBIDDEN),
+        _ => Json(object("one", 2, 11)).into_response(),
+    }
+}
+
+/// Nothing else is heard meanwhile: no notification, no list.
+#[tokio::test]
+async fn what_cannot_be_read_stays_in_use_and_is_read_again() {
+    let shared = Shared::new(&two_groups(), false);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let app = Router::new().route(ONE, get(answer_the_second_time)).with_state(Arc::clone(&asked));
+    let (source, server) = taken_over(&shared, app).await;
+    shared.inventory().gone(0, &ResourceKey::new("team-a", "one"));
+    shared.changed.notify_one();
+    let (sender, mut batches) = mpsc::channel(1);
+    let sending = tokio::spawn(async move { source.send(&sender).await });
+    let batch = timeout(Duration::from_secs(20), batches.recv()).await.unwrap().unwrap();
+    assert!(
+        matches!(batch.changes.as_slice(), [Change::Set(object)] if object.generation == Some(2)),
+        "{:?}",
+        batch.changes
+    );
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    sending.abort();
+    server.abort();
 }
 
 #[tokio::test]
