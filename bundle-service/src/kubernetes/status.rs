@@ -21,8 +21,10 @@ use crate::{
     tiers::TierKey,
 };
 
-/// The longest message of a condition: an author reads the first few refusals and corrects those.
-const MAX_MESSAGE_BYTES: usize = 4096;
+/// The longest message of a condition, a little less than the definition allows: kubectl shows what is left out nowhere.
+const MAX_MESSAGE_BYTES: usize = 32_000;
+/// The longest words of one refusal, the first of which are a column of `kubectl get`.
+const MAX_WORDS_BYTES: usize = 4096;
 /// The longest line of a policy that a message shows.
 const MAX_SOURCE_CHARS: usize = 200;
 
@@ -264,6 +266,7 @@ fn describe_one(refusal: &Refusal) -> String {
     let own = Refusal { file: None, resource: None, ..refusal.clone() };
     // Nothing but the line breaks made here breaks a line.
     let mut text = one_line(&own.to_string());
+    cut(&mut text, MAX_WORDS_BYTES);
     let source = refusal.source_line.trim_end();
     if !source.trim().is_empty() {
         let shown: String = source.chars().take(MAX_SOURCE_CHARS).filter(|c| !c.is_control()).collect();
@@ -412,12 +415,28 @@ mod tests {
 
     #[test]
     fn a_message_ends_somewhere_and_says_what_it_leaves_out() {
+        let several: Vec<Refusal> = (0..200).map(|line| refusal(line, "wrong")).collect();
+        let message = describe(&several);
+        assert!(message.len() > 4096 && message.contains("inbound/request.rego:199:7: "), "{message}");
         let many: Vec<Refusal> = (0..1000).map(|line| refusal(line, "wrong")).collect();
         let message = describe(&many);
         assert!(message.len() < MAX_MESSAGE_BYTES + 20);
         assert!(message.ends_with(" more"), "{message}");
-        let long = describe(&[refusal(1, &"é".repeat(5000))]);
-        assert!(long.len() <= MAX_MESSAGE_BYTES && long.ends_with('…'));
+        let told = message.lines().filter(|line| line.contains("wrong")).count();
+        assert!(message.ends_with(&format!("\nand {} more", many.len() - told)), "{message}");
+        let long = describe(&[refusal(1, &"é".repeat(5000)), refusal(2, "also wrong")]);
+        let lines: Vec<&str> = long.lines().collect();
+        assert!(lines[0].len() <= MAX_WORDS_BYTES && lines[0].ends_with('…'), "{long}");
+        assert!(lines[2].ends_with("also wrong (rego_parse_error)"), "{long}");
+    }
+
+    /// With what is appended and the largest source lines.
+    #[test]
+    fn the_definition_takes_the_longest_message() {
+        let words = "é".repeat(5000);
+        let longest = Refusal { source_line: "é".repeat(5000), ..refusal(u32::MAX, &words) };
+        let message = describe(&std::iter::repeat_n(longest, 100).collect::<Vec<_>>());
+        assert!(message.len() > 30_000 && message.len() <= 32_768, "{}", message.len());
     }
 
     #[test]
