@@ -16,6 +16,9 @@ use crate::{
 /// The most documents in one text.
 pub const MAX_DOCUMENTS: usize = 10_000;
 
+/// Groups that have a kind of this name too: Istio's and Linkerd's.
+const OTHERS: [&str; 2] = ["security.istio.io", "policy.linkerd.io"];
+
 /// An AuthorizationPolicy as a source found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
@@ -156,6 +159,13 @@ impl Reader<'_> {
         };
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         if kind != KIND || !self.options.api_groups.iter().any(|known| known == group) {
+            if looks_like_ours(group, kind, value) {
+                let message = format!(
+                    "`{kind}` of the group `{group}` is not a resource that is read; nothing of it is in force"
+                );
+                let refusal = Refusal::new("unknown_kind", message).in_file(self.file, document.line, 0);
+                self.content.refusals.push(refusal.warning().suggest(right(self.options)));
+            }
             return;
         }
         let Some(name) = text("/metadata/name") else {
@@ -194,6 +204,20 @@ impl Reader<'_> {
         self.content.refusals.push(refusal);
         self.content.unreadable = true;
     }
+}
+
+/// Whether a document of another kind or group may be a misspelt one of ours, which nobody would miss until it is needed.
+fn looks_like_ours(group: &str, kind: &str, value: &Value) -> bool {
+    let modules = value.pointer("/spec/policies").and_then(Value::as_array);
+    modules.is_some_and(|modules| modules.iter().any(|module| module.get("content").is_some()))
+        || (kind.to_ascii_lowercase().starts_with("authorizationpolic") && !OTHERS.contains(&group))
+}
+
+/// What a manifest begins with.
+fn right(options: &SourceOptions) -> String {
+    let versions: Vec<String> =
+        options.api_groups.iter().map(|group| format!("`apiVersion: {group}/{VERSION}`")).collect();
+    format!("write `kind: {KIND}` and {}", versions.join(" or "))
 }
 
 fn place(refusal: Refusal, file: &str, document: &Document<'_>) -> Refusal {
@@ -240,6 +264,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::refusal::Severity;
 
     fn read(text: &str) -> FileContent {
         FileContent::read("a.yaml", text.as_bytes(), &SourceOptions::default())
@@ -281,8 +306,32 @@ mod tests {
         let istio =
             "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: x}\nspec: {}\n";
         assert_eq!(read(istio), FileContent::default());
+        assert_eq!(read(&istio.replace("security.istio", "policy.linkerd")), FileContent::default());
+        let other = "apiVersion: agent.kagenti.dev/v1alpha1\nkind: Agent\nmetadata: {name: x}\nspec: {policies: []}\n";
+        assert_eq!(read(other), FileContent::default());
         assert_eq!(read(""), FileContent::default());
         assert_eq!(read("# nothing\n---\n"), FileContent::default());
+    }
+
+    #[rstest]
+    #[case::group("agent.kagenti.dev", "agent.kagenti.dv")]
+    #[case::no_group("agent.kagenti.dev/", "")]
+    #[case::kind("kind: AuthorizationPolicy", "kind: AuthorizationPolicies")]
+    #[case::another_kind("kind: AuthorizationPolicy", "kind: Policy")]
+    #[case::case_of_letters("kind: AuthorizationPolicy", "kind: Authorizationpolicy")]
+    fn warns_of_what_may_be_a_misspelt_one(#[case] right: &str, #[case] wrong: &str) {
+        let content = read(&format!("{}---\n{}", manifest("good"), manifest("bad").replace(right, wrong)));
+        assert_eq!((names(&content), content.unreadable), (vec!["good"], false));
+        let [refusal] = content.refusals.as_slice() else { panic!("{:?}", content.refusals) };
+        assert_eq!((refusal.code.as_str(), refusal.severity), ("unknown_kind", Severity::Warning));
+        let said = refusal.to_string();
+        assert!(said.starts_with("a.yaml:10: ") && said.contains("agent.rossoctl.dev/v1alpha1"), "{said}");
+    }
+
+    #[test]
+    fn warns_of_a_misspelt_group_without_modules() {
+        let empty = "apiVersion: agent.kagenti.dv/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: x}\nspec: {}\n";
+        assert_eq!(read(empty).refusals.len(), 1);
     }
 
     #[rstest]
