@@ -117,7 +117,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// A folder of manifests. Every `*.yaml` and `*.yml` below it is read, and read again when it changes.
+    /// A folder of manifests. Every `*.yaml`, `*.yml` and `*.json` below it is read, and read again when it changes.
     #[serde(default)]
     pub directory: Option<PathBuf>,
     /// A Git repository of manifests, read at one ref.

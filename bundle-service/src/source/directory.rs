@@ -1,4 +1,4 @@
-//! A folder of manifests: every `*.yaml` and `*.yml` below it, in the order of their paths.
+//! A folder of manifests: every `*.yaml`, `*.yml` and `*.json` below it, in the order of their paths.
 //!
 //! Symbolic links are followed, as a mounted ConfigMap needs; entries whose names begin with a dot are not looked at,
 //! which leaves out the folders that such a mount's links point into.
@@ -246,7 +246,7 @@ impl Walk {
 
 /// Whether a file is named like one.
 pub(super) fn is_manifest(path: &Path) -> bool {
-    matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "yml"))
+    matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "yml" | "json"))
 }
 
 #[cfg(test)]
@@ -274,10 +274,16 @@ mod tests {
         write(folder.path(), "b/two.yml", "two");
         write(folder.path(), "a.yaml", "one");
         write(folder.path(), "b/c/three.yaml", "three");
+        let json = serde_json::json!({
+            "apiVersion": "agent.kagenti.dev/v1alpha1", "kind": "AuthorizationPolicy", "metadata": { "name": "four" },
+            "spec": { "policies": [{ "path": "a.rego", "content": "x" }] },
+        });
+        fs::write(folder.path().join("d.json"), json.to_string()).unwrap();
+        fs::write(folder.path().join("data.json"), "{}").unwrap();
         write(folder.path(), "ignored.txt", "ignored");
         write(folder.path(), ".hidden/x.yaml", "hidden");
         let manifests = read(folder.path(), &SourceOptions::default()).unwrap();
-        assert_eq!(names(&manifests), ["one", "three", "two"]);
+        assert_eq!((names(&manifests), manifests.refusals.len()), (vec!["one", "three", "two", "four"], 0));
         assert_eq!(manifests.objects[1].file, "b/c/three.yaml");
     }
 

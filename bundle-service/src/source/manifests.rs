@@ -1,8 +1,8 @@
-//! A YAML text as objects: several documents, or a `List`, as `kubectl apply -f` takes them.
+//! A YAML or JSON text as objects: several documents, or a `List`, as `kubectl apply -f` takes them.
 //!
 //! Each document stands for itself: one that is malformed is refused by file and line, and its neighbours are read.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -78,15 +78,11 @@ impl FileContent {
             }
         };
         let mut content = Self::default();
-        for (index, document) in documents(text).enumerate() {
-            if index == MAX_DOCUMENTS {
-                let message =
-                    format!("the file has more than {MAX_DOCUMENTS} documents; the rest is not read");
-                content.refusals.push(Refusal::new("too_large", message).in_file(file, document.line, 0));
-                content.unreadable = true;
-                break;
-            }
-            Reader { file, options, content: &mut content }.document(&document);
+        let mut reader = Reader { file, options, content: &mut content };
+        if Path::new(file).extension().is_some_and(|extension| extension == "json") {
+            reader.json(text);
+        } else {
+            reader.yaml(text);
         }
         content
     }
@@ -124,6 +120,41 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn yaml(&mut self, text: &str) {
+        for (index, document) in documents(text).enumerate() {
+            if index == MAX_DOCUMENTS {
+                return self.end(&document);
+            }
+            self.document(&document);
+        }
+    }
+
+    /// One value after another, as `kubectl` takes them. It would complain of one that is no resource of any kind; here it
+    /// is passed over, since most JSON in a folder is data.
+    fn json(&mut self, text: &str) {
+        let whole = Document { text, line: 1 };
+        let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        for (index, value) in values.enumerate() {
+            match value {
+                _ if index == MAX_DOCUMENTS => return self.end(&whole),
+                Ok(value) if value.get("apiVersion").is_none() => {}
+                Ok(value) if is_list(&value) => self.list(&whole, &value),
+                Ok(value) => self.object(&whole, &value, || typed(&value)),
+                Err(error) => {
+                    let place = u32::try_from(error.line()).ok().zip(u32::try_from(error.column()).ok());
+                    let error = YamlError { message: error.to_string(), place };
+                    return self.unreadable(error.refusal(self.file, &whole));
+                }
+            }
+        }
+    }
+
+    /// Says that nothing is read from here on.
+    fn end(&mut self, document: &Document<'_>) {
+        let message = format!("the file has more than {MAX_DOCUMENTS} documents; the rest is not read");
+        self.unreadable(Refusal::new("too_large", message).in_file(self.file, document.line, 0));
+    }
+
     fn document(&mut self, document: &Document<'_>) {
         match yaml::<Value>(document) {
             Ok(Value::Null) => {}
@@ -139,10 +170,7 @@ impl Reader<'_> {
             return self.unreadable(refusal.in_file(self.file, document.line, 0));
         };
         for item in items {
-            self.object(document, item, || {
-                Manifest::deserialize(item)
-                    .map_err(|error| YamlError { message: error.to_string(), place: None })
-            });
+            self.object(document, item, || typed(item));
         }
     }
 
@@ -247,6 +275,10 @@ impl YamlError {
     }
 }
 
+fn typed(value: &Value) -> Result<Manifest, YamlError> {
+    Manifest::deserialize(value).map_err(|error| YamlError { message: error.to_string(), place: None })
+}
+
 fn yaml<'a, T: Deserialize<'a>>(document: &Document<'a>) -> Result<T, YamlError> {
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(document.text, options).map_err(|error| {
@@ -299,6 +331,44 @@ mod tests {
         let item = |name| format!("- {}", manifest(name).replace('\n', "\n  ").trim_end());
         let text = format!("apiVersion: v1\nkind: List\nitems:\n{}\n{}\n", item("one"), item("two"));
         assert_eq!(names(&read(&text)), ["one", "two"]);
+    }
+
+    #[test]
+    fn reads_json() {
+        let json = |name: &str| {
+            serde_json::json!({
+                "apiVersion": "agent.kagenti.dev/v1alpha1", "kind": "AuthorizationPolicy", "metadata": { "name": name },
+                "spec": { "policies": [{ "path": "a.rego", "content": "package a\n\n# \u{1f512} a/b\n" }] },
+            })
+        };
+        let read = |text: &str| {
+            let content = FileContent::read("directory:a.json", text.as_bytes(), &SourceOptions::default());
+            let names: Vec<String> = names(&content).into_iter().map(str::to_owned).collect();
+            (names, content)
+        };
+        let (one, two) = (json("one"), json("two"));
+        // As other programs write it: a pair of escapes for one character, an escaped slash, tabs.
+        let text = format!("{one:#}\n{two}").replace("\u{1f512}", r"\ud83d\udd12").replace("a/b", r"a\/b");
+        let (names, content) = read(&text.replace("  ", "\t"));
+        assert_eq!(
+            (names, content.refusals.as_slice()),
+            (vec!["one".to_owned(), "two".to_owned()], [].as_slice())
+        );
+        let policy = content.objects[0].policy.as_ref().unwrap();
+        assert_eq!(policy.modules[0].content, "package a\n\n# \u{1f512} a/b\n");
+
+        let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": [one, two] });
+        assert_eq!(read(&list.to_string()).0, ["one", "two"]);
+        for data in ["", "[1, 2]", r#"{"kind": "person"}"#] {
+            assert_eq!(read(data).1, FileContent::default(), "{data}");
+        }
+        let (names, content) = read(&format!("{}\n{{\n  oops", json("one")));
+        assert_eq!((names, content.unreadable), (vec!["one".to_owned()], true));
+        assert!(
+            content.refusals[0].to_string().starts_with("directory:a.json:3:"),
+            "{}",
+            content.refusals[0]
+        );
     }
 
     #[test]

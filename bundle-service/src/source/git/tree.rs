@@ -64,7 +64,7 @@ pub(super) fn listing(list: &[u8], prefix: &str) -> Listing {
     listing
 }
 
-/// As in a folder: `*.yaml` and `*.yml`, and nothing below a name that begins with a dot.
+/// Named as in a folder, and nothing below a name that begins with a dot.
 fn is_manifest(path: &str) -> bool {
     directory::is_manifest(Path::new(path)) && !path.split('/').any(|step| step.starts_with('.'))
 }
@@ -94,6 +94,7 @@ mod tests {
         let list = list(&[
             "100644 blob aa      12\ta.yaml",
             "100755 blob bb      12\tb/c.yml",
+            "100644 blob ab      12\td.json",
             "100644 blob cc      12\tREADME.md",
             "100644 blob dd      12\t.github/workflow.yaml",
             "160000 commit ee       -\tmodule.yaml",
@@ -102,7 +103,7 @@ mod tests {
         ]);
         let Listing { blobs, refused } = listing(&list, "git:p/");
         let blobs: Vec<_> = blobs.iter().map(|(name, blob)| (name.as_str(), blob.as_str())).collect();
-        assert_eq!(blobs, [("git:p/a.yaml", "aa"), ("git:p/b/c.yml", "bb")]);
+        assert_eq!(blobs, [("git:p/a.yaml", "aa"), ("git:p/b/c.yml", "bb"), ("git:p/d.json", "ab")]);
         assert_eq!(refused.keys().collect::<Vec<_>>(), ["git:p/large.yaml", "git:p/link.yaml"]);
     }
 
