@@ -16,6 +16,9 @@ start_with_webhook() {
 }
 
 start_all_of_kubernetes
+# issue ACCOUNT FOLDER: an identity whose bundles OPA activates.
+issue() { secctl svid issue --spiffe-id "spiffe://$TRUST_DOMAIN/ns/team-a/sa/$1" --out "$WORK/$2"; }
+issue agent agent
 WEBHOOK_PORT=$(free_port)
 start_with_webhook bundle-service Fail
 await "$ARRIVE_SECONDS" "the service is ready" health bundle-service
@@ -57,6 +60,8 @@ refused "a policy that reaches beyond its tier" "$denied: .*\(confinement\)" kub
 default() { policy team-a "$1" namespace true | sed 's/allow := true/default allow := false/' | kubectl apply -f -; }
 default first
 await "$ARRIVE_SECONDS" "the first stands" settled team-a first Published True
+use bundle-service
+expect "every OPA activates the bundle with it" served_is_activated "$WORK/agent"
 refused "a second default" "$denied: " default second
 kubectl delete ap --namespace team-a first
 
@@ -106,6 +111,8 @@ expect "the one after is trusted" verifies "$WORK/after.pem"
 bad after-rotation client 'no_such(1)' "$denied: inbound/request.rego:3:"
 policy team-a after-rotation namespace true | kubectl apply -f -
 await "$ARRIVE_SECONDS" "a good policy is stored and published" settled team-a after-rotation Published True
+issue agent agent-after-rotation
+expect "every OPA activates the bundle with it" served_is_activated "$WORK/agent-after-rotation"
 
 # The service is away.
 stop bundle-service
@@ -117,7 +124,11 @@ await "$ARRIVE_SECONDS" "a bad policy passes while the service is away" \
     kubectl apply -f <(policy team-a away client 'no_such(1)')
 start_with_webhook back Ignore
 await "$ARRIVE_SECONDS" "the compiler stops it all the same" settled team-a away Accepted False
+issue away away
+use back
+expect "every OPA activates the bundle that denies for it" served_is_activated "$WORK/away"
 kubectl label ap --namespace team-a away seen=yes
 refused "it cannot be made worse" "$denied: " kubectl apply -f <(policy team-a away client 'no_such(2)')
 policy team-a away client true | kubectl apply -f -
-await "$ARRIVE_SECONDS" "it can be corrected" settled team-a away Accepted True
+await "$ARRIVE_SECONDS" "it can be corrected" settled team-a away Published True
+expect "every OPA activates the bundle with what is corrected" served_is_activated "$WORK/away"
