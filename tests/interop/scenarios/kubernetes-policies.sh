@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Policies from a real API server: its definition (CRD) takes what clusters have, a change is at OPA moments later, the
-# author reads file, line and reason with kubectl alone, and an API server that dies, comes back, or comes back with an
-# older state takes nothing away.
-# seconds: 900
+# author reads file, line and reason with kubectl alone, and an API server that dies, comes back, comes back with an older
+# state, or has forgotten the history that the service was in takes nothing away.
+# seconds: 1200
 
 # shellcheck source=../stack.sh
 source "${BASH_SOURCE[0]%/*}/../stack.sh"
@@ -243,3 +243,19 @@ await "$ARRIVE_SECONDS" "the restored state decides" decides opa inbound/request
 expect "every OPA activates the bundle of the restored state" served_is_activated "$WORK/agent"
 policy team-a agent client true agent.rossoctl.dev | kubectl apply -f -
 await "$ARRIVE_SECONDS" "and is followed" decides opa inbound/request/allow "$WORK/input.json" true
+
+# ---- The history is compacted while the service is cut off ----
+
+# It stands still, so that it sees neither the server go nor the change, and goes on from a place that is gone.
+kill -STOP "${PIDS[bundle-service]}"
+policy team-a agent client false agent.rossoctl.dev | kubectl apply -f -
+crash api-server
+start_api_server
+compact_etcd
+kill -CONT "${PIDS[bundle-service]}"
+# OPA got no answer either, and asks again ever more rarely.
+await 240 "what changed meanwhile arrives" decides opa inbound/request/allow "$WORK/input.json" false
+expect "every OPA activates the bundle by it" served_is_activated "$WORK/agent"
+policy team-a agent client true agent.rossoctl.dev | kubectl apply -f -
+await "$ARRIVE_SECONDS" "what changes afterwards is followed" \
+    decides opa inbound/request/allow "$WORK/input.json" true
