@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`manifests`] | a YAML text as objects |
+//! | [`manifests`] | a YAML or JSON text as objects |
 //! | [`directory`] | a folder of such texts, read once |
 //! | [`changes`] | what differs between two readings; the last good version of what can no longer be read |
 //! | [`watch`] | a folder, read again whenever it changes |
