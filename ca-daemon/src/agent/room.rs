@@ -80,7 +80,10 @@ mod tests {
     fn leaves_out_what_does_not_fit_for_whoever_does_not_say() {
         let (large, small) = (vec![1; MAX_LISTS_BYTES], vec![2; 10]);
         let room = Room::of(&MetadataMap::new());
-        assert_eq!(room.fill([("aa", &large[..]), ("bb", &small[..])]).unwrap(), std::slice::from_ref(&large));
+        assert_eq!(
+            room.fill([("aa", &large[..]), ("bb", &small[..])]).unwrap(),
+            std::slice::from_ref(&large)
+        );
         let too_large = vec![1; MAX_LISTS_BYTES + 1];
         assert_eq!(room.fill([("aa", &too_large[..]), ("bb", &small[..])]).unwrap(), [small]);
     }
