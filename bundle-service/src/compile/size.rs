@@ -116,7 +116,7 @@ mod tests {
     use crate::{
         compile::{
             Settings, Standing, Verdict,
-            tests::{gone, id, object, set, settings},
+            tests::{gone, id, large, object, set, settings},
         },
         digest::Digest,
         policy::ResourceKey,
@@ -128,13 +128,6 @@ mod tests {
 
     fn policies() -> Policies {
         Policies::new(Settings { bundle_size_limit: LIMIT, ..settings() })
-    }
-
-    /// A module of more bytes than that, also when it is compressed: half of each hexadecimal digit.
-    fn large(package: &str, bytes: usize) -> String {
-        let digest = |n: usize| Digest::of(&[package.as_bytes(), &n.to_be_bytes()]);
-        let text: String = (0..=bytes / 32).map(|n| digest(n).to_string()).collect();
-        format!("package {package}\n\nnoise := \"{text}\"\n")
     }
 
     fn global(bytes: usize) -> Change {

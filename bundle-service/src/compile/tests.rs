@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    digest::Digest,
     policy::ResourceKey,
     refusal::{Refusal, Severity},
     source::{SourceOptions, directory, manifests::FileContent},
@@ -472,4 +473,12 @@ fn ships_policies_that_every_engine_decides_alike() {
         let archive = Archive::read(&compiled.bundle.bytes()).unwrap();
         assert_eq!(warnings(&archive.parsed(Gate::default()).unwrap()), []);
     }
+}
+
+/// A module of more bytes than that, also when it is compressed: half of each hexadecimal digit.
+pub(super) fn large(package: &str, bytes: usize) -> String {
+    let digest = |n: usize| Digest::of(&[package.as_bytes(), &n.to_be_bytes()]);
+    // A line of its own for each: what evaluates tests takes no long ones.
+    let texts: String = (0..=bytes / 32).map(|n| format!("\t\"{}\",\n", digest(n))).collect();
+    format!("package {package}\n\nnoise := [\n{texts}]\n")
 }

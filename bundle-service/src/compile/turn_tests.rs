@@ -11,11 +11,10 @@ use super::{
     choice::Choice,
     misfits::is_unjudged,
     testing::is_untested,
-    tests::{policies, set, settings},
+    tests::{large, policies, set, settings},
     *,
 };
 use crate::{
-    digest::Digest,
     policy::ResourceKey,
     policy_tests::{TestFailure, TestReport, TestRequest, Tester, worker},
 };
@@ -162,13 +161,6 @@ fn what_is_passed_over_is_judged_in_turns() {
         assert_eq!(policies.to_try_again().is_empty(), left == 0);
         take_turn(&mut policies);
     }
-}
-
-/// A module of more bytes than that, also when it is compressed: half of each hexadecimal digit.
-fn large(package: &str, bytes: usize) -> String {
-    let digest = |n: usize| Digest::of(&[package.as_bytes(), &n.to_be_bytes()]);
-    let text: String = (0..=bytes / 32).map(|n| digest(n).to_string()).collect();
-    format!("package {package}\n\nnoise := \"{text}\"\n")
 }
 
 /// What stood does not fit any more where what is above it grew, and a part of it comes back beside what changes then.
