@@ -7,6 +7,7 @@ use prost::Message;
 use prost_types::FileDescriptorProto;
 use secplane_proto::workload::X509svidRequest;
 use secplane_tests::{authority::Ca, clients::Clients, soon};
+use tokio::sync::oneshot;
 use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_reflection::pb::{
     v1::{
@@ -58,13 +59,17 @@ async fn listed_in_v1alpha(channel: Channel) -> Result<BTreeSet<String>, Status>
     }
 }
 
+/// A call that is open: what it answers, and what ends its questions when it is dropped.
+type OpenCall = (Streaming<ServerReflectionResponse>, oneshot::Sender<()>);
+
 /// A call that asks for the list, and stays open.
-async fn stays_open(channel: Channel) -> Result<Streaming<ServerReflectionResponse>, Status> {
+async fn stays_open(channel: Channel) -> Result<OpenCall, Status> {
     let first = request(MessageRequest::ListServices(String::new()));
-    let asked = stream::iter([first]).chain(stream::pending());
+    let (asking, given_up) = oneshot::channel();
+    let asked = stream::iter([first]).chain(stream::pending().take_until(given_up));
     let mut answers = ServerReflectionClient::new(channel).server_reflection_info(asked).await?.into_inner();
     answers.message().await?.unwrap();
-    Ok(answers)
+    Ok((answers, asking))
 }
 
 /// The services that the contracts define.
@@ -159,7 +164,7 @@ async fn ends_with_the_daemon_and_does_not_hold_it_up() {
         stays_open(at_workload_socket(&ca)).await.unwrap(),
     ];
     let stopping = tokio::spawn(ca.stop());
-    for answers in &mut open {
+    for (answers, _asking) in &mut open {
         // It ends in good order: it was not cut off when the calls in flight had had their time.
         let end = soon("the end of the stream", answers.message()).await;
         assert!(matches!(end, Ok(None)), "{end:?}");
