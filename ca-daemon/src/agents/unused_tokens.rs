@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use secplane_identity::SpiffeId;
+
 use super::join_token::{JOIN_TOKEN, MIN_CHARACTERS, TokenHash};
 
 const SCHEME: &str = "spiffe://";
@@ -14,7 +16,8 @@ const MARK: &str = "<sha256:";
 
 /// The SPIFFE IDs with a join token in them that a text names.
 pub(crate) fn agents_by_token(text: &str) -> impl Iterator<Item = &str> {
-    tokens(text).into_iter().map(|(_, agent)| agent)
+    let agents = tokens(text).into_iter().map(|(_, agent)| agent);
+    agents.filter(|agent| SpiffeId::parse(agent).is_ok())
 }
 
 /// A text with the beginning of its SHA-256 in place of every join token, but for those of agents that joined.

@@ -103,6 +103,15 @@ impl Event {
         std::iter::once(&mut self.target).chain(self.details.iter_mut().map(|(_, value)| value))
     }
 
+    /// Drops what is far beyond what the log keeps. What is at the edge is kept, so that it can be told what it is.
+    pub(crate) fn drop_excess(&mut self) {
+        const EDGE: usize = 256;
+        let keep = |text: &mut String, most: usize| text.truncate(text.floor_char_boundary(most + EDGE));
+        keep(&mut self.target, MAX_NAME_BYTES);
+        self.details.truncate(MAX_DETAILS);
+        self.details.iter_mut().for_each(|(_, value)| keep(value, MAX_DETAIL_BYTES));
+    }
+
     /// Cuts what is too long as the log does, for whoever keeps events that others can make long.
     #[must_use]
     pub fn cut(mut self) -> Self {

@@ -8,6 +8,12 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{ca::CaError, request::RequestedKey};
 
+/// What a CA's key is called by its certificate's public key, whatever ID the certificate gives it. `None` when there is
+/// no key in it that a CA of ours could have.
+pub(crate) fn key_id_of(certificate: &[u8]) -> Option<String> {
+    CaKey::absent(certificate).ok().map(|key| key.id())
+}
+
 /// A key that a CA signs with: held in memory, or in a token that never gives it out.
 ///
 /// Signing with the key of a token may take as long as the token does: it belongs off the async runtime.

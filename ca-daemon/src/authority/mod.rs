@@ -23,6 +23,7 @@ mod validity;
 
 pub use ca::{CaError, MAX_CERTIFICATES_ABOVE_ISSUING};
 pub use ca_key::CaKey;
+pub(crate) use ca_key::key_id_of;
 pub use crl::{CrlError, CrlReason, ListSigner, RevocationList, RevokedCertificate};
 pub use crl_url::{CrlUrl, CrlUrlError};
 pub(crate) use domain_ca::may_sign_lists;

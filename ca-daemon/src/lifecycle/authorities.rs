@@ -158,8 +158,12 @@ impl Authorities {
         let (mut tainted, mut wanted) = (HashSet::new(), HashSet::new());
         for row in self.trusted(AuthorityKind::Root, now) {
             for root in roots_of(row)? {
-                let list = if row.tainted { &mut tainted } else { &mut wanted };
-                list.insert(root.clone());
+                match row.tainted {
+                    true => drop(tainted.insert(root.clone())),
+                    // Somebody else's CA is not replaced because of a taint.
+                    false if row.is_of_somebody_else() => {}
+                    false => drop(wanted.insert(root.clone())),
+                }
                 match roots.iter_mut().find(|(_, known)| *known == root) {
                     Some((oldest, _)) if by_age(row) < by_age(oldest) => *oldest = row,
                     Some(_) => {}

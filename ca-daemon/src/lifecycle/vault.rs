@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     audit::{Action, Event},
-    authority::{CaKey, CrlUrl, DomainCa, IssuingCa, JwtKey, Validity, split_certificates},
+    authority::{CaKey, CrlUrl, DomainCa, IssuingCa, JwtKey, Validity, key_id_of, split_certificates},
     instant::{Clock, from_unix, unix},
     jwt_svids::forget_lives,
     keys::{IN_TOKEN, KeyStore, RowMac},
@@ -308,7 +308,7 @@ impl Vault {
         // A row that is refused may be one of ours that somebody edited: neither its state counts nor its ID alone.
         for row in standing.refused() {
             needed.insert(row.key_id.clone());
-            needed.extend(Certificate::parse(&row.public).ok().and_then(|ca| ca.subject_key_id));
+            needed.extend(key_id_of(&row.public));
         }
         needed.extend(crate::upstream::pending_key_id(&self.keys).await?);
         let retired = self.keys.forget_keys_but(&needed).await?;

@@ -76,6 +76,15 @@ impl CaBelow {
         self.certificate.is_signed_by(issuer)
     }
 
+    /// Whether an authority of ours issued it, whose certificate is `above`. Of a row that somebody edited the signature
+    /// tells: an outside CA may have given the issuer another key ID than stands in our rows.
+    pub(super) fn is_below(&self, issuer: &AuthorityRow, above: Option<&Certificate>) -> bool {
+        match self.is_ours {
+            true => self.row.issuer_key_id == issuer.key_id,
+            false => above.is_some_and(|above| self.is_signed_by(above)),
+        }
+    }
+
     pub(super) fn is_revoked(&self) -> bool {
         self.row.state == AuthorityState::Revoked
     }

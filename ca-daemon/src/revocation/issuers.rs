@@ -10,7 +10,7 @@ use secplane_identity::x509::Certificate;
 
 use super::{listless::may_sign_lists, signers::Signers};
 use crate::{
-    authority::is_self_issued,
+    authority::{is_self_issued, key_id_of},
     instant::unix,
     keys::RowMac,
     lifecycle::row,
@@ -61,7 +61,8 @@ fn as_certified(row: AuthorityRow) -> Option<AuthorityRow> {
     // issuing CA is found, too.
     let is_root = row.kind == AuthorityKind::Root || is_self_issued(&row.public);
     Some(AuthorityRow {
-        key_id: certificate.subject_key_id?,
+        // As keys and lists are named; an outside CA may have given it another ID.
+        key_id: key_id_of(&row.public)?,
         kind: if is_root { AuthorityKind::Root } else { AuthorityKind::Issuing },
         not_before: unix(certificate.not_before),
         not_after: unix(certificate.not_after),

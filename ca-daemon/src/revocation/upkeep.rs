@@ -104,8 +104,14 @@ impl Upkeep {
     pub async fn begin(&self) -> Result<(), StoreError> {
         self.pass(Signing::Elsewhere).await?;
         let lists = self.revoker.lists.borrow().clone();
+        let Revoker { store, mac, clock, .. } = self.revoker.as_ref();
+        let issuers = issuers(store, mac, &self.signers, clock.now()).await?;
         for current in lists.iter() {
-            let rows = self.rows_of(&current.row().issuer_key_id, current.keeps_from()).await?;
+            let issuer = issuers.iter().find(|issuer| issuer.key_id == current.row().issuer_key_id);
+            let rows = match issuer {
+                Some(issuer) => self.rows_of(issuer, current.keeps_from()).await?,
+                None => continue,
+            };
             self.cleared(current, &rows.iter().collect::<Vec<_>>()).await?;
         }
         self.pass(Signing::Here).await
@@ -246,7 +252,7 @@ impl Upkeep {
         now: SystemTime,
     ) -> Result<Option<CurrentList>, UpkeepError> {
         let end = current.map_or(unix(now), CurrentList::keeps_from);
-        let mut rows = self.rows_of(&issuer.key_id, end).await?;
+        let mut rows = self.rows_of(issuer, end).await?;
         if let Some(current) = current {
             let known: Vec<_> = rows.iter().collect();
             if !current.is_due(&known, now) {
@@ -297,12 +303,15 @@ impl Upkeep {
     }
 
     /// The revoked certificates of an issuer whose validity ends at `end` or later, in Unix seconds.
-    async fn rows_of(&self, issuer: &str, end: i64) -> Result<Vec<RevokedRow>, StoreError> {
+    async fn rows_of(&self, issuer: &AuthorityRow, end: i64) -> Result<Vec<RevokedRow>, StoreError> {
         let store = &self.revoker.store;
         let mut rows = store.revoked_certificates(end).await?;
+        rows.retain(|row| row.issuer_key_id == issuer.key_id);
+        let above = Certificate::parse(&issuer.public).ok();
         let cas = CaBelow::revoked(store, &self.revoker.mac).await?;
-        rows.extend(cas.iter().map(CaBelow::as_revoked).filter(|row| row.not_after >= end));
-        rows.retain(|row| row.issuer_key_id == issuer);
+        let below = cas.iter().filter(|ca| ca.is_below(issuer, above.as_ref()));
+        let revoked = below.map(|ca| RevokedRow { issuer_key_id: issuer.key_id.clone(), ..ca.as_revoked() });
+        rows.extend(revoked.filter(|row| row.not_after >= end));
         Ok(rows)
     }
 

@@ -6,8 +6,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Change, Commit, Notice, Store};
-use crate::agents::{agents_by_token, hide_unused_tokens};
+use super::{Change, Commit, Store};
+use crate::{
+    agents::{agents_by_token, hide_unused_tokens},
+    audit::Event,
+};
 
 impl Store {
     /// A text as it may stand in a log.
@@ -19,6 +22,8 @@ impl Store {
 
     /// Hides the unused tokens in what a commit tells the log.
     pub(super) async fn hide_tokens_in(&self, commit: &mut Commit) {
+        // Callers choose many of these texts, and how long they are.
+        commit.events.iter_mut().for_each(Event::drop_excess);
         let texts = commit.events.iter().flat_map(|event| event.texts());
         let named: BTreeSet<String> = texts.flat_map(agents_by_token).map(str::to_owned).collect();
         // Nearly always. Who acts is not looked at: they joined, or they would not have been let in.
@@ -34,12 +39,11 @@ impl Store {
     /// Those of `named` that are agents: in the database, or by the changes that are made together with what names
     /// them. When the database does not say, nobody is one.
     async fn joined(&self, named: &BTreeSet<String>, changes: &[Change]) -> HashSet<String> {
-        let agents = |notice: Notice| match notice {
-            Notice::Agents(ids) => ids,
-            _ => Vec::new(),
+        let joins = |change: &Change| match change {
+            Change::AddAgent(row) => Some(row.spiffe_id.clone()),
+            _ => None,
         };
-        let mut joined: HashSet<String> =
-            changes.iter().filter_map(Change::notice).flat_map(agents).collect();
+        let mut joined: HashSet<String> = changes.iter().filter_map(joins).collect();
         let asked: Vec<&String> = named.iter().filter(|id| !joined.contains(*id)).collect();
         match self.known_agents(&asked).await {
             Ok(known) => joined.extend(known),
@@ -55,7 +59,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::{
-        audit::{Action, Event},
+        audit::Action,
         instant::Clock,
         store::{AgentRow, testing},
     };
@@ -105,5 +109,22 @@ mod tests {
         store.write(Change::AddAgent(row())).await.unwrap();
         testing::stop_reading(&store).await;
         assert!(!shows(&store, Vec::new()).await);
+    }
+
+    /// A workload chooses its audiences, and how long they are; no log keeps more than a little of them.
+    #[tokio::test]
+    async fn looks_at_no_more_of_a_text_than_the_log_keeps() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = testing::open(folder.path(), Clock::system()).await;
+        let long = format!("spiffe://a/join_token/{}", "aaaaaaaaaaaaaaaa/".repeat(200_000));
+        let event = Event::by_daemon(Action::JwtIssue, long.clone()).with("audience", long);
+        let mut commit = Commit { changes: Vec::new(), events: vec![event] };
+        let before = commit.events[0].clone();
+        store.hide_tokens_in(&mut commit).await;
+        for (shown, given) in commit.events[0].texts().zip(before.texts()) {
+            assert!(shown.len() < 16 * 1024 && given.len() > 3_000_000, "{}", shown.len());
+            assert!(!shown.contains("aaaaaaaaaaaaaaaa"));
+        }
+        store.close().await;
     }
 }

@@ -1,6 +1,6 @@
 //! Rules that cannot stand beside one another, beside a package, or beside data.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde_json::Value as Json;
 
 use crate::{Code, syntax::Name};
@@ -132,19 +132,29 @@ impl Below {
 /// A rule cannot stand where a package is.
 fn with_packages(program: &Program) -> Vec<Finding> {
     let mut packages: HashMap<NodeId, usize> = HashMap::new();
+    let mut ways = HashSet::new();
     for index in 0..program.modules.len() {
-        let path = program.package(index);
-        let node = path
-            .into_iter()
-            .try_fold(program.rule_tree.child(RuleTree::ROOT, Key::Root(Name::DATA)), |node, name| {
-                node.map(|node| program.rule_tree.child(node, Key::String(name)))
-            });
-        if let Some(node) = node.flatten() {
+        let mut node = program.rule_tree.child(RuleTree::ROOT, Key::Root(Name::DATA));
+        ways.extend(node);
+        for name in program.package(index) {
+            node = node.and_then(|node| program.rule_tree.child(node, Key::String(name)));
+            ways.extend(node);
+        }
+        if let Some(node) = node {
             packages.entry(node).or_insert(index);
         }
     }
     let mut refusals = Vec::new();
     for placed in program.rules.iter().filter(|placed| !placed.rule.is_else) {
+        if leaves_by_no_string(program, placed, &ways) {
+            let message = format!(
+                "the rule `{}` has a key that is no string where packages are, at which OPA fails",
+                name(program, placed)
+            );
+            let refusal = program.refuse(placed.module, placed.rule.at, Code::Type, message);
+            refusals.push(refusal.suggest("rename the rule or the package"));
+            continue;
+        }
         if !program.tree.is_ground_path(placed.rule.head.reference) {
             continue;
         }
@@ -162,6 +172,23 @@ fn with_packages(program: &Program) -> Vec<Finding> {
         }
     }
     refusals
+}
+
+/// Whether a rule's path leaves the ways to packages by a constant that is no string: looking for a package there, OPA
+/// takes each constant for a string, and ends.
+fn leaves_by_no_string(program: &Program, placed: &PlacedRule, ways: &HashSet<NodeId>) -> bool {
+    let mut node = RuleTree::ROOT;
+    for &step in program.tree.terms(placed.path) {
+        let Some(key) = Key::of(&program.tree, step) else { return false };
+        if matches!(key, Key::Number(_) | Key::Boolean(_) | Key::Null) {
+            return ways.contains(&node);
+        }
+        match program.rule_tree.child(node, key).filter(|child| ways.contains(child)) {
+            Some(child) => node = child,
+            None => return false,
+        }
+    }
+    false
 }
 
 /// Checks rules against data documents: a rule cannot stand where data is.

@@ -142,14 +142,28 @@ fn block(yaml: &str) -> Result<(Block, Vec<Schema>), String> {
                 .to_owned(),
         );
     }
+    if values_that_begin_with(yaml, '!').next().is_some() {
+        return Err(
+            "a METADATA block has a tag of YAML, such as `!x`, which OPA and this reader take differently"
+                .to_owned(),
+        );
+    }
+    if yaml.contains("<<") {
+        return Err("a METADATA block has `<<`, which joins maps: write them out".to_owned());
+    }
+    let goes_on =
+        |rest: &str| rest.starts_with(|c: char| !c.is_whitespace() && !matches!(c, ',' | ']' | '}'));
+    if yaml.contains(['[', '{']) && values_that_begin_with(yaml, ':').any(goes_on) {
+        return Err(
+            "a METADATA block has a value that begins with a colon, which OPA takes for none within \
+                    brackets: put it between quotes"
+                .to_owned(),
+        );
+    }
     // A block of nothing but nulls and comments is an empty one to OPA as well.
     let block: Option<Block> = keyed::read(yaml)
         .map_err(|error| format!("a METADATA block is not the YAML of an annotation: {error}"))?;
     let block = block.ok_or("a METADATA block says nothing")?;
-    if block.entrypoint.is_some() && has_tag(yaml) {
-        return Err("a METADATA block with an `entrypoint` has a tag of YAML: OPA reads none for a boolean"
-            .to_owned());
-    }
     for Keyed(resource) in block.related_resources.iter().flatten() {
         value::check_resource(resource)?;
     }
@@ -183,10 +197,17 @@ fn has_tab_before_content(line: &str) -> bool {
     }
 }
 
-/// Whether a tag may stand in a block, such as `!x`. The reader takes a boolean whatever its tag is.
-fn has_tag(yaml: &str) -> bool {
-    let words = yaml.split(|c: char| c.is_whitespace() || matches!(c, '[' | '{' | ',' | ':'));
-    words.filter(|word| *word != "!!bool").any(|word| word.len() > 1 && word.starts_with('!'))
+/// What is behind a character each time that a value may begin with it. That it stands in the text of `|` cannot be told
+/// from the characters before it.
+fn values_that_begin_with(yaml: &str, first: char) -> impl Iterator<Item = &str> {
+    yaml.match_indices(first).filter_map(|(at, first)| {
+        let before = yaml[..at].trim_end_matches([' ', '\t', '\r', '\n']);
+        let is_apart = before.len() < at || before.ends_with(['[', '{', ',']);
+        let begins = before.is_empty()
+            || before.ends_with([':', '-', '[', '{', ',', '?'])
+            || yaml[before.len()..at].contains('\n');
+        (is_apart && begins).then(|| &yaml[at + first.len()..])
+    })
 }
 
 /// Whether what YAML 1.2 took over from JSON may stand between double quotes: an escaped slash, or an escape of half a

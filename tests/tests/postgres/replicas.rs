@@ -93,9 +93,8 @@ async fn are_one_authority_with_an_issuing_ca_each() {
 async fn begin_an_authority_together() {
     let first = CaFolder::new();
     let others: Vec<_> = (0..3).map(|_| CaFolder::replica_of(&first)).collect();
-    let starts = std::iter::once(first).chain(others).map(|folder| tokio::spawn(folder.start()));
-    let started: Vec<_> =
-        futures_util::future::join_all(starts).await.into_iter().map(Result::unwrap).collect();
+    let starts = std::iter::once(first).chain(others).map(CaFolder::start);
+    let started = futures_util::future::join_all(starts).await;
     assert!(started.iter().all(|ca| ca.root_fingerprint() == started[0].root_fingerprint()));
     for ca in &started {
         ca.admin().mint("/a", 0).await.unwrap();

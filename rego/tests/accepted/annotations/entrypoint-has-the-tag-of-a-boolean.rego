@@ -1,8 +1,0 @@
-# accepted
-
-package a
-
-# METADATA
-# entrypoint: !!bool true
-# title: Hello!
-allow := true

@@ -1,0 +1,9 @@
+# rego_parse_error
+
+package a
+
+# METADATA
+# labels:
+#   x:
+#     <<: ~
+allow := true

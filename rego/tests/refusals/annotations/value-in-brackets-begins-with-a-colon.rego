@@ -1,0 +1,8 @@
+# rego_parse_error
+
+package a
+
+# METADATA
+# custom:
+#   b: {rule: :a}
+allow := true
