@@ -58,7 +58,9 @@ fn is_url(text: &str) -> bool {
         let (name, port) = host.split_once(':').unwrap_or((host, ""));
         user.bytes().all(is_of_a_user)
             && port.chars().all(|c| c.is_ascii_digit())
-            && name.chars().all(|c| !c.is_ascii() || c.is_ascii_alphanumeric() || "-._~<>\"!$&'()*+,;=".contains(c))
+            && name
+                .chars()
+                .all(|c| !c.is_ascii() || c.is_ascii_alphanumeric() || "-._~<>\"!$&'()*+,;=".contains(c))
     };
     scheme.is_none_or(is_scheme) && authority.is_none_or(is_authority)
 }
