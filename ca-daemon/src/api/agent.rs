@@ -16,13 +16,13 @@ use secplane_proto::spire::api::{
         agent_server::Agent as AgentService, attest_agent_request, attest_agent_response,
         count_agents_request, list_agents_request,
     },
-    types::{self, selector_match},
+    types,
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{not_given::named, page, refusal::ToStatus, services::Services};
+use super::{not_given::named, page, refusal::ToStatus, selector_match, services::Services};
 use crate::{
     access::{Caller, Permission},
     agents::{
@@ -518,14 +518,7 @@ impl FilterParts {
 }
 
 fn selectors(wire: types::SelectorMatch) -> Result<(Match, BTreeSet<Selector>), Status> {
-    use selector_match::MatchBehavior;
-    let how = match MatchBehavior::try_from(wire.r#match) {
-        Ok(MatchBehavior::MatchExact) => Match::Exact,
-        Ok(MatchBehavior::MatchSubset) => Match::Subset,
-        Ok(MatchBehavior::MatchSuperset) => Match::Superset,
-        Ok(MatchBehavior::MatchAny) => Match::Any,
-        Err(_) => return Err(Status::invalid_argument("the filter's selector match is not known")),
-    };
+    let how = selector_match::behavior(&wire)?;
     if wire.selectors.is_empty() {
         return Err(Status::invalid_argument("malformed filter: empty selector set"));
     }

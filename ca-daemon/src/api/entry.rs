@@ -13,7 +13,7 @@ use secplane_proto::spire::api::{
         batch_create_entry_response, batch_delete_entry_response, batch_update_entry_response,
         count_entries_request, entry_server::Entry as EntryService, list_entries_request,
     },
-    types::{self, federates_with_match, selector_match},
+    types::{self, federates_with_match},
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -22,6 +22,7 @@ use super::{
     not_given::named,
     page,
     refusal::ToStatus,
+    selector_match,
     services::Services,
 };
 use crate::{
@@ -298,14 +299,7 @@ fn malformed(part: &str, reason: &dyn std::fmt::Display) -> Status {
 }
 
 fn selectors(wire: &types::SelectorMatch) -> Result<(Match, BTreeSet<Selector>), Status> {
-    use selector_match::MatchBehavior;
-    let how = match MatchBehavior::try_from(wire.r#match) {
-        Ok(MatchBehavior::MatchExact) => Match::Exact,
-        Ok(MatchBehavior::MatchSubset) => Match::Subset,
-        Ok(MatchBehavior::MatchSuperset) => Match::Superset,
-        Ok(MatchBehavior::MatchAny) => Match::Any,
-        Err(_) => return Err(Status::invalid_argument("the filter's selector match is not known")),
-    };
+    let how = selector_match::behavior(wire)?;
     let given = wire
         .selectors
         .iter()

@@ -25,6 +25,7 @@ mod page;
 mod reflection;
 mod refusal;
 mod revocations;
+mod selector_match;
 mod services;
 mod svid;
 mod svid_jwt;
