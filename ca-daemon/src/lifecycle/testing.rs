@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyUsagePurpose};
 use secplane_identity::{
     KeyKind, PrivateKey, SpiffeId, TrustDomain, revocation::Revocable, x509::Certificate,
 };
@@ -60,6 +61,18 @@ impl World {
 
     pub(crate) fn advance(&self, by: Duration) {
         self.seconds.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+
+    /// Those of a CA certificate for one that is outside, or that an outside one signs.
+    pub(crate) fn ca_params(&self, name: &str, lifetime: Duration) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        (params.not_before, params.not_after) = (self.now().into(), (self.now() + lifetime).into());
+        params.use_authority_key_identifier_extension = true;
+        params
     }
 
     pub(crate) fn key_file(&self, key_id: &str) -> PathBuf {

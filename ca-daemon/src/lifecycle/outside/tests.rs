@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{Issuer, KeyPair};
 use rustls_pki_types::CertificateDer;
 use secplane_identity::{PrivateKey, x509::Certificate};
 
@@ -23,7 +23,7 @@ struct Outside {
 impl Outside {
     fn new(world: &World, name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
-        let of_root = params(name, world, DAY * 1000);
+        let of_root = world.ca_params(name, DAY * 1000);
         let root = of_root.self_signed(&key).unwrap().der().clone();
         Self { root, issuer: Issuer::new(of_root, key) }
     }
@@ -46,7 +46,7 @@ impl Outside {
         ca: &OfOurs<'_>,
     ) -> Result<String, LifecycleError> {
         let (vault, key) = (&lifecycle.vault, PrivateKey::generate().unwrap());
-        let own = params(ca.name, world, ca.lifetime);
+        let own = world.ca_params(ca.name, ca.lifetime);
         let own = own.signed_by(&key.signing_pair().unwrap(), &self.issuer).unwrap().der().clone();
         let above: Vec<_> = [self].into_iter().chain(ca.beside).map(|outside| outside.root.clone()).collect();
         let ca_key = CaKey::try_from(&key).unwrap();
@@ -67,17 +67,6 @@ impl<'a> OfOurs<'a> {
     fn named(name: &'a str) -> Self {
         Self { name, lifetime: DAY * 100, beside: None }
     }
-}
-
-fn params(name: &str, world: &World, lifetime: Duration) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params.not_before, params.not_after) = (world.now().into(), (world.now() + lifetime).into());
-    params.use_authority_key_identifier_extension = true;
-    params
 }
 
 async fn take(lifecycle: &Arc<Lifecycle>, step: Step, force: bool) -> Result<(), LifecycleError> {

@@ -1,6 +1,6 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{CertificateParams, Issuer, KeyPair, KeyUsagePurpose};
 use secplane_identity::{PrivateKey, trust_bundle::to_certificate_pem};
 
 use super::*;
@@ -21,14 +21,14 @@ struct Outside {
 impl Outside {
     fn new(world: &World) -> Self {
         let key = KeyPair::generate().unwrap();
-        let of_root = params("the root", world, DAY * 1000);
+        let of_root = world.ca_params("the root", DAY * 1000);
         let root = of_root.self_signed(&key).unwrap().der().to_vec();
         Self { root, issuer: Issuer::new(of_root, key), key: PrivateKey::generate().unwrap() }
     }
 
     /// Certifies the CA from now on, lays it down as Istio does, and answers its certificate.
     fn certify(&self, world: &World, lifetime: Duration, folder: &Path) -> Vec<u8> {
-        self.certify_as(params("ours", world, lifetime), folder)
+        self.certify_as(world.ca_params("ours", lifetime), folder)
     }
 
     fn certify_as(&self, params: CertificateParams, folder: &Path) -> Vec<u8> {
@@ -42,17 +42,6 @@ impl Outside {
         }
         own
     }
-}
-
-fn params(name: &str, world: &World, lifetime: Duration) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params.not_before, params.not_after) = (world.now().into(), (world.now() + lifetime).into());
-    params.use_authority_key_identifier_extension = true;
-    params
 }
 
 async fn start(world: &World, store: &Store, folder: &Path) -> Founded {
@@ -92,7 +81,7 @@ async fn refuses_a_certificate_that_may_sign_no_more_lists() {
     outside.certify(&world, DAY * 10, folder.path());
     start(&world, &store, folder.path()).await;
     world.advance(DAY);
-    let mut without = params("ours", &world, DAY * 10);
+    let mut without = world.ca_params("ours", DAY * 10);
     without.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     outside.certify_as(without, folder.path());
     let vault = world.vault(&store, "example.org", REPLICA).await;
