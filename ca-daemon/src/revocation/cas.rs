@@ -76,11 +76,11 @@ impl CaBelow {
         self.certificate.is_signed_by(issuer)
     }
 
-    /// Whether an authority of ours issued it, whose certificate is `above`. Of a row that somebody edited the signature
+    /// Whether an authority of ours issued it, whose key ID is `issuer` and whose certificate is `above`. Of a row that somebody edited the signature
     /// tells: an outside CA may have given the issuer another key ID than stands in our rows.
-    pub(super) fn is_below(&self, issuer: &AuthorityRow, above: Option<&Certificate>) -> bool {
+    pub(super) fn is_below(&self, issuer: &str, above: Option<&Certificate>) -> bool {
         match self.is_ours {
-            true => self.row.issuer_key_id == issuer.key_id,
+            true => self.row.issuer_key_id == issuer,
             false => above.is_some_and(|above| self.is_signed_by(above)),
         }
     }

@@ -104,14 +104,10 @@ impl Upkeep {
     pub async fn begin(&self) -> Result<(), StoreError> {
         self.pass(Signing::Elsewhere).await?;
         let lists = self.revoker.lists.borrow().clone();
-        let Revoker { store, mac, clock, .. } = self.revoker.as_ref();
-        let issuers = issuers(store, mac, &self.signers, clock.now()).await?;
         for current in lists.iter() {
-            let issuer = issuers.iter().find(|issuer| issuer.key_id == current.row().issuer_key_id);
-            let rows = match issuer {
-                Some(issuer) => self.rows_of(issuer, current.keeps_from()).await?,
-                None => continue,
-            };
+            let key_id = &current.row().issuer_key_id;
+            let issuer = self.certificate_of(key_id).await?;
+            let rows = self.rows_of(key_id, issuer.as_ref(), current.keeps_from()).await?;
             self.cleared(current, &rows.iter().collect::<Vec<_>>()).await?;
         }
         self.pass(Signing::Here).await
@@ -252,7 +248,8 @@ impl Upkeep {
         now: SystemTime,
     ) -> Result<Option<CurrentList>, UpkeepError> {
         let end = current.map_or(unix(now), CurrentList::keeps_from);
-        let mut rows = self.rows_of(issuer, end).await?;
+        let above = Certificate::parse(&issuer.public).ok();
+        let mut rows = self.rows_of(&issuer.key_id, above.as_ref(), end).await?;
         if let Some(current) = current {
             let known: Vec<_> = rows.iter().collect();
             if !current.is_due(&known, now) {
@@ -302,15 +299,25 @@ impl Upkeep {
         key.is_some_and(|key| self.revoker.revoked.contains_key(&key))
     }
 
-    /// The revoked certificates of an issuer whose validity ends at `end` or later, in Unix seconds.
-    async fn rows_of(&self, issuer: &AuthorityRow, end: i64) -> Result<Vec<RevokedRow>, StoreError> {
+    /// The certificate of an issuer, if there is one in its row.
+    async fn certificate_of(&self, issuer: &str) -> Result<Option<Certificate>, StoreError> {
+        let row = self.revoker.store.authority(issuer).await?;
+        Ok(row.and_then(|row| Certificate::parse(&row.public).ok()))
+    }
+
+    /// The revoked certificates of an issuer, whose own is `above`, that end at `end` or later, in Unix seconds.
+    async fn rows_of(
+        &self,
+        issuer: &str,
+        above: Option<&Certificate>,
+        end: i64,
+    ) -> Result<Vec<RevokedRow>, StoreError> {
         let store = &self.revoker.store;
         let mut rows = store.revoked_certificates(end).await?;
-        rows.retain(|row| row.issuer_key_id == issuer.key_id);
-        let above = Certificate::parse(&issuer.public).ok();
+        rows.retain(|row| row.issuer_key_id == issuer);
         let cas = CaBelow::revoked(store, &self.revoker.mac).await?;
-        let below = cas.iter().filter(|ca| ca.is_below(issuer, above.as_ref()));
-        let revoked = below.map(|ca| RevokedRow { issuer_key_id: issuer.key_id.clone(), ..ca.as_revoked() });
+        let below = cas.iter().filter(|ca| ca.is_below(issuer, above));
+        let revoked = below.map(|ca| RevokedRow { issuer_key_id: issuer.to_owned(), ..ca.as_revoked() });
         rows.extend(revoked.filter(|row| row.not_after >= end));
         Ok(rows)
     }
@@ -327,8 +334,7 @@ impl Upkeep {
         if unknown.is_empty() {
             return Ok(cleared);
         }
-        let issuer = self.revoker.store.authority(&current.row().issuer_key_id).await?;
-        let issuer = issuer.and_then(|row| Certificate::parse(&row.public).ok());
+        let issuer = self.certificate_of(&current.row().issuer_key_id).await?;
         let mut cas = CaBelow::all(&self.revoker.store, &self.revoker.mac).await?;
         // A row with any certificate of the same serial number is quickly written, and says nothing.
         cas.retain(|ca| ca.is_ours || issuer.as_ref().is_some_and(|issuer| ca.is_signed_by(issuer)));
